@@ -1,0 +1,37 @@
+# `make demo`, `make test` and `make check` need Python 3.11 or newer and make; nothing else has to be typed first.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check lint types docs slow bench clean
+
+demo: $(READY)  ## Train and compare the four models on the embedded digits, and say where the report lies
+	$(BIN)/vsc compare --overwrite
+
+test: $(READY)  ## The quick tests
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(READY) lint types docs  ## Lint, types, documentation examples and all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/pyright
+
+docs: $(READY)  ## The examples in the docstrings, run as tests
+	$(BIN)/python -m pytest --doctest-modules src -p no:cacheprovider
+
+bench: $(READY)  ## Speed and memory, as ratios measured in one run
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

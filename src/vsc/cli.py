@@ -1,0 +1,388 @@
+"""The command line: `vsc COMMAND`, every option derived from the dataclass that the command takes."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from vsc.config import Compare, Config, Encode, Evaluate, Sample, ShowData, TrainRun
+from vsc.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from vsc.evaluation import Scores
+
+
+def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the command does)
+    from vsc import data, runs, training
+
+    common = Config(config.data, config.model, config.train)
+    folder = Path(config.out or f"runs/{_stem(config.data.name)}-{config.model.name}")
+    if config.resume:
+        common = _as_saved(common, runs.read_config(folder), folder)
+    loaded = data.load(**_data_arguments(common))
+    model = training.train(
+        common, loaded, folder, resume=config.resume, overwrite=config.overwrite, progress=sys.stderr.isatty()
+    )
+    if os.environ.get("RANK", "0") != "0":  # torchrun's other processes
+        return
+    row = [row for row in runs.read_history(folder) if row["split"] == "valid"][-1:]
+    for key, value in (row[0] if row else {}).items():
+        print(f"  {key:10} {value:.4g}" if isinstance(value, float) else f"  {key:10} {value}")
+    count = sum(p.numel() for p in model.parameters())
+    print(f"trained {type(model).__name__} with {count} parameters; saved in {folder}")
+    print(f"next: vsc evaluate {folder}    (the test set, hard spikes)")
+    print(f"      vsc encode {folder}      (codes to a file)")
+
+
+def compare(config: Compare) -> None:  # noqa: D103
+    from vsc import comparison, data
+
+    loaded = data.load(**_data_arguments(config))
+    folder = Path(config.out or f"runs/compare-{_stem(config.data.name)}")
+    trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty())
+    print()
+    print(_table([one.title for one in trained], [one.mean for one in trained], [one.spread for one in trained]))
+    print(f"\n{len(loaded.test)} test examples, hard spikes. The report: {folder / 'report.html'}")
+
+
+def evaluate(config: Evaluate) -> None:  # noqa: D103
+    from vsc import data, evaluation, files, runs
+
+    folder = Path(config.run)
+    saved, model = runs.read_config(folder), runs.load(folder)
+    loaded = data.load(**_data_arguments(saved, config.data_root))
+    scores = evaluation.evaluate(model, loaded, saved, config.split, config.samples, config.seed)
+    about = {"split": config.split, "examples": len(getattr(loaded, config.split)), "samples": config.samples}
+    files.write_json(folder / "results.json", about | {"seed": config.seed, "scores": scores._asdict()})
+    print(_table([type(model).__name__], [scores], [None]))
+    print(f"\n{about['examples']} {config.split} examples, hard spikes; written to {folder / 'results.json'}")
+
+
+def encode(config: Encode) -> None:  # noqa: D103
+    import numpy as np
+
+    from vsc import data, evaluation, files, runs
+
+    folder = Path(config.run)
+    saved, model = runs.read_config(folder), runs.load(folder)
+    if config.data is None:
+        chosen = evaluation.pick(data.load(**_data_arguments(saved, config.data_root)), config.split)
+        x, y = chosen.x, chosen.y
+    else:
+        x, y = data.read_rows(Path(config.data))
+    codes = model.encode(x)
+    arrays = {"z": codes.z, "hard": codes.hard, "gamma": codes.gamma, "mu": codes.mu}
+    arrays |= {} if y is None else {"y": y}
+    out = _with_suffix(config.out, ".npz")
+    with files.whole(out) as temporary:
+        np.savez_compressed(temporary, **{name: np.asarray(value) for name, value in arrays.items()})
+    on = codes.active.sum(1).float().mean()
+    print(f"{len(x)} codes of {model.latent_dim} latents, {on:.1f} of them on per example: {out}")
+
+
+def sample(config: Sample) -> None:  # noqa: D103
+    import numpy as np
+    import torch
+
+    from vsc import files, plots, runs
+
+    if config.n < 1:
+        raise UsageError(f"n must be at least 1, not {config.n}")
+    model = runs.load(config.run)
+    torch.manual_seed(config.seed)
+    out = _with_suffix(config.out, ".npz", ".png")
+    with torch.no_grad():
+        z = model.sample_code(config.n)
+        x = model.decode(z)
+    with files.whole(out) as temporary:
+        if out.suffix == ".png":
+            plots.sample_grid(x.numpy(), model.shape).savefig(temporary, dpi=150)
+        else:
+            np.savez_compressed(temporary, x=x.reshape(-1, *model.shape).numpy(), z=z.numpy())
+    print(f"{config.n} samples of shape {model.shape}: {out}")
+
+
+def data(config: ShowData) -> None:  # noqa: D103
+    import numpy as np
+
+    from vsc import data, files
+
+    if config.name == "smiley" and config.out:
+        print(f"{config.n} Smileys: {data.smiley.export(config.out, config.n, config.presence, config.seed)}")
+        return
+    loaded = data.load(config.name, config.root)
+    sizes = ", ".join(f"{len(getattr(loaded, part))} {part}" for part in ("train", "valid", "test"))
+    x = loaded.train.x
+    print(f"{loaded.name}: examples of shape {loaded.shape}, stored as {str(x.dtype).removeprefix('torch.')}; {sizes}")
+    print(f"values from {x.min():g} to {x.max():g}, mean {x.float().mean():.4g}")
+    print(f"classes: {', '.join(loaded.classes)}" if loaded.classes else "no labels")
+    if config.out:
+        out = _with_suffix(config.out, ".npz")
+        parts = {"x": loaded.train, "x_valid": loaded.valid, "x_test": loaded.test}
+        arrays = {name: part.x.reshape(-1, *loaded.shape).numpy() for name, part in parts.items()}
+        labels = {name.replace("x", "y"): part.y.numpy() for name, part in parts.items() if part.y is not None}
+        with files.whole(out) as temporary:
+            np.savez_compressed(temporary, **arrays, **labels)
+        print(f"written to {out}")
+
+
+COMMANDS: dict[str, Callable[[Any], None]] = {
+    "compare": compare,
+    "train": train,
+    "evaluate": evaluate,
+    "encode": encode,
+    "sample": sample,
+    "data": data,
+}
+
+POSITIONAL = {Evaluate: "run", Encode: "run", Sample: "run", ShowData: "name"}
+"""The option that a command's first bare word stands for."""
+
+SHORT = {
+    "--data": "--data.name",
+    "--data-root": "--data.root",
+    "--model": "--model.name",
+    "--latent-dim": "--model.latent_dim",
+    "--net": "--model.net",
+    "--likelihood": "--model.likelihood",
+    "--alpha": "--model.alpha",
+    "--steps": "--train.steps",
+    "--batch-size": "--train.batch_size",
+    "--lr": "--train.lr",
+    "--beta": "--train.beta",
+    "--seed": "--train.seed",
+    "--device": "--train.device",
+}
+"""Short forms of the options that are typed most, for commands that take a whole configuration."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The words after `vsc`; by default the process's own.
+
+    Returns
+    -------
+    int
+        0 for success, 1 for a failure, 2 for wrong use, 130 or 143 where a signal stopped a run.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _run(words)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (the reader has gone; nothing is left to close)
+        return 0
+    except KeyboardInterrupt:
+        print("vsc: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"vsc {version('variational-sparse-coding')}")
+        return 0
+    from vsc.errors import choose
+
+    command = choose(COMMANDS, words[0], "command")
+    config = _parse(words[0], _takes(command), words[1:])
+    if config is not None:
+        command(config)
+    return 0
+
+
+def _explain(error: Exception) -> int:
+    """Print one line that says what went wrong and what to do; return the exit code."""
+    from argparse import ArgumentError
+
+    code = 1
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UsageError | ArgumentError):
+        code = 2
+    elif hasattr(error, "code") and isinstance(error.code, int):  # pyright: ignore[reportAttributeAccessIssue]
+        code = error.code  # pyright: ignore[reportAttributeAccessIssue]
+    elif isinstance(error, OSError):
+        text = f"{error.strerror or text}: {error.filename or ''}".rstrip(": ")
+        text += "; nothing that was complete before is lost"
+    elif not isinstance(error, RunError):
+        text = f"unexpected {type(error).__name__}: {text}; run again with --debug for the whole story"
+    print(f"vsc: {text}", file=sys.stderr)
+    return code
+
+
+def _takes(command: Callable[[Any], None]) -> type:
+    return get_type_hints(command)["config"]
+
+
+def _overview() -> str:
+    lines = ["usage: vsc COMMAND [options]", "", "Sparse, interpretable codes from a deep generative model.", ""]
+    lines += [f"  {name:10} {(_takes(command).__doc__ or '').strip()}" for name, command in COMMANDS.items()]
+    lines += ["", "vsc COMMAND --help shows a command's options; vsc --version the version.", "Start with: vsc compare"]
+    return "\n".join(lines)
+
+
+def _parse(name: str, kind: type, words: list[str]) -> Any:
+    """Build the command's dataclass from words, a YAML file and defaults; None where only help was asked for."""
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(
+        prog=f"vsc {name}", description=kind.__doc__, exit_on_error=False, epilog=_short_forms(kind)
+    )
+    parser.add_argument("--config", action="config", help="YAML file of settings; later options override it.")
+    parser.add_class_arguments(kind)
+    if "-h" in words or "--help" in words:
+        _add_choices(parser)
+    try:
+        parsed = parser.parse_args(_expand(kind, words))
+    except SystemExit as stop:  # --help and --print_config
+        if stop.code:
+            raise
+        return None
+    values = vars(parser.instantiate(parsed))
+    values.pop("config", None)
+    return kind(**values)
+
+
+def _expand(kind: type, words: list[str]) -> list[str]:
+    """Write out short forms, the bare first word and flags without a value."""
+    flags = {f"--{field.name}" for field in fields(kind) if field.type in (bool, "bool")}
+    short = SHORT if issubclass(kind, Config) else {"--data-root": "--data_root"}
+    expanded: list[str] = []
+    if words and not words[0].startswith("-") and kind in POSITIONAL:
+        expanded, words = [f"--{POSITIONAL[kind]}", words[0]], words[1:]
+    for i, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        expanded.append(short.get(option, option) + equals + value)
+        if word in flags and words[i + 1 : i + 2] not in (["true"], ["false"]):
+            expanded.append("true")
+    return expanded
+
+
+def _short_forms(kind: type) -> str:
+    if not issubclass(kind, Config):
+        return ""
+    return "Short forms: " + ", ".join(f"{short} = {full}" for short, full in SHORT.items()) + "."
+
+
+def _add_choices(parser) -> None:
+    """Append to the help of every option that names a member of a registry what its members are."""
+    from vsc.comparison import PRESETS
+    from vsc.data import DATASETS
+    from vsc.likelihoods import LIKELIHOODS
+    from vsc.models import HEADS, MODELS
+    from vsc.nets import NETS
+    from vsc.scaling import SCALES
+    from vsc.spikes import SPIKES
+
+    registries = {
+        "data.name": DATASETS,
+        "data.scale": {"auto": None, **SCALES},
+        "model.name": MODELS,
+        "model.net": NETS,
+        "model.likelihood": {"auto": None, **LIKELIHOODS},
+        "model.spikes": SPIKES,
+        "model.head": HEADS,
+        "models": PRESETS,
+        "name": DATASETS,
+    }
+    for action in parser._actions:
+        if action.dest in registries:
+            action.help = f"{(action.help or '').rstrip('.')}. One of: {', '.join(registries[action.dest])}."
+
+
+def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
+    chosen = config.data
+    return {
+        "name": chosen.name,
+        "root": root or chosen.root,
+        "valid_fraction": chosen.valid_fraction,
+        "seed": chosen.seed,
+    }
+
+
+def _as_saved(asked: Config, saved: Config, folder: Path) -> Config:
+    """Return a run's saved settings; refuse if the command line asks for others."""
+    default = Config()
+    for part in ("data", "model", "train"):
+        for name, value in asdict(getattr(asked, part)).items():
+            there = getattr(getattr(saved, part), name)
+            if value not in (getattr(getattr(default, part), name), there):
+                raise UsageError(
+                    f"{folder} was trained with {part}.{name} {there}, not {value}; resume it without that"
+                )
+    return saved
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem if is_path(name) else name
+
+
+def is_path(name: str) -> bool:
+    """Whether a data set's name is the path of a file."""
+    return Path(name).suffix in (".npy", ".npz", ".csv")
+
+
+def _with_suffix(path: str, *allowed: str) -> Path:
+    if Path(path).suffix not in allowed:
+        raise UsageError(f"out must end in {' or '.join(allowed)}, not {path!r}")
+    return Path(path)
+
+
+def _command() -> str:
+    return shlex.join(["vsc", *sys.argv[1:]])
+
+
+COLUMNS = {
+    "elbo": ("ELBO", ".2f"),
+    "relaxed_elbo": ("relaxed", ".2f"),
+    "log_px": ("log p(x|z)", ".2f"),
+    "kl_slab": ("KL slab", ".2f"),
+    "kl_spike": ("KL spike", ".2f"),
+    "l0": ("l0", ".1f"),
+    "used": ("used", ".1f"),
+    "always_on": ("always on", ".1f"),
+    "dead": ("dead", ".1f"),
+    "mse": ("MSE", ".4f"),
+    "denoise_psnr": ("denoised dB", ".2f"),
+    "probe": ("probe", ".3f"),
+}
+
+
+def _table(titles: Sequence[str], means: Sequence["Scores"], spreads: Sequence["Scores | None"]) -> str:
+    """Lay scores out as a Markdown table, mean and standard deviation over the seeds; nats per example."""
+    head = ["model", *(label for label, _ in COLUMNS.values())]
+    rows = []
+    for title, mean, spread in zip(titles, means, spreads, strict=True):
+        row = [title]
+        for name, (_, style) in COLUMNS.items():
+            value, sd = getattr(mean, name), getattr(spread, name, None)
+            style = ".0f" if isinstance(value, int) else style
+            row.append("–" if value is None else f"{value:{style}}" + ("" if sd is None else f" ± {sd:{style}}"))
+        rows.append(row)
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in [head, *rows]
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

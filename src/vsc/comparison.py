@@ -1,0 +1,207 @@
+"""The main job: train several models on the same data, measure them once on the test set, and write one page."""
+
+import shutil
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vsc import report, runs
+from vsc.config import Compare, Config
+from vsc.data.split import Dataset
+from vsc.errors import UsageError, choose
+from vsc.evaluation import Scores, evaluate, showcase
+from vsc.files import write_json
+from vsc.training import train
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ae": ("AE", {"model.name": "ae"}),
+    "vae": ("VAE", {"model.name": "vae"}),
+    "beta-vae": ("beta-VAE (beta 4)", {"model.name": "vae", "train.beta": 4.0}),
+    "vsc": ("VSC", {"model.name": "vsc"}),
+    "vsc-wu": ("VSC with warm-up", {"model.name": "vsc", "train.lam_hold": 0.2, "train.lam_ramp": 0.1}),
+    "vsc-paper": (
+        "VSC, ICLR recipe",
+        {"model.name": "vsc", "model.spikes": "sigmoid", "model.head": "log-relu"},
+    ),
+}
+"""What can be compared: name -> (title, the settings that differ from the common ones)."""
+
+DATA_PRESETS: dict[str, dict[str, Any]] = {
+    # grey cross-entropy of 64 pixels is nearly all constant; squared error shows what the codes hold
+    "digits": {"model.likelihood": "gaussian-fixed", "model.variance": 0.02},
+}
+"""Settings that suit a data set better than `auto` does, where the likelihood is left open."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One model of a comparison, trained and measured on every seed."""
+
+    name: str
+    title: str
+    config: Config
+    folder: Path
+    scores: list[Scores]
+    seconds: list[float]
+    parameters: int
+
+    @property
+    def mean(self) -> Scores:
+        """Mean over the seeds."""
+        return _over(statistics.fmean, self.scores)
+
+    @property
+    def spread(self) -> Scores | None:
+        """Standard deviation over the seeds; None for a single one."""
+        if len(self.scores) < 2:
+            return None
+        return _over(statistics.stdev, self.scores)
+
+
+def _over(statistic: Callable[[Sequence[float]], float], scores: Sequence[Scores]) -> Scores:
+    """Apply a statistic to every score over the seeds; None where a model has no such score."""
+    columns: list[Any] = [[getattr(one, name) for one in scores] for name in Scores._fields]
+    return Scores._make(None if None in column else statistic(column) for column in columns)
+
+
+def compare(config: Compare, data: Dataset, folder: Path, command: str, progress: bool = False) -> list[Trained]:
+    """
+    Train, evaluate and write `results.json` and `report.html`.
+
+    Parameters
+    ----------
+    config : Compare
+        The common settings and the names of the models.
+    data : Dataset
+        The data; the test split is used once, at the end.
+    folder : Path
+        Where the page and one run folder for each model and seed go.
+    command : str
+        What to type to make the page again.
+    progress : bool
+        Whether to show progress bars.
+
+    Returns
+    -------
+    list of Trained
+        In the order of `config.models`.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown, the folder is taken, or a setting is wrong; checked before anything is trained.
+    """
+    names = [name.strip() for name in config.models.split(",") if name.strip()]
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"models needs different names separated by commas, not {config.models!r}")
+    if config.seeds < 1:
+        raise UsageError(f"seeds must be at least 1, not {config.seeds}")
+    common = Config(config.data, config.model, config.train)
+    if common.model.likelihood == "auto":
+        common = changed(common, DATA_PRESETS.get(data.name, {}))
+    plan = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
+    for one in plan.values():
+        runs.new_model(runs.resolve(one, data), data)  # every mistake shows before the first step
+    _prepare(folder, config)
+
+    trained = []
+    for name, one in plan.items():
+        print(f"training {PRESETS[name][0]}", flush=True)
+        trained.append(_train_and_measure(name, one, data, folder, config.seeds, progress))
+    _write_results(trained, data, folder, command)
+    _write_page(trained, data, folder, command)
+    return trained
+
+
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Return `config` with dotted settings replaced, such as {"train.beta": 4.0}."""
+    for dotted, value in settings.items():
+        part, name = dotted.split(".")
+        config = replace(config, **{part: replace(getattr(config, part), **{name: value})})
+    return config
+
+
+def _prepare(folder: Path, config: Compare) -> None:
+    """Make the folder, or check that it may be used."""
+    if folder.is_dir() and any(folder.iterdir()):
+        ours = (folder / "results.json").is_file() or any(path.parent for path in folder.glob("*/config.yaml"))
+        if not ours:
+            raise UsageError(f"{folder} exists and holds no comparison; choose another with --out")
+        if config.overwrite:
+            shutil.rmtree(folder)
+        elif not config.resume:
+            raise UsageError(
+                f"{folder} holds a comparison; go on with --resume, replace it with --overwrite, or choose --out"
+            )
+    elif folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; choose another folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _train_and_measure(name: str, config: Config, data: Dataset, folder: Path, seeds: int, progress: bool) -> Trained:
+    first = folder / name if seeds == 1 else folder / f"{name}-seed{config.train.seed}"
+    scores, seconds, parameters = [], [], 0
+    for seed in range(config.train.seed, config.train.seed + seeds):
+        run = folder / name if seeds == 1 else folder / f"{name}-seed{seed}"
+        one = changed(config, {"train.seed": seed})
+        started = (run / "checkpoints" / "last.pt").is_file()
+        model = train(one, data, run, resume=started, overwrite=not started, progress=progress)
+        one = runs.read_config(run)
+        scores.append(evaluate(model, data, one))
+        write_json(run / "results.json", {"split": "test", "scores": scores[-1]._asdict()})
+        seconds.append(runs.read_history(run)[-1]["seconds"])
+        parameters = sum(p.numel() for p in model.parameters())
+    return Trained(name, PRESETS[name][0], runs.read_config(first), first, scores, seconds, parameters)
+
+
+def _write_results(trained: list[Trained], data: Dataset, folder: Path, command: str) -> None:
+    models = {
+        one.name: {
+            "title": one.title,
+            "config": runs.plain(asdict(one.config)),
+            "parameters": one.parameters,
+            "seconds": one.seconds,
+            "mean": one.mean._asdict(),
+            "spread": None if one.spread is None else one.spread._asdict(),
+            "seeds": [scores._asdict() for scores in one.scores],
+        }
+        for one in trained
+    }
+    about = {"command": command, "data": data.name, "split": "test", "examples": len(data.test)}
+    write_json(folder / "results.json", about | {"environment": runs.environment(), "models": models})
+
+
+def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: str) -> None:
+    entries = []
+    for one in trained:
+        with torch.random.fork_rng(devices=[]):
+            shown = showcase(runs.load(one.folder), data)
+        entries.append(
+            report.Entry(
+                name=one.name,
+                title=one.title,
+                scores=one.mean,
+                settings=runs.plain(asdict(one.config)),
+                history=runs.read_history(one.folder),
+                showcase=shown,
+                seconds=statistics.fmean(one.seconds),
+                parameters=one.parameters,
+            )
+        )
+    page = report.Page(
+        title=f"{', '.join(one.title for one in trained)} on {data.name}",
+        data=data.name,
+        shape=data.shape,
+        classes=data.classes,
+        entries=entries,
+        command=command,
+        environment=runs.environment(),
+        latent_dim=trained[0].config.model.latent_dim,
+        likelihood=runs.build_likelihood(trained[0].config.model).label,
+        test_examples=len(data.test),
+    )
+    report.write(page, folder / "report.html")

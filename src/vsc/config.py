@@ -1,0 +1,262 @@
+"""Every setting, once: the command line, YAML files and saved runs are derived from these dataclasses."""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from vsc.errors import UsageError
+from vsc.schedules import hold, ramp
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how they reach the model."""
+
+    name: str = "digits"
+    """A data set's name, or the path of a .npy, .npz or .csv file."""
+    root: str | None = None
+    """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's."""
+    scale: str = "auto"
+    """How stored values are scaled; auto is unit-interval where the values' range is known, else standard."""
+    binarise: bool = False
+    """Draw every grey value anew as a bit in each batch (dynamic binarisation), for likelihood comparisons."""
+    valid_fraction: float = 0.1
+    """Share of the training set kept for validation."""
+    seed: int = 0
+    """Seed of that split, apart from train.seed so that runs of several seeds share one split."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The model."""
+
+    name: str = "vsc"
+    """Kind of model."""
+    latent_dim: int = 32
+    """Number of latents J."""
+    net: str = "mlp"
+    """Encoder and decoder."""
+    hidden: tuple[int, ...] = (400,)
+    """Widths of the encoder's hidden layers, mirrored in the decoder (net mlp)."""
+    likelihood: str = "auto"
+    """p(x|z); auto is bernoulli for values in [0, 1], else gaussian."""
+    variance: float = 1.0
+    """Variance of the likelihood gaussian-fixed."""
+    variance_floor: float = 1e-6
+    """Least variance of the likelihood gaussian; part of every result with it."""
+    alpha: float = 0.1
+    """Prior spike probability in (0, 1]: the share of latents expected on. Smaller is sparser (VSC)."""
+    spikes: str = "straight-through"
+    """Spike estimator: how gradient passes the gates (VSC)."""
+    head: str = "logit"
+    """How encoder outputs become spike logits (VSC); log-relu is ICLR's."""
+    gate_init: float = 0.0
+    """Spike logit at the start of training (VSC); 0 is a gate open half of the time."""
+
+
+class Knobs(NamedTuple):
+    """What the schedules say at one step: lambda, KL weight, relaxation (T or c) and learning rate."""
+
+    lam: float
+    beta: float
+    relaxation: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation; schedules are given as shares of the steps, so that they keep their shape."""
+
+    steps: int | None = None
+    """Optimiser steps; None is 2000, or 10000 for more than 10000 training examples."""
+    batch_size: int = 128
+    """Examples per step, over all processes together."""
+    lr: float = 1e-3
+    """Adam's learning rate."""
+    lr_final: float | None = None
+    """Learning rate from lr_drop on; None keeps lr."""
+    lr_drop: float = 0.5
+    """Share of the steps after which lr_final holds."""
+    beta: float = 1.0
+    """Weight of the KL in the loss; other than 1 makes a VAE a beta-VAE."""
+    kl_warmup: float = 0.0
+    """Share of the steps over which the KL's weight rises from 0 to beta."""
+    lam_hold: float = 0.0
+    """Share of the steps with lambda = 0, the slab held at N(0, 1) (VSC with warm-up)."""
+    lam_ramp: float = 0.0
+    """Share of the steps, after these, over which lambda rises to 1."""
+    temperature: float = 0.5
+    """T at the start (concrete, straight-through)."""
+    temperature_final: float | None = None
+    """T at the end, reached linearly; None keeps temperature."""
+    sharpness: float = 50.0
+    """c at the start (sigmoid)."""
+    sharpness_final: float | None = 200.0
+    """c at the end, reached linearly; None keeps sharpness."""
+    seed: int = 0
+    """Seed of weights, batches and noise."""
+    patience: int | None = None
+    """Stop after this many validations without a better ELBO and keep the best; None trains to the end."""
+    log_every: int = 50
+    """Steps between lines of metrics.jsonl."""
+    valid_every: int = 500
+    """Steps between validations."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    device: str = "auto"
+    """cpu, cuda, mps or auto."""
+    devices: int = 1
+    """Processes or accelerators on this machine; torchrun's own number wins."""
+    nodes: int = 1
+    """Machines, for SLURM; torchrun's own number wins."""
+    precision: str = "32-true"
+    """lightning-fabric's precision: 32-true, bf16-mixed, 16-mixed or 64-true."""
+
+    def __post_init__(self):
+        whole = {"steps": 1, "batch_size": 1, "log_every": 1, "valid_every": 1, "checkpoint_every": 1}
+        whole |= {"devices": 1, "nodes": 1}
+        for name, least in whole.items():
+            if getattr(self, name) is not None and getattr(self, name) < least:
+                raise UsageError(f"train.{name} must be at least {least}, not {getattr(self, name)}")
+        for name in ("lr_drop", "kl_warmup", "lam_hold", "lam_ramp"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"train.{name} is a share of the steps, in [0, 1], not {getattr(self, name)}")
+        for name in ("lr", "temperature", "sharpness", "lr_final", "temperature_final", "sharpness_final"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"train.{name} must be a positive number, not {value}")
+        if not self.beta >= 0:
+            raise UsageError(f"train.beta must not be negative, but is {self.beta}")
+        if self.patience is not None and self.patience < 1:
+            raise UsageError(f"train.patience must be at least 1, not {self.patience}")
+
+    def knobs(self, step: int, spikes: str = "straight-through") -> Knobs:
+        """
+        Return the schedules' values, a pure function of the step.
+
+        Parameters
+        ----------
+        step : int
+            Steps taken so far.
+        spikes : str
+            The spike estimator, which decides whether the relaxation is T or c.
+
+        Returns
+        -------
+        Knobs
+            lambda, KL weight, relaxation and learning rate at this step.
+        """
+        n = self.steps or 0
+        first, last = self.temperature, self.temperature_final
+        if spikes == "sigmoid":
+            first, last = self.sharpness, self.sharpness_final
+        return Knobs(
+            lam=ramp(step, 0.0, 1.0, round(self.lam_hold * n), round(self.lam_ramp * n)),
+            beta=ramp(step, 0.0, self.beta, 0, round(self.kl_warmup * n)),
+            relaxation=ramp(step, first, first if last is None else last, 0, n),
+            lr=hold(step, self.lr, self.lr if self.lr_final is None else self.lr_final, round(self.lr_drop * n)),
+        )
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Which data, and how they reach the model."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The model."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The optimisation."""
+
+
+@dataclass(frozen=True)
+class TrainRun(Config):
+    """Train one model and save it in a run folder."""
+
+    out: str | None = None
+    """Run folder; by default runs/DATA-MODEL."""
+    resume: bool = False
+    """Go on from the last checkpoint of the run in --out, with its settings."""
+    overwrite: bool = False
+    """Replace a run that is already in --out."""
+
+
+@dataclass(frozen=True)
+class Compare(Config):
+    """Train several models on the same data, measure them and write one page that compares them."""
+
+    models: str = "ae,vae,vsc,vsc-wu"
+    """Models to compare, separated by commas."""
+    seeds: int = 1
+    """Runs of each model, with seeds train.seed, train.seed + 1 and so on; the page shows means and spread."""
+    out: str | None = None
+    """Folder for the page and the runs; by default runs/compare-DATA."""
+    resume: bool = False
+    """Keep the runs in --out that are finished, and finish the others."""
+    overwrite: bool = False
+    """Replace a comparison that is already in --out."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained model on held-out data, with hard spikes, and write results.json into its run folder."""
+
+    run: str
+    """Run folder."""
+    split: str = "test"
+    """Part of the data: test or valid."""
+    samples: int = 5
+    """Draws of z per example that the bounds are averaged over."""
+    seed: int = 0
+    """Seed of these draws, of the noise and of the probe's examples."""
+    data_root: str | None = None
+    """Folder of downloaded data, where it is not the one that the run was trained with."""
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Write the codes of a data set or of a file of your own: z = gamma mu, hard z, gamma, mu and labels."""
+
+    run: str
+    """Run folder."""
+    data: str | None = None
+    """A .npy, .npz or .csv file, all of whose rows are encoded in their order; by default the run's own data."""
+    split: str = "test"
+    """Part of the run's own data: train, valid or test."""
+    out: str = "codes.npz"
+    """The .npz file to write."""
+    data_root: str | None = None
+    """Folder of downloaded data, where it is not the one that the run was trained with."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw codes from the prior and decode them."""
+
+    run: str
+    """Run folder."""
+    n: int = 64
+    """Number of samples."""
+    seed: int = 0
+    """Seed of the draws."""
+    out: str = "samples.npz"
+    """The file to write: .npz (x and z), or .png for a picture of images."""
+
+
+@dataclass(frozen=True)
+class ShowData:
+    """Load a data set, say what is in it, and write it to a file if asked."""
+
+    name: str
+    """A data set's name, or the path of a .npy, .npz or .csv file."""
+    root: str | None = None
+    """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's."""
+    out: str | None = None
+    """An .npz file to write: all the data set's splits, or newly generated Smileys."""
+    n: int = 60_000
+    """Number of Smileys to write."""
+    presence: float = 0.5
+    """Probability of each attribute of a written Smiley."""
+    seed: int = 0
+    """Seed of the written Smileys."""

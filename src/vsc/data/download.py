@@ -1,0 +1,93 @@
+"""One file from the first of several mirrors that has it whole; the only place that uses the network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from vsc.errors import RunError
+
+
+def cache_folder() -> Path:
+    """Return the folder where downloads of this user go by default."""
+    import pooch
+
+    return Path(pooch.os_cache("vsc"))
+
+
+def fetch(file: str, md5: str, mirrors: Sequence[str], folder: Path, timeout: float = 30.0) -> Path:
+    """
+    Download a file.
+
+    It appears under its name only once its checksum is right, so a download that broke is never taken for
+    whole.
+
+    Parameters
+    ----------
+    file : str
+        The file's name, on the mirrors and in `folder`.
+    md5 : str
+        Its MD5 checksum, in hexadecimal.
+    mirrors : sequence of str
+        Addresses of folders, tried in order.
+    folder : pathlib.Path
+        Where to put it; made if it is not there. A file of that name whose checksum is right is left alone.
+    timeout : float
+        Seconds without an answer after which a mirror is given up.
+
+    Returns
+    -------
+    pathlib.Path
+        `folder / file`.
+
+    Raises
+    ------
+    RunError
+        If no mirror gives the file, or `folder` cannot be written; the message says where to put the file by
+        hand.
+    """
+    import pooch
+    from tqdm import tqdm
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+        raise RunError(
+            f"cannot make the folder {folder} ({problem}); set another root or VSC_DATA"
+        ) from error
+    failures = []
+    for mirror in mirrors:
+        url = f"{mirror.rstrip('/')}/{file}"
+        # disable=None: no bar where standard error is not a terminal. total=1: pooch sets the true one, but
+        # tests the bar with `if` before that, which tqdm refuses without a total.
+        bar: Any = tqdm(desc=file, total=1, unit="B", unit_scale=True, disable=None)
+        with bar:
+            get: Any = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=timeout)
+            try:
+                return Path(pooch.retrieve(url, f"md5:{md5}", fname=file, path=folder, downloader=get))
+            except (OSError, ValueError) as error:  # requests raises OSErrors, pooch a ValueError
+                failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
+    raise RunError(f"could not download {file} ({'; '.join(failures)}); put it into {folder} by hand")
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why a mirror failed; the exceptions' own texts are long and nested."""
+    from requests import exceptions
+
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP {response.status_code}"
+    match error:
+        case exceptions.Timeout():
+            return "no answer in time"
+        case exceptions.ChunkedEncodingError():
+            return "connection cut"
+        case exceptions.ConnectionError():
+            return "no connection"
+        case exceptions.RequestException():
+            return type(error).__name__
+        case OSError():
+            return error.strerror or type(error).__name__
+        case _:
+            return "wrong checksum"

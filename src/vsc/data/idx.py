@@ -1,0 +1,223 @@
+"""MNIST and Fashion-MNIST: our own reader of the IDX format, and where the files are found or fetched."""
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vsc.data.download import fetch
+from vsc.data.split import Source, Split
+from vsc.errors import UsageError
+
+_UNSIGNED_BYTE = 0x08  # the type code of uint8, the only one that these data sets use
+
+
+def read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
+    """
+    Read one IDX file of unsigned bytes, plain or gzip-compressed (told by its content, not its name).
+
+    Format: two zero bytes, a type code, the number of dimensions, each dimension as a big-endian uint32, then
+    the values in C order (Y. LeCun, "The MNIST database of handwritten digits").
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    ndim : int
+        The number of dimensions that it should have: 3 for images, 1 for labels.
+
+    Returns
+    -------
+    numpy.ndarray, uint8
+        The values, in the shape that the header gives.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, is not IDX, has other dimensions or another type, holds no examples, or is
+        shorter or longer than its header says.
+    """
+    raw = _content(path)
+    start = 4 + 4 * ndim
+    if len(raw) < start or raw[:2] != b"\0\0":
+        raise _damaged(path, "it does not begin with the header of an IDX file")
+    if raw[2] != _UNSIGNED_BYTE:
+        raise _damaged(path, f"its values have type code 0x{raw[2]:02x}, not 0x08 (unsigned bytes)")
+    if raw[3] != ndim:
+        raise _damaged(path, f"it has {raw[3]} dimensions where {ndim} are expected")
+    shape = struct.unpack(f">{ndim}I", raw[4:start])
+    if 0 in shape:
+        raise _damaged(path, f"its header gives the empty shape {shape}")
+    if len(raw) - start != math.prod(shape):
+        problem = f"it holds {len(raw) - start} values where its header {shape} promises {math.prod(shape)}"
+        raise _damaged(path, problem)
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+
+
+def _content(path: Path) -> bytearray:
+    """Return the bytes, decompressed; a bytearray because torch shares memory only with writable arrays."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise _damaged(path, f"it cannot be decompressed ({error})") from error
+    return bytearray(raw)
+
+
+def _damaged(path: Path, problem: str) -> UsageError:
+    return UsageError(f"{path}: {problem}; delete the file to have it downloaded again")
+
+
+class _Files(NamedTuple):
+    """One data set in MNIST's layout: what it is called, where it may lie, where it may come from."""
+
+    title: str
+    folders: tuple[str, ...]  # under the root, searched in this order; downloads go to the first
+    mirrors: tuple[str, ...]
+    md5: dict[str, str]  # of the .gz files as published
+    test_labels_md5: str  # of the 10 000 test labels as bytes, to tell the two data sets apart
+    classes: tuple[str, ...]
+
+
+_IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+
+_MNIST = _Files(
+    title="MNIST",
+    folders=("MNIST/raw", "mnist", "."),
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+        "http://yann.lecun.com/exdb/mnist",
+    ),
+    md5={
+        "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    test_labels_md5="073c3904dfbd3e141ff8aa01cfde6b15",
+    classes=tuple(str(digit) for digit in range(10)),
+)
+
+_FASHION = _Files(
+    title="Fashion-MNIST",
+    folders=("FashionMNIST/raw", "fashion-mnist", "."),
+    mirrors=(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+    ),
+    md5={
+        "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+    test_labels_md5="8dea97a4e78c1bd1b5a6e8efbb870b6e",
+    classes=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+)
+
+
+def mnist(root: Path) -> Source:
+    """
+    Load MNIST, 60 000 training and 10 000 test images of handwritten digits; download what is missing.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Files are looked for in `root/MNIST/raw`, `root/mnist` and `root` itself, plain or .gz; downloads go
+        to `root/MNIST/raw`.
+
+    Returns
+    -------
+    Source
+        uint8 images of shape (1, 28, 28), values 0 to 255, with labels.
+
+    Raises
+    ------
+    UsageError
+        If a file is damaged, the files do not fit together, or they are Fashion-MNIST's.
+    RunError
+        If a missing file cannot be downloaded.
+
+    References
+    ----------
+    Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition",
+    1998.
+    """
+    return _load(_MNIST, root, other=_FASHION)
+
+
+def fashion_mnist(root: Path) -> Source:
+    """
+    Load Fashion-MNIST, 60 000 training and 10 000 test images of clothes; download what is missing.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Files are looked for in `root/FashionMNIST/raw`, `root/fashion-mnist` and `root` itself, plain or .gz;
+        downloads go to `root/FashionMNIST/raw`.
+
+    Returns
+    -------
+    Source
+        uint8 images of shape (1, 28, 28), values 0 to 255, with labels.
+
+    Raises
+    ------
+    UsageError
+        If a file is damaged, the files do not fit together, or they are MNIST's.
+    RunError
+        If a missing file cannot be downloaded.
+
+    References
+    ----------
+    H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST", arXiv:1708.07747, 2017.
+    """
+    return _load(_FASHION, root, other=_MNIST)
+
+
+def _load(files: _Files, root: Path, other: _Files) -> Source:
+    train, test = (_part(files, root, part, other) for part in ("train", "test"))
+    return Source(train, test, shape=(1, 28, 28), classes=files.classes, high=255.0)
+
+
+def _part(files: _Files, root: Path, part: str, other: _Files) -> Split:
+    x_path, y_path = _find(files, root, _IMAGES[part]), _find(files, root, _LABELS[part])
+    x, y = read_idx(x_path, ndim=3), read_idx(y_path, ndim=1)
+    if x.shape[1:] != (28, 28):
+        raise _damaged(x_path, f"its images are {x.shape[1]} x {x.shape[2]} pixels, not 28 x 28")
+    if len(x) != len(y):
+        raise UsageError(
+            f"{y_path}: {len(y)} labels for the {len(x)} images of {x_path}; delete the wrong file"
+        )
+    if y.max() > 9:
+        raise _damaged(y_path, f"it holds the label {y.max()}; labels are 0 to 9")
+    # The two data sets use the same file names, so a wrong root would pass one off as the other.
+    if hashlib.md5(y.tobytes(), usedforsecurity=False).hexdigest() == other.test_labels_md5:
+        raise UsageError(
+            f"{y_path}: these are the labels of {other.title}, not of {files.title}; set another root"
+        )
+    return Split(torch.from_numpy(x).flatten(1), torch.from_numpy(y).long())
+
+
+def _find(files: _Files, root: Path, stem: str) -> Path:
+    for folder in files.folders:
+        for name in (stem, f"{stem}.gz"):
+            if (root / folder / name).is_file():
+                return root / folder / name
+    return fetch(f"{stem}.gz", files.md5[stem], files.mirrors, root / files.folders[0])

@@ -1,0 +1,161 @@
+"""What a data set is once it is loaded: arrays in memory, split in three, and what their values mean."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vsc.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Split:
+    """
+    One part of a data set.
+
+    Attributes
+    ----------
+    x : torch.Tensor, shape (N, M), uint8 or float32
+        The examples as stored, flattened; `Dataset.high` says which stored value means 1.
+    y : torch.Tensor or None, shape (N,), int64
+        Class labels, as indices into `Dataset.classes`.
+    factors : torch.Tensor or None, shape (N, F), float32
+        The true factors of generated data.
+    presence : torch.Tensor or None, shape (N, F), bool
+        Which of these factors had any effect on the example.
+    """
+
+    x: Tensor
+    y: Tensor | None = None
+    factors: Tensor | None = None
+    presence: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Tensor | slice) -> "Split":
+        """Return the examples at `index`, with everything known of them."""
+        known = (self.y, self.factors, self.presence)
+        return Split(self.x[index], *(None if part is None else part[index] for part in known))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """
+    A data set in memory.
+
+    Attributes
+    ----------
+    name : str
+        The registry's name, or the file's stem for a user's own array.
+    shape : tuple of int
+        One example's shape: (channels, height, width) for images, (M,) for tables. `prod(shape) == M`.
+    train, valid, test : Split
+        `valid` is a seeded part taken off the source's training set.
+    classes : tuple of str
+        Names of the labels; empty if there are none.
+    high : float or None
+        The stored value that means 1 when all values lie in [0, high] by construction (255 for uint8 images);
+        None for tables of arbitrary range.
+    features : tuple of str
+        Names of a table's columns, in the order of `x`; empty if they are not known.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    train: Split
+    valid: Split
+    test: Split
+    classes: tuple[str, ...] = ()
+    high: float | None = None
+    features: tuple[str, ...] = ()
+
+
+class Source(NamedTuple):
+    """
+    A data set as its loader finds it: no validation part taken off yet.
+
+    Attributes
+    ----------
+    train, test : Split
+        The source's own two parts; which example is in which never depends on the user's seed.
+    shape, classes, high, features
+        As in `Dataset`.
+    """
+
+    train: Split
+    test: Split
+    shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    high: float | None = None
+    features: tuple[str, ...] = ()
+
+
+def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:
+    """
+    Take a seeded validation part off a source's training set.
+
+    Parameters
+    ----------
+    source : Source
+        The two parts that the data come in.
+    name : str
+        Name of the data set.
+    valid_fraction : float
+        Share of the training set, in [0, 1); at least one example unless it is 0, which leaves `valid` empty.
+        At least one example always stays in `train`.
+    seed : int
+        Seed of the choice; the same seed gives the same examples. Both parts keep the source's order.
+
+    Returns
+    -------
+    Dataset
+        The same examples in three parts that share none.
+
+    Raises
+    ------
+    UsageError
+        If `valid_fraction` is not in [0, 1) or `seed` not in [0, 2^63), or if a positive `valid_fraction`
+        meets a training set of a single example.
+    """
+    if not 0 <= valid_fraction < 1:
+        raise UsageError(f"valid_fraction must be at least 0 and below 1, got {valid_fraction}")
+    train, valid = source.train, source.train.take(slice(0, 0))
+    if valid_fraction > 0:
+        if len(train) < 2:
+            raise UsageError("a training set of one example cannot be split; set valid_fraction=0")
+        count = min(max(round(valid_fraction * len(train)), 1), len(train) - 1)
+        train, valid = divide(train, count, seed)
+    return Dataset(
+        name, source.shape, train, valid, source.test, source.classes, source.high, source.features
+    )
+
+
+def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:
+    """
+    Part a split in two at random.
+
+    Parameters
+    ----------
+    split : Split
+        N examples.
+    count : int
+        Size of the second part.
+    seed : int
+        Seed of the choice.
+
+    Returns
+    -------
+    rest, taken : Split
+        N - `count` and `count` examples, each in the order of `split`.
+
+    Raises
+    ------
+    UsageError
+        If `seed` is not in [0, 2^63).
+    """
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"the seed must be at least 0 and below 2^63, got {seed}")
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
+    return split.take(order[count:].sort().values), split.take(order[:count].sort().values)

@@ -1,0 +1,45 @@
+"""The two kinds of failure that a user can act on, and the one way to look a name up in a registry."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class UsageError(ValueError):
+    """The request cannot be carried out as asked; the message says what to change (exit code 2)."""
+
+
+class RunError(RuntimeError):
+    """The request was sound but failed on the way; the message says what to do next (exit code 1)."""
+
+
+def choose(registry: Mapping[str, T], name: str, what: str) -> T:
+    """
+    Look up `name` in a registry.
+
+    Parameters
+    ----------
+    registry : mapping of str to object
+        One family of the library: spike estimators, likelihoods, nets, data sets and so on.
+    name : str
+        The member's name.
+    what : str
+        What the family's members are called, for the message.
+
+    Returns
+    -------
+    object
+        The member.
+
+    Raises
+    ------
+    UsageError
+        If the name is not there; the message lists the names that are.
+    """
+    if name in registry:
+        return registry[name]
+    near = get_close_matches(name, registry, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UsageError(f"unknown {what} {name!r}; one of: {', '.join(registry)}{hint}")

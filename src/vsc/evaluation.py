@@ -1,0 +1,338 @@
+"""Encode a split once, with hard spikes, and say in numbers and in pictures what the code is worth."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsc.config import Config
+from vsc.data.split import Dataset, Split
+from vsc.errors import UsageError
+from vsc.models import AE, VSC, Autoencoder, Codes
+
+NOISE = 0.1
+"""Standard deviation of the denoising test's noise, as a share of the data's range (report 5.3)."""
+
+PROBE_LABELS = 5000
+"""Labelled training examples that the probe learns from (ICLR fig. 3)."""
+
+
+class Scores(NamedTuple):
+    """
+    What is measured on a held-out split; all bounds use hard spikes. None where a model has no such quantity.
+
+    Attributes
+    ----------
+    elbo : float or None
+        E_q log p(x|z) - KL, nats per example, higher is better. None for the AE, which has no bound.
+    relaxed_elbo : float or None
+        The same with the relaxed spikes that training used; not a bound. None unless a relaxation was trained.
+    log_px : float
+        E_q log p(x|z), nats per example, higher is better.
+    kl_slab, kl_spike : float or None
+        The two parts of the KL, nats per example, lower is better.
+    l0 : float
+        Expected number of active latents per example (sum of gamma); J for models without spikes.
+    used, always_on, dead : float
+        Latents active (gamma > 1/2) on more than 1 %, on more than 99 % and on less than 0.01 % of the examples.
+    mse : float
+        Squared error of the reconstruction from the hard code, per output, in model units; lower is better.
+    denoise_mse, denoise_psnr : float
+        Error (per output) and PSNR (dB, mean over examples, higher is better) against the *clean* input of the
+        reconstruction of the input with Gaussian noise (sigma 0.1 of the data's range, clipped to it).
+    noisy_psnr : float
+        PSNR of the noisy input itself, in dB: what doing nothing scores.
+    probe : float or None
+        Test accuracy of a logistic regression on the mean codes of up to 5000 labelled training examples.
+    """
+
+    elbo: float | None
+    relaxed_elbo: float | None
+    log_px: float
+    kl_slab: float | None
+    kl_spike: float | None
+    l0: float
+    used: float
+    always_on: float
+    dead: float
+    mse: float
+    denoise_mse: float
+    denoise_psnr: float
+    noisy_psnr: float
+    probe: float | None
+
+
+class Showcase(NamedTuple):
+    """
+    The arrays behind a model's pictures (n shown examples, C classes, J latents, M outputs), in model units.
+
+    Attributes
+    ----------
+    x, reconstruction, noisy, denoised : numpy.ndarray, shape (n, M), float32
+        Held-out inputs, their reconstructions, the inputs with noise added, and the reconstructions of those.
+    code : numpy.ndarray, shape (n, J), float32
+        Their hard codes 1[gamma > 1/2] * mu: exactly zero where a latent is off.
+    label : numpy.ndarray or None, shape (n,), int
+        Their class labels.
+    class_code, class_gamma : numpy.ndarray or None, shape (C, J), float32
+        Mean code and mean spike probability per class; one row for all the data where there are no labels.
+        class_gamma is None for models without spikes.
+    grid : numpy.ndarray or None, shape (100, M), float32
+        Decoded 10 x 10 grid over (-2, 2)^2, first latent along the columns; only when J = 2.
+    """
+
+    x: np.ndarray
+    reconstruction: np.ndarray
+    noisy: np.ndarray
+    denoised: np.ndarray
+    code: np.ndarray
+    label: np.ndarray | None
+    class_code: np.ndarray
+    class_gamma: np.ndarray | None
+    grid: np.ndarray | None
+
+
+@torch.no_grad()
+def evaluate(
+    model: Autoencoder,
+    data: Dataset,
+    config: Config | None = None,
+    split: str = "test",
+    samples: int = 5,
+    seed: int = 0,
+) -> Scores:
+    """
+    Measure a trained model on one split, with hard spikes.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In eval mode, on the CPU.
+    data : Dataset
+        Its `train` split trains the probe; everything is measured on `split`.
+    config : Config, optional
+        The run's settings, for the relaxation and the binarisation that it trained with.
+    split : str
+        `valid` or `test`.
+    samples : int
+        Draws of z per example that the bounds are averaged over.
+    seed : int
+        Seed of these draws, of the noise and of the probe's examples.
+
+    Returns
+    -------
+    Scores
+        One number each; see there for units.
+
+    Raises
+    ------
+    UsageError
+        If the split is unknown or empty, or samples < 1.
+    """
+    held_out = pick(data, split)
+    config = Config() if config is None else config
+    if samples < 1:
+        raise UsageError(f"samples must be at least 1, not {samples}")
+    with seeded(seed):
+        x = inputs(model, held_out.x, config)
+        log_px, kl_slab, kl_spike = mean_terms(model, x, samples)
+        relaxed = None
+        if config.model.name == "vsc" and config.model.spikes in RELAXED:
+            last = config.train.knobs(config.train.steps or 0, config.model.spikes)
+            terms = mean_terms(model.train(), x, samples, last.relaxation)
+            model.eval()
+            relaxed = terms[0] - terms[1] - terms[2]
+        codes = model.encode(held_out.x)
+        clean = model.scaler(held_out.x)
+        noisy = add_noise(clean)
+        denoised = reconstruct(model, noisy)
+        rate = codes.active.double().mean(0)
+    bound = not isinstance(model, AE)
+    peak = _range(clean)
+    return Scores(
+        elbo=log_px - kl_slab - kl_spike if bound else None,
+        relaxed_elbo=relaxed,
+        log_px=log_px,
+        kl_slab=kl_slab if bound else None,
+        kl_spike=kl_spike if bound else None,
+        l0=codes.gamma.sum(1).mean().item(),
+        used=int((rate > 0.01).sum()),
+        always_on=int((rate > 0.99).sum()),
+        dead=int((rate < 1e-4).sum()),
+        mse=(reconstruct(model, clean) - clean).square().mean().item(),
+        denoise_mse=(denoised - clean).square().mean().item(),
+        denoise_psnr=_psnr(denoised, clean, peak),
+        noisy_psnr=_psnr(noisy, clean, peak),
+        probe=probe(model, data, codes, held_out, seed),
+    )
+
+
+RELAXED = {"sigmoid", "concrete"}
+"""Spike estimators whose training draw is not hard, so that a relaxed bound differs from the hard one."""
+
+
+def pick(data: Dataset, split: str) -> Split:
+    """Return a split by name; refuse an unknown or an empty one."""
+    if split not in ("train", "valid", "test"):
+        raise UsageError(f"unknown split {split!r}; one of: train, valid, test")
+    chosen: Split = getattr(data, split)
+    if not len(chosen):
+        raise UsageError(f"the {split} split of {data.name} is empty")
+    return chosen
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from a seed of its own inside the block, and leave torch's random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def inputs(model: Autoencoder, x: Tensor, config: Config) -> Tensor:
+    """Return stored examples (N, M) as the model saw them in training: scaled, and binarised if it was."""
+    scaled = model.scaler(x)
+    return torch.bernoulli(scaled) if config.data.binarise else scaled
+
+
+def mean_terms(
+    model: Autoencoder, x: Tensor, samples: int, relaxation: float = 0.0, batch_size: int = 1000
+) -> tuple[float, float, float]:
+    """Return log_px, kl_slab and kl_spike in nats, means over x (N, M) and draws, in the model's present mode."""
+    total = torch.zeros(3, dtype=torch.float64)
+    for chunk in x.split(batch_size):
+        for _ in range(samples):
+            total += torch.stack(model(chunk, relaxation=relaxation)).double().sum(1)
+    log_px, kl_slab, kl_spike = (total / (len(x) * samples)).tolist()
+    return log_px, kl_slab, kl_spike
+
+
+def reconstruct(model: Autoencoder, x: Tensor, batch_size: int = 1000) -> Tensor:
+    """Return E[x|z] at the hard code of model inputs x, shape (N, M), in model units."""
+    return torch.cat([model.decode(model.codes(chunk).hard) for chunk in x.split(batch_size)])
+
+
+def add_noise(x: Tensor) -> Tensor:
+    """Add Gaussian noise of `NOISE` times the data's range to x (N, M), clipped to that range (report 5.3)."""
+    low, high = x.min().item(), x.max().item()
+    return (x + NOISE * _range(x) * torch.randn_like(x)).clamp(low, high)
+
+
+def _range(x: Tensor) -> float:
+    return (x.max() - x.min()).item() or 1.0
+
+
+def _psnr(x: Tensor, clean: Tensor, peak: float) -> float:
+    error = (x - clean).square().mean(1).clamp_min(1e-12)
+    return (10 * torch.log10(peak**2 / error)).mean().item()
+
+
+def probe(model: Autoencoder, data: Dataset, codes: Codes, held_out: Split, seed: int = 0) -> float | None:
+    """
+    Return the accuracy of a logistic regression on the mean codes (ICLR fig. 3).
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In eval mode.
+    data : Dataset
+        Its training labels are used, 5000 of them or what there is.
+    codes : Codes
+        Of the held-out examples.
+    held_out : Split
+        With the labels to predict.
+    seed : int
+        Which training examples.
+
+    Returns
+    -------
+    float or None
+        Share of the held-out labels that are predicted; None without labels or with a single class.
+    """
+    train = data.train
+    if train.y is None or held_out.y is None:
+        return None
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:PROBE_LABELS]
+    labels = train.y[order].numpy()
+    if len(np.unique(labels)) < 2:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # close enough for a probe; the limit is in the docs
+        regression = LogisticRegression(max_iter=1000).fit(model.encode(train.x[order]).z.numpy(), labels)
+    return float(regression.score(codes.z.numpy(), held_out.y.numpy()))
+
+
+@torch.no_grad()
+def showcase(model: Autoencoder, data: Dataset, split: str = "test", shown: int = 8, seed: int = 0) -> Showcase:
+    """
+    Collect the arrays behind a model's pictures.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In eval mode, on the CPU.
+    data : Dataset
+        Where the examples come from.
+    split : str
+        Name of the split.
+    shown : int
+        Examples to show, one per class where there are labels.
+    seed : int
+        Seed of the noise and of the choice of examples.
+
+    Returns
+    -------
+    Showcase
+        NumPy arrays in model units.
+    """
+    held_out = pick(data, split)
+    chosen = _examples(held_out, shown, seed)
+    with seeded(seed):
+        x = model.scaler(held_out.x)
+        noisy = add_noise(x)[chosen]
+    x = x[chosen]
+    codes = model.encode(held_out.x)
+    y = torch.zeros(len(held_out), dtype=torch.int64) if held_out.y is None else held_out.y
+    rows = [y == label for label in range(int(y.max()) + 1)]
+    grid = None
+    if model.latent_dim == 2:
+        line = torch.linspace(-2, 2, 10)
+        z2, z1 = torch.meshgrid(line, line, indexing="ij")  # first latent along the columns
+        grid = model.decode(torch.stack([z1.flatten(), z2.flatten()], 1)).numpy()
+    return Showcase(
+        x=x.numpy(),
+        reconstruction=reconstruct(model, x).numpy(),
+        noisy=noisy.numpy(),
+        denoised=reconstruct(model, noisy).numpy(),
+        code=codes.hard[chosen].numpy(),
+        label=None if held_out.y is None else held_out.y[chosen].numpy(),
+        class_code=torch.stack([_mean(codes.z[row]) for row in rows]).numpy(),
+        class_gamma=torch.stack([_mean(codes.gamma[row]) for row in rows]).numpy() if isinstance(model, VSC) else None,
+        grid=grid,
+    )
+
+
+def _mean(codes: Tensor) -> Tensor:
+    """Mean over examples; zero for a class that the split does not have."""
+    return codes.mean(0) if len(codes) else codes.new_zeros(codes.shape[1])
+
+
+def _examples(split: Split, shown: int, seed: int) -> Tensor:
+    """Choose examples at random, of as many classes as there are, ordered by class."""
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
+    if split.y is None:
+        return order[:shown]
+    labels = split.y[order]
+    # the first of every class, then the second of every class, and so on
+    turn = torch.zeros_like(labels)
+    for label in labels.unique():
+        turn[labels == label] = torch.arange(int((labels == label).sum()))
+    picked = torch.argsort(turn, stable=True)[:shown]
+    return order[picked[torch.argsort(labels[picked], stable=True)]]

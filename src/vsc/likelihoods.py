@@ -1,0 +1,160 @@
+"""Likelihoods: what the decoder's output says of p(x|z), summed over the M outputs, in nats."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from vsc.distributions import LOG_2PI
+from vsc.errors import UsageError
+
+
+class Likelihood(nn.Module, ABC):
+    """
+    p(x|z), given the decoder's raw output.
+
+    Attributes
+    ----------
+    outputs : int
+        Decoder outputs per data dimension.
+    unit_interval : bool
+        Whether x must lie in [0, 1].
+    """
+
+    outputs = 1
+    unit_interval = False
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
+        """Return log p(x|z) in nats, shape (B,), of x (B, M) given decoder output `out` (B, outputs * M)."""
+
+    @abstractmethod
+    def mean(self, out: Tensor) -> Tensor:
+        """Return E[x|z], shape (B, M)."""
+
+    @abstractmethod
+    def sample(self, out: Tensor) -> Tensor:
+        """Draw x ~ p(x|z), shape (B, M)."""
+
+    @property
+    def label(self) -> str:
+        """Name for tables, with every setting that its nats depend on."""
+        return type(self).__name__.lower()
+
+
+class Bernoulli(Likelihood):
+    """
+    Bernoulli with logits.
+
+    A likelihood on binary data. On grey values in [0, 1] it is the usual cross-entropy: comparable between models,
+    but not a log-likelihood.
+    """
+
+    unit_interval = True
+
+    def log_prob(self, x, out):
+        """Return sum_m x l - ln(1 + e^l), in nats, shape (B,)."""
+        return (x * out).sum(-1) - softplus(out).sum(-1)
+
+    def mean(self, out):
+        """Return S(l), shape (B, M)."""
+        return torch.sigmoid(out)
+
+    def sample(self, out):
+        """Draw binary x, shape (B, M)."""
+        return torch.bernoulli(torch.sigmoid(out))
+
+
+class Gaussian(Likelihood):
+    """
+    Gaussian with mean and log-variance per output (ICLR).
+
+    Parameters
+    ----------
+    variance_floor : float
+        Added to every variance. On constant outputs log p grows until the floor stops it, at
+        -1/2 ln(2 pi floor) nats per output (5.99 for 1e-6), so it is part of every result.
+
+    Raises
+    ------
+    UsageError
+        If the floor is not positive.
+    """
+
+    outputs = 2
+
+    def __init__(self, variance_floor: float = 1e-6):
+        super().__init__()
+        if not variance_floor > 0:
+            raise UsageError(f"variance_floor must be positive, not {variance_floor}")
+        self.variance_floor = variance_floor
+
+    def log_prob(self, x, out):
+        """Return the sum of the Gaussian log-densities in nats, shape (B,)."""
+        mean, logvar = out.chunk(2, -1)
+        var = logvar.exp() + self.variance_floor
+        return -0.5 * ((x - mean).square() / var + var.log() + LOG_2PI).sum(-1)
+
+    def mean(self, out):
+        """Return the means, shape (B, M)."""
+        return out.chunk(2, -1)[0]
+
+    def sample(self, out):
+        """Draw x, shape (B, M)."""
+        mean, logvar = out.chunk(2, -1)
+        return mean + (logvar.exp() + self.variance_floor).sqrt() * torch.randn_like(mean)
+
+    @property
+    def label(self):
+        """Name with the floor and the ceiling that it sets."""
+        ceiling = -0.5 * (LOG_2PI + math.log(self.variance_floor))
+        return f"gaussian (variance floor {self.variance_floor:g}, ceiling {ceiling:.2f} nats per output)"
+
+
+class GaussianFixed(Likelihood):
+    """
+    Gaussian with one given variance; the AE's squared error is this with no KL.
+
+    Parameters
+    ----------
+    variance : float
+        The variance of every output.
+
+    Raises
+    ------
+    UsageError
+        If the variance is not positive.
+    """
+
+    def __init__(self, variance: float = 1.0):
+        super().__init__()
+        if not variance > 0:
+            raise UsageError(f"variance must be positive, not {variance}")
+        self.variance = variance
+
+    def log_prob(self, x, out):
+        """Return the sum of the Gaussian log-densities in nats, shape (B,)."""
+        constant = 0.5 * x.shape[-1] * (LOG_2PI + math.log(self.variance))
+        return (x - out).square().sum(-1) * (-0.5 / self.variance) - constant
+
+    def mean(self, out):
+        """Return the means, shape (B, M)."""
+        return out
+
+    def sample(self, out):
+        """Draw x, shape (B, M)."""
+        return out + math.sqrt(self.variance) * torch.randn_like(out)
+
+    @property
+    def label(self):
+        """Name with the variance."""
+        return f"gaussian-fixed (variance {self.variance:g})"
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "gaussian-fixed": GaussianFixed,
+}

@@ -1,0 +1,117 @@
+"""Encoders and decoders: x (B, M) to features (B, out) and codes (B, J) to outputs (B, out); no probability here."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from vsc.errors import UsageError
+
+Shape = tuple[int, ...]
+
+
+def mlp(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Sequence[int]):
+    """
+    Build fully connected nets, mirrored; any shape of data (ICLR: one hidden layer of 400).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        One example's shape; M is its product.
+    features : int
+        Encoder outputs.
+    latent_dim : int
+        J, the decoder's inputs.
+    outputs : int
+        Decoder outputs per data dimension.
+    hidden : sequence of int
+        Widths of the encoder's hidden layers, in order.
+
+    Returns
+    -------
+    encoder, decoder : torch.nn.Sequential
+        (B, M) -> (B, features) and (B, J) -> (B, outputs * M).
+    """
+    M = math.prod(shape)
+    return _dense([M, *hidden, features]), _dense([latent_dim, *reversed(hidden), outputs * M])
+
+
+def conv(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Sequence[int]):
+    """
+    Build the course report's convolutional nets: 16 and 32 channels (kernel 3, stride 2), then 64 over what is left.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        One example's shape (channels, height, width); height and width at least 4.
+    features : int
+        Encoder outputs.
+    latent_dim : int
+        J, the decoder's inputs.
+    outputs : int
+        Decoder outputs per data dimension.
+    hidden : sequence of int
+        Not used; the widths are the report's.
+
+    Returns
+    -------
+    encoder, decoder : torch.nn.Sequential
+        (B, M) -> (B, features) and (B, J) -> (B, outputs * M).
+
+    Raises
+    ------
+    UsageError
+        If the data are not images, or too small.
+    """
+    if len(shape) != 3:
+        raise UsageError(f"net 'conv' needs images (channels, height, width), not {shape}; use net 'mlp'")
+    C, *size = shape
+    if min(size) < 4:
+        raise UsageError(f"net 'conv' needs images of at least 4 x 4, not {shape}; use net 'mlp'")
+    half = [(n + 1) // 2 for n in size]
+    quarter = [(n + 1) // 2 for n in half]
+    encoder = nn.Sequential(
+        nn.Unflatten(-1, shape),
+        nn.Conv2d(C, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, (quarter[0], quarter[1])),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64, features),
+    )
+    # stride 2 halves n and n - 1 alike: output_padding says which of the two to go back to
+    up = [(0 if a == 2 * b - 1 else 1) for a, b in zip(half, quarter, strict=True)]
+    top = [(0 if a == 2 * b - 1 else 1) for a, b in zip(size, half, strict=True)]
+    decoder = nn.Sequential(
+        nn.Linear(latent_dim, 64),
+        nn.ReLU(),
+        nn.Unflatten(-1, (64, 1, 1)),
+        nn.ConvTranspose2d(64, 32, (quarter[0], quarter[1])),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, 16, 3, stride=2, padding=1, output_padding=(up[0], up[1])),
+        nn.ReLU(),
+        nn.ConvTranspose2d(16, outputs * C, 3, stride=2, padding=1, output_padding=(top[0], top[1])),
+        nn.Flatten(),
+    )
+    return encoder, decoder
+
+
+def _dense(widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in pairwise(widths):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+NetBuilder = Callable[[Shape, int, int, int, Sequence[int]], tuple[nn.Sequential, nn.Sequential]]
+NETS: dict[str, NetBuilder] = {"mlp": mlp, "conv": conv}
+
+
+def last_bias(net: nn.Sequential) -> Tensor:
+    """Return the bias of a net's last layer, to set what it puts out before training."""
+    bias = net[-1].bias
+    assert isinstance(bias, Tensor)
+    return bias

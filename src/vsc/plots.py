@@ -1,0 +1,452 @@
+"""Draw training, codes and reconstructions: arrays in, matplotlib ``Figure`` out; no pyplot, no global."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from vsc.evaluation import Showcase
+
+# Okabe and Ito's colours, told apart with every common colour blindness; a marker each, for print in grey.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+CODE, OFF, INK = PALETTE[0], "#b4b4b4", "#333333"
+WIDTH = 10.4  # inches: the width of the report's text at 96 pixels per inch, so that 9 pt looks like 9 pt
+
+STYLE = matplotlib.rc_context(
+    {
+        "font.size": 9.0,
+        "axes.titlesize": 9.5,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": "#777777",
+        "axes.linewidth": 0.7,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": "#111111",
+        "xtick.color": "#555555",
+        "ytick.color": "#555555",
+        "xtick.labelsize": 8.0,
+        "ytick.labelsize": 8.0,
+        "legend.frameon": False,
+        "figure.facecolor": "white",
+        "figure.autolayout": False,  # axes are placed in inches; a layout engine would move them, slowly
+        "figure.constrained_layout.use": False,
+    }
+)
+
+
+@STYLE
+def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """
+    Draw the ELBO, the active latents per example and the used latents against the training step.
+
+    Parameters
+    ----------
+    histories : mapping from model name to rows
+        Rows as in ``metrics.jsonl``: "step", "split" ("train" or "valid") and, where a model has them,
+        "elbo" (nats per example), "l0" and "used" (latents).
+
+    Returns
+    -------
+    Figure
+        Three panels; one colour and marker per model, validation solid and training dashed. The lower two
+        use validation, or training where a history has no validation rows.
+    """
+    figure = Figure(figsize=(WIDTH, 3.7))
+    elbo = _place(figure, 0.75, 0.55, 4.2, 2.35)
+    l0 = _place(figure, 5.75, 0.55, 1.85, 2.35)
+    used = _place(figure, 8.35, 0.55, 1.85, 2.35)
+    handles = []
+    for i, (name, rows) in enumerate(histories.items()):
+        # Models without spikes all sit at J: later lines are thinner, so that earlier ones show behind them.
+        look = {"color": PALETTE[i % 7], "linewidth": max(1.2, 3.0 - 0.6 * i)}
+        valid = {"marker": MARKERS[i % 7], "markersize": 4, "markevery": 0.12, **look}
+        elbo.plot(*_series(rows, "train", "elbo"), linestyle=(0, (3, 2)), **{**look, "linewidth": 1.0})
+        elbo.plot(*_series(rows, "valid", "elbo"), **valid)
+        for axes, key in ((l0, "l0"), (used, "used")):
+            steps, values = _series(rows, "valid", key)
+            axes.plot(*((steps, values) if len(steps) else _series(rows, "train", key)), **valid)
+        bounded = any(_series(rows, split, "elbo")[0].size for split in ("train", "valid"))
+        handles.append(Line2D([], [], label=_text(name) + ("" if bounded else " (no bound)"), **valid))
+    cut = _cut_early_steps(elbo)
+    for axes, title, unit in (
+        (elbo, "ELBO" + (" (its first steps lie below the axis)" if cut else ""), "nats per example"),
+        (l0, "active latents, l0", "latents per example"),
+        (used, "used latents", "latents"),
+    ):
+        axes.set(title=title, xlabel="step", ylabel=unit)
+        axes.xaxis.set_major_locator(MaxNLocator(5 if axes is elbo else 3, integer=True))
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
+        axes.set_axisbelow(True)
+        if axes is not elbo:
+            axes.set_ylim(0, axes.get_ylim()[1])
+        if not any(len(np.asarray(line.get_xdata())) for line in axes.lines):
+            _say(axes, "no values recorded")
+    handles += [Line2D([], [], color=INK, label="validation")]
+    handles += [Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (3, 2)), label="training")]
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.06, 1.0), ncols=min(len(handles), 6))
+    return figure
+
+
+@STYLE
+def code_panels(showcase: Showcase, shape: Sequence[int], classes: Sequence[str], examples: int = 6) -> Figure:
+    """
+    Draw one example per row: the input, its code and its reconstruction.
+
+    Parameters
+    ----------
+    showcase : Showcase
+        Of one model.
+    shape : sequence of int
+        (C, H, W) for images with one or three channels, (M,) for tables.
+    classes : sequence of str
+        Class names; may be empty.
+    examples : int
+        At most so many rows.
+
+    Returns
+    -------
+    Figure
+        Latents are aligned down the rows and share one scale. A latent that is off is a grey dot on the zero
+        line, never a bar.
+    """
+    n, J = min(examples, len(showcase.x)), showcase.code.shape[1]
+    image = _is_image(shape)
+    side, margin = ((1.0, 0.86), 0.5) if image else ((2.1, 0.86), 0.75)
+    width = float(np.clip(0.3 * J, 2.2, WIDTH - 2 * side[0] - margin - 1.25))
+    figure = Figure(figsize=(width + 2 * side[0] + margin + 1.25, 1.14 * n + 0.6))
+    limits, peak = _limits(showcase.x), _peak(showcase.code[:n])
+    for i in range(n):
+        last, bottom = i == n - 1, 0.5 + 1.14 * (n - 1 - i)
+        left = _place(figure, margin, bottom, *side)
+        middle = _place(figure, margin + side[0] + 0.55, bottom, width, side[1])
+        right = _place(figure, margin + side[0] + width + 1.1, bottom, *side)
+        _draw(left, showcase.x[i], shape, limits, INK)
+        _draw(right, showcase.reconstruction[i], shape, limits, CODE, showcase.x[i])
+        _bars(middle, showcase.code[i], peak, width)
+        middle.set_title(f"{np.count_nonzero(showcase.code[i])} of {J} active", loc="right", fontsize=8, color=INK)
+        left.set_ylabel(_label(showcase.label, i, classes) + ("" if image else "\nvalue"))
+        right.set_ylabel("" if image else "value")
+        if i == 0:
+            left.set_title("input")
+            middle.set_title("code" if J < 8 else "code: mean of each latent")
+            right.set_title("reconstruction" + ("" if image else " (grey: input)"))
+        for axes, name in ((left, "feature index"), (middle, "latent index"), (right, "feature index")):
+            axes.tick_params(labelbottom=last)
+            if last and (axes is middle or not image):
+                axes.set_xlabel(name)
+    return figure
+
+
+@STYLE
+def class_heatmap(matrix: np.ndarray, classes: Sequence[str], quantity: str) -> Figure:
+    """
+    Draw a class by latent matrix.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (C, J)
+        One row per class, or one row for all the data.
+    classes : sequence of str
+        The rows' names; where their number differs from C, rows are numbered (or called "all data" if C = 1).
+    quantity : str
+        "mean code" (diverging colours around 0) or "spike probability" (sequential, 0 to 1).
+
+    Returns
+    -------
+    Figure
+        With a labelled colour bar; latents keep their order.
+
+    Raises
+    ------
+    ValueError
+        If the quantity is neither of the two.
+    """
+    if quantity not in ("mean code", "spike probability"):
+        raise ValueError(f"unknown quantity {quantity!r}; one of 'mean code', 'spike probability'")
+    C, J = matrix.shape
+    names = list(classes) if len(classes) == C else ["all data"] if C == 1 else [str(c) for c in range(C)]
+    names = [_text(name, 16) for name in names]
+    left = 0.65 + 0.075 * max(map(len, names))
+    width = float(np.clip(0.3 * J, 1.6, WIDTH - left - 1.2))
+    height = float(np.clip(0.22 * C, 1.15, 5.2))  # the colour bar's label needs an inch
+    figure = Figure(figsize=(left + width + 1.2, height + 0.75))
+    axes, bar = (
+        _place(figure, left, 0.5, width, height),
+        _place(figure, left + width + 0.18, 0.5, 0.13, height),
+    )
+    signed = quantity == "mean code"
+    high = _peak(matrix) if signed else 1.0
+    image = axes.imshow(
+        matrix,
+        aspect="auto",
+        interpolation="nearest",
+        cmap="RdBu_r" if signed else "Blues",
+        vmin=-high if signed else 0.0,
+        vmax=high,
+    )
+    every = int(np.ceil(0.16 * C / height))  # a label needs 0.16 inches
+    axes.set_yticks(range(0, C, every), names[::every])
+    axes.set(xlabel="latent index", ylabel="class" if C > 1 else "")
+    _count(axes, J)
+    axes.tick_params(length=2)
+    axes.spines[["top", "right"]].set_visible(True)
+    figure.colorbar(image, cax=bar, ticks=MaxNLocator(4)).set_label(quantity)
+    bar.tick_params(length=2)
+    return figure
+
+
+@STYLE
+def latent_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
+    """
+    Draw the decoded plane of a model with two latents.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, shape (100, M)
+        Decoded 10 x 10 grid over (-2, 2)^2, row by row; z_1 grows along a row, z_2 from row to row.
+    shape : sequence of int
+        (C, H, W) or (M,).
+
+    Returns
+    -------
+    Figure
+        z_1 to the right, z_2 upwards.
+    """
+    rows = images.reshape(10, 10, -1)[::-1]
+    figure = Figure(figsize=(6.2, 6.2))
+    axes, limits = _place(figure, 0.6, 0.55, 5.4, 5.4), _limits(images)
+    step = 4 / 9
+    if _is_image(shape):
+        half = 2 + step / 2
+        picture = _mosaic(rows, shape, limits)
+        _show(axes, picture, extent=(-half, half, -half, half), aspect="auto")
+    else:
+        M, (low, high) = images.shape[1], limits
+        across = np.linspace(-0.42, 0.42, max(M, 2)) * step
+        up = np.clip((rows[::-1] - low) / (high - low), 0, 1) * 0.8 * step - 0.4 * step
+        z = np.linspace(-2, 2, 10)
+        lines = [
+            np.stack([z[c] + across, z[r] + np.broadcast_to(up[r, c], across.shape)], 1)
+            for r in range(10)
+            for c in range(10)
+        ]
+        axes.add_collection(LineCollection(lines, colors=CODE, linewidths=1.0))
+        axes.set(xlim=(-2.25, 2.25), ylim=(-2.25, 2.25))
+        axes.set_title(f"in each cell: the features from left to right, values {low:.3g} to {high:.3g}")
+    axes.set(xlabel="$z_1$ (latent index 0)", ylabel="$z_2$ (latent index 1)")
+    axes.set_xticks(range(-2, 3))
+    axes.set_yticks(range(-2, 3))
+    return figure
+
+
+@STYLE
+def denoising(showcases: Sequence[Showcase], names: Sequence[str], shape: Sequence[int]) -> Figure:
+    """
+    Draw clean inputs, the same with noise, and what each model makes of the noisy ones.
+
+    Parameters
+    ----------
+    showcases : sequence of Showcase
+        One per model, of the same examples and the same noise (the first one's are drawn).
+    names : sequence of str
+        The models' names.
+    shape : sequence of int
+        (C, H, W) or (M,).
+
+    Returns
+    -------
+    Figure
+        One column per example; rows named at the left.
+    """
+    rows = [showcases[0].x, showcases[0].noisy, *(s.denoised for s in showcases)]
+    labels = ["clean input", "noisy input", *(_text(name, 20) for name in names)]
+    limits = _limits(showcases[0].x)
+    columns = min(len(showcases[0].x), 8 if _is_image(shape) else 4)
+    left = 0.35 + 0.078 * max(map(len, labels))
+    if _is_image(shape):
+        _, H, W = shape
+        cell = min(1.0, (WIDTH - left - 0.2) / columns / (W / H))
+        size = columns * cell * W / H, len(rows) * cell
+        figure = Figure(figsize=(left + size[0] + 0.2, size[1] + 0.6))
+        axes = _place(figure, left, 0.5, *size)
+        picture = _mosaic(np.stack([row[:columns] for row in rows]), shape, limits)
+        extent = (0.5, columns + 0.5, len(rows) + 0.5, 0.5)
+        _show(axes, picture, extent=extent, aspect="auto")
+        axes.set_xticks(range(1, columns + 1))
+        axes.set_yticks(range(1, len(rows) + 1), labels, fontsize=9, color=INK)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set(xlabel="held-out example")
+        return figure
+    width = (WIDTH - left - 0.7) / columns - 0.15
+    figure = Figure(figsize=(WIDTH, 1.05 * len(rows) + 0.8))
+    for r, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        bottom = 0.5 + 1.05 * (len(rows) - 1 - r)
+        figure.text(0.1 / WIDTH, (bottom + 0.42) / figure.get_figheight(), label, va="center", color=INK)
+        for c in range(columns):
+            axes = _place(figure, left + 0.6 + c * (width + 0.15), bottom, width, 0.85)
+            _draw(axes, row[c], shape, limits, INK if r < 2 else CODE, rows[0][c] if r else None)
+            axes.tick_params(labelbottom=r == len(rows) - 1, labelleft=c == 0)
+            if r == 0:
+                axes.set_title(f"example {c + 1}")
+            if r == len(rows) - 1:
+                axes.set_xlabel("feature index")
+            if c == 0:
+                axes.set_ylabel("value")
+    return figure
+
+
+# --- the parts that the figures share ---------------------------------------------------------------------
+
+
+def _place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place given in inches."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
+
+
+def _is_image(shape: Sequence[int]) -> bool:
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
+def _text(text: object, longest: int = 40) -> str:
+    r"""Return a name that is printed as it is: a $ opens mathematics, a leading _ hides a legend entry."""
+    name = str(text)
+    name = name if len(name) <= longest else name[: longest - 1] + "…"
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
+def _label(label: np.ndarray | None, i: int, classes: Sequence[str]) -> str:
+    if label is None:
+        return f"example {i + 1}"
+    index = int(label[i])
+    name = classes[index] if 0 <= index < len(classes) else str(index)
+    return _text(name if len(name) > 3 else f"class {name}", 14)
+
+
+def _count(axes: Axes, n: int, most: int = 12) -> None:
+    """Put at most so many ticks at whole indices 0 .. n - 1."""
+    if n <= most // 2:
+        axes.set_xticks(range(n))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#777777")
+
+
+def _series(rows: Sequence[Mapping[str, Any]], split: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and finite values of one quantity on one split."""
+    pairs = [(row["step"], row[key]) for row in rows if row.get("split") == split and row.get(key) is not None]
+    table = np.array(pairs, dtype=float).reshape(-1, 2)
+    table = table[np.isfinite(table).all(1)]
+    return table[:, 0], table[:, 1]
+
+
+def _cut_early_steps(axes: Axes) -> bool:
+    """Let the axis begin where the curves are after a fifth of the steps; say whether that hides anything."""
+    curves = [np.asarray(line.get_xydata()) for line in axes.lines]
+    points = np.concatenate([c for c in curves if len(c)]) if any(len(c) for c in curves) else np.zeros((0, 2))
+    later = points[points[:, 0] >= 0.2 * points[:, 0].max(), 1] if len(points) else points
+    if len(later) < 2 or np.ptp(later) == 0:
+        return False
+    low, high = later.min() - 0.06 * np.ptp(later), points[:, 1].max() + 0.06 * np.ptp(later)
+    if points[:, 1].min() >= low:
+        return False
+    axes.set_ylim(low, high)
+    return True
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Return the value range to draw: [0, 1] for data that fill it, else the data's own."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    if low >= 0 and 0.5 < high <= 1:  # images of unit norm stay far below 1 and would be drawn black
+        return 0.0, 1.0
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _peak(values: ArrayLike) -> float:
+    """Largest finite absolute value, or 1 where there is none or it is 0."""
+    finite = np.abs(np.nan_to_num(np.asarray(values, dtype=float), nan=0.0, posinf=0.0, neginf=0.0))
+    return float(finite.max(initial=0.0)) or 1.0
+
+
+def _unit(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Scale values to [0, 1] by the limits, clipped; what is not a number becomes 0."""
+    return np.clip(np.nan_to_num((values - limits[0]) / (limits[1] - limits[0])), 0, 1)
+
+
+def _mosaic(images: np.ndarray, shape: Sequence[int], limits: tuple[float, float]) -> np.ndarray:
+    """Put flat images (R, K, M) side by side on white: one imshow instead of R K."""
+    R, K = images.shape[:2]
+    C, H, W = shape
+    gap = max(1, round(0.04 * H))
+    cells = np.ones((R, K, C, H + 2 * gap, W + 2 * gap), dtype=np.float32)
+    cells[..., gap:-gap, gap:-gap] = _unit(images, limits).reshape(R, K, C, H, W)
+    picture = cells.transpose(0, 3, 1, 4, 2).reshape(R * (H + 2 * gap), K * (W + 2 * gap), C)
+    return picture[..., 0] if C == 1 else picture
+
+
+def _show(axes: Axes, picture: np.ndarray, **place: Any) -> None:
+    """Show pixels as they are: smoothing would hide how coarse the data are, and triples the file."""
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", **place)
+
+
+def _draw(
+    axes: Axes,
+    values: np.ndarray,
+    shape: Sequence[int],
+    limits: tuple[float, float],
+    colour: str,
+    reference: np.ndarray | None = None,
+) -> None:
+    """Draw one example: an image, or features as stems (lines from 60 on), a grey reference behind them."""
+    if _is_image(shape):
+        picture = _unit(values, limits).reshape(tuple(shape)).transpose(1, 2, 0)
+        _show(axes, picture[..., 0] if shape[0] == 1 else picture)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color="#cccccc")
+        return
+    M, margin = prod(shape), 0.08 * (limits[1] - limits[0])
+    index, flat = np.arange(M), values.reshape(-1)
+    few = M <= 60
+    if reference is not None:
+        style = {"marker": "o", "markersize": 5.5, "linestyle": "", "markerfacecolor": "none"} if few else {}
+        axes.plot(index, reference.reshape(-1), color=OFF, linewidth=2.0, **style)
+    if few:
+        axes.vlines(index, 0, flat, color=colour, linewidth=0.8)
+        axes.plot(index, flat, color=colour, marker="o", markersize=2.6, linestyle="")
+    else:
+        axes.plot(index, flat, color=colour, linewidth=0.9)
+    axes.axhline(0, color="#cccccc", linewidth=0.7, zorder=0)
+    axes.set(xlim=(-0.6, M - 0.4), ylim=(limits[0] - margin, limits[1] + margin))
+    _count(axes, M, 5)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+
+
+def _bars(axes: Axes, code: np.ndarray, peak: float, width: float) -> None:
+    """Draw a bar for each active latent, a grey dot on the zero line for each that is exactly zero."""
+    J = len(code)
+    index = np.arange(J)
+    on = code != 0
+    points = width * 72 / J  # one latent's width
+    axes.axhline(0, color="#dddddd", linewidth=0.7, zorder=0)
+    axes.vlines(index[on], 0, code[on], color=CODE, linewidth=float(np.clip(0.62 * points, 0.8, 16)))
+    axes.plot(index[~on], np.zeros(J - on.sum()), ".", color=OFF, markersize=float(np.clip(0.6 * points, 0.8, 4)))
+    axes.set(xlim=(-0.7, J - 0.3), ylim=(-1.1 * peak, 1.1 * peak), ylabel="code")
+    _count(axes, J)
+    axes.yaxis.set_major_locator(MaxNLocator(3))

@@ -1,0 +1,74 @@
+"""Priors p(z) over the latent code: the divergence of a posterior from them, and samples."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.nn.functional import logsigmoid
+
+from vsc.distributions import KLParts, SpikeAndSlab, normal_kl
+from vsc.errors import UsageError
+
+
+class NormalPrior(nn.Module):
+    """
+    N(0, I), without spikes (VAE).
+
+    Parameters
+    ----------
+    latent_dim : int
+        J.
+    """
+
+    def __init__(self, latent_dim: int):
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    def kl(self, qz: Normal) -> KLParts:
+        """Return KL(q || p) in nats, shape (B,) each; the spike part is zero."""
+        kl = normal_kl(qz.loc, 2 * qz.scale.log()).sum(-1)
+        return KLParts(kl, torch.zeros_like(kl))
+
+    def sample(self, n: int) -> Tensor:
+        """Draw z ~ p(z), shape (n, J)."""
+        return torch.randn(n, self.latent_dim)
+
+
+class SpikeSlabPrior(nn.Module):
+    """
+    alpha N(0, 1) + (1 - alpha) delta_0 in every dimension, with alpha given (ICLR eq. 4).
+
+    Parameters
+    ----------
+    latent_dim : int
+        J.
+    alpha : float
+        Prior spike probability in (0, 1]; smaller is sparser.
+
+    Raises
+    ------
+    UsageError
+        If alpha is outside (0, 1].
+    """
+
+    def __init__(self, latent_dim: int, alpha: float):
+        super().__init__()
+        if not 0 < alpha <= 1:
+            raise UsageError(f"alpha is the prior probability that a latent is on, in (0, 1], not {alpha}")
+        self.latent_dim, self.alpha = latent_dim, alpha
+        self.logit = math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf
+
+    def kl(self, qz: SpikeAndSlab) -> KLParts:
+        """Return KL(q || p) in nats, shape (B,) each (ICLR eq. 9); at alpha = 1 the gates must be open."""
+        slab = (qz.gamma * normal_kl(qz.mu, qz.logvar)).sum(-1)
+        if self.alpha == 1:
+            return KLParts(slab, torch.zeros_like(slab))
+        # `distributions.bernoulli_kl` for a finite logit, without its tests for infinite ones
+        spike = qz.gamma * (qz.spike_logits - self.logit) + logsigmoid(-qz.spike_logits)
+        return KLParts(slab, spike.sum(-1) - self.latent_dim * math.log1p(-self.alpha))
+
+    def sample(self, n: int) -> Tensor:
+        """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""
+        w = torch.bernoulli(torch.full((n, self.latent_dim), self.alpha))
+        return w * torch.randn(n, self.latent_dim)

@@ -1,0 +1,212 @@
+"""Say what a comparison page holds, and write it as one self-contained HTML file."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from vsc.evaluation import Scores, Showcase
+from vsc.report import figures, scores, settings, summary, words
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    One trained model on the page.
+
+    Attributes
+    ----------
+    name : str
+        Short name, as on the command line.
+    title : str
+        The name that readers see; if two entries share it, the short name is added.
+    scores : Scores
+        On the held-out split, with hard spikes; the mean where there are several seeds.
+    settings : mapping
+        The nested configuration that the model was trained with.
+    history : sequence of mapping
+        Rows with "step", "split" and, where the model has them, "elbo", "l0" and "used".
+    showcase : Showcase
+        The arrays behind the pictures.
+    seconds : float
+        Training time, seconds.
+    parameters : int
+        Number of trained parameters.
+    notes : sequence of str
+        Sentences that a reader of this model's numbers must know.
+    seeds : int
+        Number of runs behind the scores. Curves, pictures, settings and notes are of the first.
+    spread : Scores or None
+        Standard deviation of each score over the seeds; None for a single one.
+    """
+
+    name: str
+    title: str
+    scores: Scores
+    settings: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    showcase: Showcase
+    seconds: float
+    parameters: int
+    notes: Sequence[str] = ()
+    seeds: int = 1
+    spread: Scores | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """
+    A comparison of models on one data set.
+
+    Attributes
+    ----------
+    title : str
+        Heading of the page.
+    data : str
+        Name of the data set.
+    shape : sequence of int
+        (C, H, W) for images, (M,) for tables.
+    classes : sequence of str
+        Class names; empty where there are none.
+    entries : sequence of Entry
+        The models, in the order in which they are shown.
+    command : str
+        What to type to make this page again.
+    environment : mapping of str to str
+        Versions, device, threads.
+    latent_dim : int
+        J, the same for all models.
+    likelihood : str
+        Name of p(x|z), the same for all models.
+    test_examples : int
+        Number of held-out examples behind the scores.
+    notes : sequence of str
+        Sentences that a reader of any number here must know.
+    """
+
+    title: str
+    data: str
+    shape: Sequence[int]
+    classes: Sequence[str]
+    entries: Sequence[Entry]
+    command: str
+    environment: Mapping[str, str]
+    latent_dim: int
+    likelihood: str
+    test_examples: int
+    notes: Sequence[str] = ()
+
+
+def write(page: Page, path: str | os.PathLike[str]) -> Path:
+    """
+    Render a page and write it as one HTML file that loads nothing from anywhere.
+
+    The file appears under its name only when it is complete: whatever fails on the way leaves an older page
+    as it was.
+
+    Parameters
+    ----------
+    page : Page
+        What to show.
+    path : path-like
+        Where to write it, usually ``report.html`` in a run folder; missing folders are made.
+
+    Returns
+    -------
+    Path
+        Where it was written.
+
+    Raises
+    ------
+    ValueError
+        If the page has no entries.
+    """
+    html = render(page)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(html, encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def render(page: Page) -> str:
+    """
+    Return the page's HTML.
+
+    Parameters
+    ----------
+    page : Page
+        What to show.
+
+    Returns
+    -------
+    str
+        A complete document.
+
+    Raises
+    ------
+    ValueError
+        If the page has no entries.
+    """
+    if not page.entries:
+        raise ValueError("a page needs at least one entry")
+    labels = words.labels([entry.name for entry in page.entries], [entry.title for entry in page.entries])
+    models = [
+        {
+            "label": label,
+            "entry": entry,
+            "pictures": figures.model(entry.showcase, label, page.shape, page.classes),
+        }
+        for label, entry in zip(labels, page.entries, strict=True)
+    ]
+    differing, common = settings.compare([entry.settings for entry in page.entries])
+    rows = [entry.scores for entry in page.entries]
+    spreads = [entry.spread for entry in page.entries]
+    facts = summary.Facts(
+        labels=labels,
+        scores=rows,
+        spreads=spreads,
+        runs=[entry.seeds for entry in page.entries],
+        spikes=[entry.showcase.class_gamma is not None for entry in page.entries],
+        latent_dim=page.latent_dim,
+        data=page.data,
+        test_examples=page.test_examples,
+        seeds=sorted({str(v) for e in page.entries for k, v in settings.flatten(e.settings).items() if _is_seed(k)}),
+    )
+    return _ENVIRONMENT.get_template("comparison.html.j2").render(
+        page=page,
+        labels=labels,
+        models=models,
+        sentences=summary.sentences(facts),
+        cautions=summary.cautions(facts),
+        columns=scores.columns(rows),
+        table=scores.table(rows, spreads),
+        curves=figures.training(dict(zip(labels, (entry.history for entry in page.entries), strict=True))),
+        denoising=figures.denoising([entry.showcase for entry in page.entries], labels, page.shape),
+        differing=differing,
+        common=common,
+        several_seeds=any(entry.seeds > 1 for entry in page.entries),
+        has_relaxed=any(row.relaxed_elbo is not None for row in rows),
+    )
+
+
+def _is_seed(key: str) -> bool:
+    # the seed of the data's split is part of the data, the same in every run
+    return key.split(".")[-1] == "seed" and not key.startswith("data.")
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("vsc.report", "."),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters.update(duration=words.duration, count=words.count, shape=words.shape)

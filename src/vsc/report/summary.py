@@ -1,0 +1,242 @@
+"""Say in plain sentences what the numbers of a page show, and what they do not."""
+
+from collections.abc import Sequence
+from math import isfinite, sqrt
+from typing import NamedTuple
+
+from vsc.evaluation import Scores
+from vsc.report.words import count, listing, number
+
+
+class Facts(NamedTuple):
+    """
+    What the sentences are made from; the first five hold one item per model.
+
+    Attributes
+    ----------
+    labels : sequence of str
+        The models' names.
+    scores : sequence of Scores
+        Their scores.
+    spreads : sequence of Scores or None
+        Standard deviations over seeds; None for a single run.
+    runs : sequence of int
+        Number of seeds behind each model's scores.
+    spikes : sequence of bool
+        Whether the model has spikes.
+    latent_dim : int
+        J.
+    data : str
+        Name of the data set.
+    test_examples : int
+        Number of held-out examples.
+    seeds : sequence of str
+        The different seeds found in the settings.
+    """
+
+    labels: Sequence[str]
+    scores: Sequence[Scores]
+    spreads: Sequence[Scores | None]
+    runs: Sequence[int]
+    spikes: Sequence[bool]
+    latent_dim: int
+    data: str
+    test_examples: int
+    seeds: Sequence[str]
+
+
+class Sentence(NamedTuple):
+    """
+    One finding.
+
+    Attributes
+    ----------
+    topic : str
+        One or two words.
+    text : str
+        A sentence or two.
+    """
+
+    topic: str
+    text: str
+
+
+def sentences(facts: Facts) -> list[Sentence]:
+    """
+    Summarise a comparison.
+
+    Parameters
+    ----------
+    facts : Facts
+        The numbers.
+
+    Returns
+    -------
+    list of Sentence
+        What was done, the bounds, the codes, the price of sparsity, denoising, the probe, and how far to
+        trust it all; without those that the models have no numbers for.
+    """
+    found = [
+        Sentence("Setting", _setting(facts)),
+        Sentence("Bound", _bounds(facts)),
+        Sentence("Code", _codes(facts)),
+        Sentence("Price", _price(facts)),
+        Sentence("Noise", _denoising(facts)),
+        Sentence("Classes", _probe(facts)),
+        Sentence("Trust", _trust(facts)),
+    ]
+    return [sentence for sentence in found if sentence.text]
+
+
+def cautions(facts: Facts) -> list[str]:
+    """
+    Point out numbers that are easily misread.
+
+    Parameters
+    ----------
+    facts : Facts
+        The numbers.
+
+    Returns
+    -------
+    list of str
+        One sentence each on scores that are not finite, collapsed, dead or always-on codes, and relaxed
+        bounds that lie above the hard ones. Often empty.
+    """
+    out = []
+    for label, row, spikes in zip(facts.labels, facts.scores, facts.spikes, strict=True):
+        if not all(value is None or isfinite(value) for value in row):
+            out.append(f"{label}: some scores are not finite; the training most likely diverged.")
+            continue
+        if spikes and row.used == 0:
+            out.append(f"{label}: no latent is in use. The code has collapsed; its other scores say nothing of it.")
+        elif spikes and row.used == row.always_on:
+            out.append(
+                f"{label}: each of the {row.used:.0f} latents in use is on for nearly every input. The code is "
+                "narrow: it drops latents altogether instead of choosing some for each input."
+            )
+        if row.used and 2 * row.dead > facts.latent_dim:
+            out.append(f"{label}: {row.dead:.0f} of {facts.latent_dim} latents are dead, active for next to no input.")
+        if row.elbo is not None and row.relaxed_elbo is not None and row.relaxed_elbo - row.elbo >= 1:
+            out.append(
+                f"{label}: with the relaxed spikes of training, the ELBO would seem "
+                f"{_nats(row.relaxed_elbo - row.elbo)} better than it is: the decoder reads small "
+                "mask values that hard spikes set to zero. Only the hard figure is a bound."
+            )
+    return out
+
+
+_NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
+
+
+def _setting(facts: Facts) -> str:
+    n = len(facts.labels)
+    who = f"{facts.labels[0]} was" if n == 1 else f"{_NUMBERS.get(n, n)} models ({listing(facts.labels)}) were"
+    latents = f"{facts.latent_dim} latent{'' if facts.latent_dim == 1 else 's'}"
+    held_out = f"{count(facts.test_examples)} held-out examples"
+    return f"{who} trained on {facts.data} with {latents} and scored on {held_out}."
+
+
+def _bounds(facts: Facts) -> str:
+    known = _known(facts, "elbo")
+    if not known:
+        return ""
+    known.sort(key=lambda pair: -pair[1])
+    (label, best), texts = known[0], [number(value) for _, value in known]
+    if len(known) == 1:
+        return f"The bound (ELBO) of {label} is {_nats(best)} per example."
+    tied = [name for (name, _), text in zip(known, texts, strict=True) if text == texts[0]]
+    if len(tied) > 1:
+        return f"{listing(tied)} share the best bound: an ELBO of {_nats(best)} per example."
+    lead = best - known[1][1]
+    spreads = [facts.spreads[facts.labels.index(name)] for name, _ in known[:2]]
+    noise = max((one.elbo or 0.0 for one in spreads if one is not None), default=0.0)
+    return (
+        f"{label} has the best bound: an ELBO of {_nats(best)} per example, {_nats(lead)} above the next, "
+        f"{known[1][0]}" + (", less than seeds differ." if lead < noise else ".")
+    )
+
+
+def _codes(facts: Facts) -> str:
+    J = facts.latent_dim
+    sparse = [f"{number(value, '.1f')} in {name}" for name, value in _known(facts, "l0", True)]
+    dense = [name for name, _ in _known(facts, "l0", False)]
+    rest = f"{listing(dense)} {'uses' if len(dense) == 1 else 'use'} all {J}" if dense else ""
+    if not sparse:
+        return f"No model here has spikes: {rest} for every input." if rest else ""
+    begin = f"Of the {J} latents, an input uses on average {listing(sparse)}"
+    return f"{begin}; {rest} for every input." if rest else f"{begin}."
+
+
+def _price(facts: Facts) -> str:
+    sparse, dense = _known(facts, "elbo", True), _known(facts, "elbo", False)
+    if not sparse or not dense:
+        return ""
+    against, bound = max(dense, key=lambda pair: pair[1])
+    parts = []
+    for name, value in sparse:
+        size = number(abs(value - bound))
+        parts.append(f"{name} {'is level' if size == '0.00' else ('gains ' if value > bound else 'loses ') + size}")
+    return f"Compared with the dense code of {against}, in nats of ELBO per example: {listing(parts)}."
+
+
+def _denoising(facts: Facts) -> str:
+    gains = [
+        (label, row.denoise_psnr, row.denoise_psnr - row.noisy_psnr)
+        for label, row in zip(facts.labels, facts.scores, strict=True)
+        if isfinite(row.denoise_psnr) and isfinite(row.noisy_psnr)
+    ]
+    if not gains:
+        return ""
+    label, psnr, gain = max(gains, key=lambda item: item[1])
+    begin = f"A noisy input has a PSNR of {number(psnr - gain)} dB if nothing is done"
+    if gain <= 0:
+        one = "the reconstruction" if len(gains) == 1 else "no model’s reconstruction"
+        verb = "is not closer" if len(gains) == 1 else "is closer"
+        return f"{begin}; {one} of it {verb} to the clean input (at best {number(psnr)} dB, {label})."
+    worse = [name for name, _, g in gains if g <= 0]
+    end = f"; {listing(worse)} {'does' if len(worse) == 1 else 'do'} no better than doing nothing" if worse else ""
+    return f"{begin}; reconstructing it with {label} gives {number(psnr)} dB, {number(gain)} dB better{end}."
+
+
+def _probe(facts: Facts) -> str:
+    known = _known(facts, "probe")
+    if not known:
+        return ""
+    parts = [f"{number(100 * value, '.1f')} % with {name}" for name, value in known]
+    middle = max(known, key=lambda pair: pair[1])[1]
+    error = number(100 * sqrt(middle * (1 - middle) / max(facts.test_examples, 1)), ".1f")
+    return (
+        f"From the code alone, a linear classifier names the right class for {listing(parts)}. With "
+        f"{count(facts.test_examples)} held-out examples, chance alone moves this by about ±{error} points."
+    )
+
+
+def _trust(facts: Facts) -> str:
+    if min(facts.runs) > 1:
+        few, many = min(facts.runs), max(facts.runs)
+        seeds = f"{few}" if few == many else f"{few} to {many}"
+        return (
+            f"Every number is the mean of {seeds} seeds. A difference that is not clearly larger than the ± of the "
+            "two numbers may be chance. Curves and pictures show the first seed."
+        )
+    which = f"seed {facts.seeds[0]}" if len(facts.seeds) == 1 else "one seed each"
+    if len(facts.labels) == 1:
+        return f"This is a single run ({which}); another seed would give somewhat different numbers."
+    return (
+        f"Each model is a single run ({which}): a difference between two of them is an indication, not "
+        "proof. To see which differences last, train with several seeds."
+    )
+
+
+def _known(facts: Facts, key: str, spikes: bool | None = None) -> list[tuple[str, float]]:
+    """Models and their finite values of one score; only those with or without spikes, if asked for."""
+    return [
+        (label, getattr(row, key))
+        for label, row, has in zip(facts.labels, facts.scores, facts.spikes, strict=True)
+        if spikes in (None, has) and getattr(row, key) is not None and isfinite(getattr(row, key))
+    ]
+
+
+def _nats(value: float) -> str:
+    return f"{number(value)} nats"

@@ -1,0 +1,309 @@
+"""A run folder: what a run was asked, what it learned, and how to go on from there. No pickle is ever read."""
+
+import contextlib
+import json
+import pickle
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.data.split import Dataset
+from vsc.errors import RunError, UsageError, choose
+from vsc.files import whole, write_json
+from vsc.likelihoods import LIKELIHOODS, Likelihood
+from vsc.models import MODELS, Autoencoder
+from vsc.scaling import SCALES, Scaler, fit_scaler
+from vsc.spikes import SPIKES
+
+FORMAT = 1
+
+
+def resolve(config: Config, data: Dataset) -> Config:
+    """
+    Replace every `auto` by what suits the data, and refuse what does not.
+
+    Parameters
+    ----------
+    config : Config
+        As the user gave it.
+    data : Dataset
+        The loaded data.
+
+    Returns
+    -------
+    Config
+        With nothing left open; this is what a run saves.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown or the likelihood cannot take the data.
+    """
+    scale, likelihood, steps = config.data.scale, config.model.likelihood, config.train.steps
+    if scale == "auto":
+        scale = "standard" if data.high is None else "unit-interval"
+    choose(SCALES, scale, "scale")
+    if likelihood == "auto":
+        likelihood = "gaussian" if scale == "standard" else "bernoulli"
+    if choose(LIKELIHOODS, likelihood, "likelihood").unit_interval and scale == "standard":
+        raise UsageError(
+            f"likelihood {likelihood!r} takes values in [0, 1], and scale 'standard' leaves that range; "
+            "choose scale unit-interval or likelihood gaussian"
+        )
+    if config.data.binarise and scale != "unit-interval":
+        raise UsageError(f"binarise needs values in [0, 1]: choose scale unit-interval, not {scale!r}")
+    if steps is None:
+        steps = 10_000 if len(data.train) > 10_000 else 2000
+    return Config(
+        data=replace(config.data, scale=scale),
+        model=replace(config.model, likelihood=likelihood),
+        train=replace(config.train, steps=steps),
+    )
+
+
+def build_model(model: ModelConfig, shape: tuple[int, ...], scaler: Scaler) -> Autoencoder:
+    """
+    Build an untrained model.
+
+    Parameters
+    ----------
+    model : ModelConfig
+        With a likelihood named (`resolve`).
+    shape : tuple of int
+        One example's shape.
+    scaler : Scaler
+        From stored values to model inputs.
+
+    Returns
+    -------
+    Autoencoder
+        With weights from torch's current random state.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown or a value out of its range.
+    """
+    kind = choose(MODELS, model.name, "model")
+    choose(SPIKES, model.spikes, "spike estimator")
+    settings: dict[str, Any] = {
+        "shape": shape,
+        "latent_dim": model.latent_dim,
+        "net": model.net,
+        "hidden": tuple(model.hidden),
+        "likelihood": build_likelihood(model),
+        "scaler": scaler,
+    }
+    if model.name == "vsc":
+        settings |= {
+            "alpha": model.alpha,
+            "spike_estimator": model.spikes,
+            "head": model.head,
+            "gate_init": model.gate_init,
+        }
+    return kind(**settings)
+
+
+def build_likelihood(model: ModelConfig) -> Likelihood:
+    """Build the likelihood that a model's settings name, with its own settings."""
+    kind = choose(LIKELIHOODS, model.likelihood, "likelihood")
+    settings = {"gaussian": {"variance_floor": model.variance_floor}, "gaussian-fixed": {"variance": model.variance}}
+    return kind(**settings.get(model.likelihood, {}))
+
+
+def new_model(config: Config, data: Dataset) -> Autoencoder:
+    """Build the untrained model of a resolved config, its scaler fitted to the training set."""
+    assert config.data.scale != "auto"
+    return build_model(config.model, data.shape, fit_scaler(config.data.scale, data.train.x, data.high))
+
+
+def create(folder: Path, config: Config, overwrite: bool = False) -> None:
+    """
+    Make a run folder with its settings and environment.
+
+    Parameters
+    ----------
+    folder : Path
+        Must not exist, or be empty, unless `overwrite`.
+    config : Config
+        The resolved settings.
+    overwrite : bool
+        Replace a run that is there. Only a run folder is ever removed.
+
+    Raises
+    ------
+    UsageError
+        If something is there that may not be replaced.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (folder / "config.yaml").is_file():
+            raise UsageError(f"{folder} exists and is not a run folder; choose another with --out")
+        if not overwrite:
+            raise UsageError(f"{folder} holds a run; go on with --resume, replace it with --overwrite, or choose --out")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "environment.json", environment())
+    with whole(folder / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(plain(asdict(config)), sort_keys=False), encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """Turn tuples into lists, all the way down, as YAML and JSON have them."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and the hardware that a result depends on."""
+    packages = ("variational-sparse-coding", "torch", "numpy", "scikit-learn", "lightning-fabric")
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in packages:
+        with contextlib.suppress(ModuleNotFoundError):
+            found[package] = version(package)
+    found["threads"] = str(torch.get_num_threads())
+    found["cuda"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return found
+
+
+def read_config(folder: Path) -> Config:
+    """
+    Read the settings of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        A run folder.
+
+    Returns
+    -------
+    Config
+        As saved.
+
+    Raises
+    ------
+    UsageError
+        If there is no run, or its config.yaml is damaged.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"{folder} is not a run folder: it has no config.yaml")
+    try:
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+        model = saved["model"] | {"hidden": tuple(saved["model"]["hidden"])}
+        return Config(DataConfig(**saved["data"]), ModelConfig(**model), TrainConfig(**saved["train"]))
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is damaged or from another version: {_first_line(error)}") from error
+
+
+def save_model(folder: Path, model: Autoencoder, config: Config, classes: tuple[str, ...]) -> None:
+    """Write model/config.json and model/model.safetensors: all that `load` needs."""
+    described = {
+        "format": FORMAT,
+        "model": plain(asdict(config.model)),
+        "shape": list(model.shape),
+        "scale": model.scaler.kind,
+        "classes": list(classes),
+    }
+    write_json(folder / "model" / "config.json", described)
+    with whole(folder / "model" / "model.safetensors") as temporary:
+        save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, temporary)
+
+
+def load(path: str | Path) -> Autoencoder:
+    """
+    Load a trained model, ready to encode.
+
+    Parameters
+    ----------
+    path : str or Path
+        A run folder, or its `model` folder.
+
+    Returns
+    -------
+    Autoencoder
+        In eval mode, on the CPU: AE, VAE or VSC.
+
+    Raises
+    ------
+    UsageError
+        If there is no finished model at `path`.
+    RunError
+        If its files are damaged, or were written by something else.
+    """
+    path = Path(path)
+    folder = path / "model" if (path / "model").is_dir() else path
+    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+        raise UsageError(f"{path} has no trained model; finish its run with `vsc train --resume --out {path}`")
+    try:
+        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        settings = ModelConfig(**(described["model"] | {"hidden": tuple(described["model"]["hidden"])}))
+        weights = load_file(folder / "model.safetensors")
+        scaler = Scaler(described["scale"], weights["scaler.shift"], weights["scaler.factor"])
+        model = build_model(settings, tuple(described["shape"]), scaler)
+        model.load_state_dict(weights)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"the model in {folder} is damaged or not ours: {_first_line(error)}") from error
+    return model.eval()
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a training state, whole or not at all."""
+    with whole(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """
+    Read a training state; only tensors and plain values are accepted.
+
+    Parameters
+    ----------
+    path : Path
+        A file that `save_checkpoint` wrote.
+
+    Returns
+    -------
+    dict
+        The state.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    RunError
+        If the file is damaged or not ours.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no checkpoint {path}; start the run anew with --overwrite")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise RunError(f"the checkpoint {path} is damaged or not ours: {_first_line(error)}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise RunError(f"the checkpoint {path} is not one of ours, or from another version")
+    return state
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl; a last line that was cut off is left out."""
+    path = folder / "metrics.jsonl"
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

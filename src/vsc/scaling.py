@@ -1,0 +1,130 @@
+"""How stored values become model inputs, and back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vsc.errors import UsageError, choose
+
+
+class Scaler(nn.Module):
+    """
+    x -> (x - shift) * factor, then unit L2 norm per example if `unit_norm`; kept with the model it was fitted for.
+
+    Parameters
+    ----------
+    kind : str
+        Name in `SCALES`.
+    shift, factor : torch.Tensor, shape (1,) or (M,)
+        The affine map from stored values to model inputs.
+    """
+
+    shift: Tensor
+    factor: Tensor
+
+    def __init__(self, kind: str, shift: Tensor, factor: Tensor):
+        super().__init__()
+        choose(SCALES, kind, "scale")
+        self.kind = kind
+        self.register_buffer("shift", shift)
+        self.register_buffer("factor", factor)
+        self._shifts = bool((shift != 0).any())  # the usual image case is one multiplication
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map stored values (B, M), uint8 or float, to model inputs (B, M), float32."""
+        x = x.to(self.factor.dtype)
+        x = (x - self.shift) * self.factor if self._shifts else x * self.factor
+        if self.kind == "unit-norm":
+            x = x / x.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        return x
+
+    @property
+    def in_unit_interval(self) -> bool:
+        """Whether every model input lies in [0, 1], given non-negative stored values."""
+        return self.kind != "standard"
+
+
+def _unit_interval(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
+    if high is not None:
+        return torch.zeros(1), torch.tensor([1.0 / high])
+    low, top = x.min().float(), x.max().float()
+    return low.reshape(1), (1.0 / (top - low)).reshape(1)
+
+
+def _standard(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
+    mean = x.float().mean(0)
+    std = x.float().std(0, unbiased=False)
+    # a constant column has no scale of its own: it becomes zero rather than infinite
+    return mean, torch.where(std > 1e-8, 1.0 / std, torch.ones_like(std))
+
+
+def _unit_norm(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
+    return torch.zeros(1), torch.tensor([1.0 / (high or 1.0)])
+
+
+SCALES: dict[str, Callable[[Tensor, float | None], tuple[Tensor, Tensor]]] = {
+    "unit-interval": _unit_interval,
+    "unit-norm": _unit_norm,
+    "standard": _standard,
+}
+
+
+def fit_scaler(kind: str, x: Tensor, high: float | None) -> Scaler:
+    """
+    Fit a scaler to the training examples.
+
+    Parameters
+    ----------
+    kind : str
+        `unit-interval`: to [0, 1], by `high` if it is known, else by the smallest and largest value of the training
+        set; `unit-norm`: every example to L2 norm 1 (ICLR, UAI); `standard`: every column to mean 0 and variance 1.
+    x : torch.Tensor, shape (N, M)
+        Training examples as stored.
+    high : float or None
+        The stored value that means 1 (`Dataset.high`).
+
+    Returns
+    -------
+    Scaler
+        The fitted map.
+
+    Raises
+    ------
+    UsageError
+        If the kind is unknown.
+    """
+    return Scaler(kind, *choose(SCALES, kind, "scale")(x, high))
+
+
+def as_examples(x: Any, M: int) -> Tensor:
+    """
+    Check an array of stored examples and flatten it.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, ...)
+        A tensor, NumPy array or nested list; each example has M values.
+    M : int
+        Values that an example must have.
+
+    Returns
+    -------
+    torch.Tensor, shape (N, M)
+        The same values; uint8 stays uint8, all else becomes float32.
+
+    Raises
+    ------
+    UsageError
+        If the shape does not fit, or a value is not finite.
+    """
+    x = x if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
+    if x.ndim < 2 or x[0].numel() != M:
+        raise UsageError(f"expected examples of {M} values each, (N, {M}), but got an array of shape {tuple(x.shape)}")
+    x = x.reshape(len(x), M)
+    x = x if x.dtype == torch.uint8 else x.to(torch.float32)
+    if x.is_floating_point() and not torch.isfinite(x).all():
+        raise UsageError("the array has NaN or infinite values; remove or fill them first")
+    return x

@@ -1,0 +1,282 @@
+import numpy as np
+import pytest
+import torch
+
+from vsc.data import arrays, from_arrays, load
+from vsc.errors import UsageError
+
+RNG = np.random.default_rng(0)
+TABLE = RNG.normal(size=(30, 4))
+
+
+def everything(data):
+    """All examples of a data set, in sorted order of their bytes."""
+    return sorted(row.tobytes() for part in (data.train, data.valid, data.test) for row in part.x.numpy())
+
+
+def sorted_rows(array):
+    return sorted(row.tobytes() for row in np.ascontiguousarray(array.reshape(len(array), -1)))
+
+
+def test_table_of_floats():
+    data = from_arrays(TABLE, name="mine", valid_fraction=0.25)
+    assert (data.name, data.shape, data.high, data.classes) == ("mine", (4,), None, ())
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [18, 6, 6]
+    assert data.train.x.dtype == torch.float32
+    assert everything(data) == sorted_rows(TABLE.astype(np.float32))
+
+
+def test_splits_are_seeded():
+    one, same, other = (from_arrays(TABLE, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(one.valid.x, same.valid.x)
+    assert not torch.equal(one.valid.x, other.valid.x)
+    assert torch.equal(one.test.x, other.test.x)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "high"),
+    [
+        (RNG.integers(0, 256, (20, 6)).astype(np.uint8), torch.uint8, 255.0),
+        (RNG.integers(0, 2, (20, 6)).astype(np.uint8), torch.uint8, 1.0),
+        (RNG.integers(0, 256, (20, 6)), torch.float32, None),
+        (RNG.integers(0, 2, (20, 6)), torch.float32, 1.0),
+        (RNG.random((20, 6)) > 0.5, torch.float32, 1.0),
+        (RNG.random((20, 6)), torch.float32, 1.0),
+        (RNG.random((20, 6)).astype(np.float16), torch.float32, 1.0),
+        (RNG.random((20, 6)).astype(">f8"), torch.float32, 1.0),
+        (RNG.random((20, 6)) - 0.5, torch.float32, None),
+        (torch.rand(20, 6, requires_grad=True), torch.float32, 1.0),
+        (torch.rand(20, 6).bfloat16(), torch.float32, 1.0),
+        (RNG.random((20, 6)).tolist(), torch.float32, 1.0),
+    ],
+)
+def test_types(values, dtype, high):
+    data = from_arrays(values)
+    assert data.train.x.dtype == dtype
+    assert data.high == high
+    expected = values.detach().float().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    assert everything(data) == sorted_rows(expected.astype(str(dtype).removeprefix("torch.")))
+
+
+@pytest.mark.parametrize(
+    ("shape", "stored"),
+    [
+        ((7,), (7,)),
+        ((5, 6), (1, 5, 6)),
+        ((3, 5, 6), (3, 5, 6)),
+        ((5, 6, 3), (3, 5, 6)),
+        ((5, 6, 1), (1, 5, 6)),
+        ((4, 6, 3), (4, 6, 3)),
+    ],
+)
+def test_shapes(shape, stored):
+    x = RNG.integers(0, 256, (12, *shape)).astype(np.uint8)
+    data = from_arrays(x)
+    assert data.shape == stored
+    if stored != shape and len(shape) == 3:
+        x = np.moveaxis(x, -1, 1)
+    assert everything(data) == sorted_rows(x)
+
+
+def test_the_data_set_is_a_copy():
+    x = TABLE.astype(np.float32)
+    data = from_arrays(x)
+    before = data.train.x.clone()
+    x[:] = 0
+    assert torch.equal(data.train.x, before)
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        ([3, 1] * 15, ("1", "3")),
+        ([10, 9] * 15, ("9", "10")),
+        (["b", "a"] * 15, ("a", "b")),
+        (np.array(["b", "a"] * 15, dtype=object), ("a", "b")),
+        (np.array([b"b", b"a"] * 15), ("a", "b")),
+        ([True, False] * 15, ("False", "True")),
+        (np.array([2.0, 1.0] * 15), ("1", "2")),
+        (torch.tensor([[5], [-1]] * 15), ("-1", "5")),
+    ],
+)
+def test_labels(y, classes):
+    # The first feature is the true index into the sorted classes.
+    data = from_arrays(np.column_stack([[1, 0] * 15, TABLE]), y)
+    assert data.classes == classes
+    for part in (data.train, data.valid, data.test):
+        assert part.y.dtype == torch.int64
+        assert (part.y == part.x[:, 0]).all()
+
+
+def test_own_test_part():
+    data = from_arrays(TABLE[:20], [0, 2] * 10, x_test=TABLE[20:23], y_test=[1, 2, 0])
+    assert data.classes == ("0", "1", "2")
+    assert data.test.y.tolist() == [1, 2, 0]
+    assert np.array_equal(data.test.x.numpy(), TABLE[20:23].astype(np.float32))
+    assert len(data.train) + len(data.valid) == 20
+
+
+def test_the_test_part_counts_for_the_range():
+    inside = RNG.random((20, 3))
+    assert from_arrays(inside, x_test=inside[:5]).high == 1
+    assert from_arrays(inside, x_test=inside[:5] + 1).high is None
+
+
+def bad_at(value, *where):
+    x = TABLE.copy()
+    for place in where:
+        x[place] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (TABLE[:9], "x holds 9 examples; at least 10"),
+        (np.zeros((0, 4)), "x holds 0 examples"),
+        (np.zeros((20, 0)), "no features"),
+        (np.zeros(20), "one row per example"),
+        (np.float64(1), "one row per example"),
+        (np.ones((20, 2, 3, 4, 5)), "it must be"),
+        (RNG.random((20, 5, 6, 7)), "C one of 1, 3, 4"),
+        (bad_at(np.nan, (3, 1), (7, 2)), r"2 values that are NaN or infinite, the first at \[3, 1\]"),
+        (bad_at(np.inf, (29, 0)), r"1 value that is NaN or infinite, the first at \[29, 0\]"),
+        (bad_at(1e300, (2, 2)), r"as float32, holds 1 value that is NaN or infinite, the first at \[2, 2\]"),
+        (np.full((20, 3), 7.0), r"all values of x are 7\.0"),
+        (np.full((20, 3), 7, np.uint8), "all values of x are 7"),
+        (TABLE + 1j, "complex"),
+        (np.full((20, 3), "a"), "not numeric"),
+        (np.full((20, 3), None), "Python objects"),
+        (np.full((20, 3), "2020-01-01", "datetime64[D]"), "not numeric"),
+        ([[1.0, 2.0], [3.0]] * 10, "same length"),
+    ],
+)
+def test_unsuitable_examples(x, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        from_arrays(x)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_place_of_a_nan_is_the_users_own():
+    x = RNG.random((20, 5, 6, 3))
+    x[4, 3, 2, 1] = np.nan
+    with pytest.raises(UsageError, match=r"\[4, 3, 2, 1\]"):
+        from_arrays(x)
+
+
+def test_one_constant_column_is_allowed():
+    x = TABLE.copy()
+    x[:, 2] = 5
+    assert (from_arrays(x).train.x[:, 2] == 5).all()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"y": [0] * 29}, "y holds 29 labels for 30 examples"),
+        ({"y": np.zeros((30, 2))}, r"must be \(N,\)"),
+        ({"y": TABLE[:, 0]}, "integers, strings or booleans"),
+        ({"y": [0.0] * 29 + [np.nan]}, "integers, strings or booleans"),
+        ({"y": np.array([None] * 30)}, "integers, strings or booleans"),
+        ({"y_test": [0] * 5}, "without y"),
+        ({"y": [0] * 30, "y_test": [0] * 5}, "without x_test"),
+        ({"y": [0] * 30, "x_test": TABLE}, "without y_test"),
+        ({"x_test": TABLE[:, :3]}, r"shape \(3,\), those of x \(4,\)"),
+        ({"x_test": TABLE[:0]}, "at least 1"),
+        ({"x_test": np.ones((5, 4), np.uint8)}, "same type"),
+        ({"features": ("a", "b")}, "2 feature names for 4"),
+        ({"valid_fraction": 1}, "valid_fraction"),
+    ],
+)
+def test_unsuitable_companions(more, message):
+    with pytest.raises(UsageError, match=message):
+        from_arrays(TABLE, **more)
+
+
+def test_npy(tmp_path):
+    np.save(tmp_path / "my table.npy", TABLE)
+    data = load(tmp_path / "my table.npy", valid_fraction=0.2, seed=4)
+    expected = from_arrays(TABLE, valid_fraction=0.2, seed=4)
+    assert data.name == "my table"
+    assert torch.equal(data.valid.x, expected.valid.x)
+    assert torch.equal(data.test.x, expected.test.x)
+
+
+def test_npz(tmp_path):
+    np.savez(tmp_path / "a.npz", x=TABLE, y=["u", "v"] * 15, x_test=TABLE[:5], y_test=["v"] * 5)
+    data = load(str(tmp_path / "a.npz"))
+    assert data.classes == ("u", "v")
+    assert data.test.y.tolist() == [1] * 5
+
+
+def test_npz_keeps_the_true_factors(tmp_path):
+    np.savez(tmp_path / "a.npz", x=TABLE, factors=TABLE[:, :2], presence=TABLE[:, :2] > 0)
+    data = load(tmp_path / "a.npz")
+    for part in (data.train, data.valid, data.test):
+        assert torch.equal(part.factors, part.x[:, :2])
+        assert torch.equal(part.presence, part.x[:, :2] > 0)
+    np.savez(tmp_path / "a.npz", x=TABLE, factors=TABLE[:5])
+    with pytest.raises(UsageError, match="factors has shape"):
+        load(tmp_path / "a.npz")
+
+
+def saved(tmp_path, name, **more):
+    path = tmp_path / name
+    np.save(path, TABLE) if name.endswith("npy") else np.savez_compressed(path, x=TABLE, **more)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: b"", "empty"),
+        (lambda raw: raw[:-300], "damaged"),
+        (lambda raw: raw[:9], "damaged"),
+        (lambda raw: b"hello" + raw, "not a .np. file inside"),
+        (lambda raw: raw[:60] + b"\xff" * 20 + raw[80:], "damaged"),
+    ],
+)
+def test_damaged_files(tmp_path, name, change, message):
+    path = saved(tmp_path, name)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UsageError, match=message) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_npy_header_that_promises_too_much(tmp_path):
+    path = saved(tmp_path, "a.npy")
+    path.write_bytes(
+        path.read_bytes().replace(b"(30, 4)", b"(3000000000000000, 4)").replace(b" " * 14, b"", 1)
+    )
+    with pytest.raises(UsageError, match="damaged"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_pickles_are_never_read(tmp_path, name):
+    path, x = tmp_path / name, np.array([print, 1], dtype=object)
+    np.save(path, x, allow_pickle=True) if name.endswith("npy") else np.savez(path, x=x)
+    with pytest.raises(UsageError, match="never unpickled"):
+        load(path)
+
+
+def test_npz_without_x_names_what_is_there(tmp_path):
+    np.savez(tmp_path / "a.npz", data=TABLE, labels=[1] * 30)
+    with pytest.raises(UsageError, match=r"no array named 'x' \(it holds data, labels\)"):
+        load(tmp_path / "a.npz")
+
+
+def test_other_kinds_of_file(tmp_path):
+    (tmp_path / "a.mat").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"unknown kind of file '\.mat'; one of: \.npy, \.npz, \.csv"):
+        load(tmp_path / "a.mat")
+
+
+def test_every_reader_rejects_an_empty_file(tmp_path):
+    for suffix in arrays.READERS:
+        (tmp_path / f"a{suffix}").touch()
+        with pytest.raises(UsageError, match="empty"):
+            load(tmp_path / f"a{suffix}")

@@ -1,0 +1,85 @@
+"""Made-up models for pages."""
+
+import numpy as np
+import pytest
+
+from vsc.evaluation import Scores, Showcase
+from vsc.report import Entry, Page
+
+SCORES = Scores(
+    elbo=-100.0,
+    relaxed_elbo=None,
+    log_px=-80.0,
+    kl_slab=15.0,
+    kl_spike=5.0,
+    l0=2.5,
+    used=5,
+    always_on=1,
+    dead=0,
+    mse=0.02,
+    denoise_mse=0.01,
+    denoise_psnr=21.0,
+    noisy_psnr=20.0,
+    probe=0.9,
+)
+
+
+@pytest.fixture(scope="session")
+def scores():
+    return SCORES
+
+
+@pytest.fixture(scope="session")
+def make_entry():
+    def make(name="vsc", title=None, scores=SCORES, settings=None, shape=(1, 4, 4), J=6, spikes=True, **rest):
+        rng = np.random.default_rng(0)
+        M, n, C = int(np.prod(shape)), 3, 2
+        x = rng.random((n, M)).astype(np.float32)
+        showcase = Showcase(
+            x=x,
+            reconstruction=x * 0.9,
+            noisy=x + 0.1,
+            denoised=x * 0.8,
+            code=rng.normal(size=(n, J)).astype(np.float32) * (rng.random((n, J)) < 0.5),
+            label=np.arange(n) % C,
+            class_code=rng.normal(size=(C, J)).astype(np.float32),
+            class_gamma=rng.random((C, J)).astype(np.float32) if spikes else None,
+            grid=rng.random((100, M)).astype(np.float32) if J == 2 else None,
+        )
+        history = [
+            {"step": s, "split": split, "elbo": scores.elbo, "l0": scores.l0, "used": scores.used}
+            for s in (0, 50, 100)
+            for split in ("train", "valid")
+        ]
+        fields = {
+            "name": name,
+            "title": title or name.upper(),
+            "scores": scores,
+            "settings": {"seed": 0, "model": {"name": name}} if settings is None else settings,
+            "history": history,
+            "showcase": showcase,
+            "seconds": 75.0,
+            "parameters": 12345,
+        }
+        return Entry(**(fields | rest))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_page():
+    def make(entries, **rest):
+        fields = {
+            "title": "Shapes",
+            "data": "shapes",
+            "shape": (1, 4, 4),
+            "classes": ["disc", "square"],
+            "command": "vsc compare --data shapes",
+            "environment": {"python": "3.11", "threads": "2"},
+            "latent_dim": 6,
+            "likelihood": "bernoulli",
+            "test_examples": 400,
+        }
+        return Page(entries=entries, **(fields | rest))
+
+    return make

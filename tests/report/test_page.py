@@ -1,0 +1,210 @@
+"""The page as a browser gets it: one file, nothing fetched, every picture described, best cells marked."""
+
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from vsc.report import figures, write
+from vsc.report.page import render
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Tree(HTMLParser):
+    """Opened tags with their attributes, visible text, and whether tags close in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.stack, self.broken, self.text = [], [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.stack or self.stack.pop() != tag:
+            self.broken.append(tag)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def four(make_entry, scores, make_page):
+    page = make_page(
+        [
+            make_entry("ae", spikes=False, scores=scores._replace(elbo=None, kl_slab=None, kl_spike=None, l0=6.0)),
+            make_entry("vae", spikes=False, scores=scores._replace(elbo=-98.0, kl_spike=0.0, l0=6.0)),
+            make_entry("vsc", scores=scores._replace(elbo=-101.0, relaxed_elbo=-90.0)),
+            make_entry("vsc-warmup", title="VSC with warm-up", scores=scores._replace(elbo=-99.0)),
+        ]
+    )
+    return render(page)
+
+
+def row(html, label):
+    """Cells of one model's row in the table of scores, by the columns' keys."""
+    table = re.search(r'<table class="scores">.*?</table>', html, re.S).group()
+    keys = re.findall(r'data-key="(\w+)"', table)
+    cells = re.search(rf'<th scope="row">{re.escape(label)}</th>(.*?)</tr>', table, re.S).group(1)
+    cells = re.findall(r"<td.*?</td>", cells, re.S)
+    assert len(keys) == len(cells)
+    return dict(zip(keys, cells, strict=True))
+
+
+def test_the_document_is_well_formed_and_its_links_lead_somewhere(four):
+    tree = Tree(four)
+    assert (tree.stack, tree.broken) == ([], [])
+    ids = [attrs["id"] for _, attrs in tree.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    targets = {attrs["href"][1:] for attrs in tree.all("a")}
+    assert {"scores", "model-4", "reproduce"} <= targets <= set(ids)
+    headings = [int(tag[1]) for tag, _ in tree.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(headings))
+
+
+def test_nothing_is_fetched_from_anywhere(four):
+    tree = Tree(four)
+    addresses = [a[key] for _, a in tree.tags for key in ("src", "href", "action", "srcset", "data") if key in a]
+    assert addresses
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert not tree.all("script")
+    assert "@import" not in four
+    assert "url(" not in four
+    policy = next(a["content"] for a in tree.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+
+
+def test_every_picture_has_its_own_words(four):
+    pictures = Tree(four).all("img")
+    # curves, denoising, two per model, and the spike probabilities of the two with spikes
+    assert len(pictures) == 2 + 2 * 4 + 2
+    alts = [picture["alt"] for picture in pictures]
+    assert all(len(alt) > 60 and re.search(r"\d", alt) for alt in alts)
+    assert len(set(alts)) == len(alts)
+    assert all(picture["src"].startswith("data:image/png;base64,iVBOR") for picture in pictures)
+
+
+def test_table_headers_have_a_scope(four):
+    headers = Tree(four).all("th")
+    assert headers
+    assert {attrs.get("scope") for attrs in headers} == {"col", "row", "colgroup"}
+
+
+def test_the_best_cell_is_marked_by_more_than_colour(four):
+    assert "★" in row(four, "VAE")["elbo"]
+    assert "(best)" in row(four, "VAE")["elbo"]
+    for label in ("AE", "VSC", "VSC with warm-up"):
+        assert "★" not in row(four, label)["elbo"]
+    assert "–" in row(four, "AE")["elbo"]
+    assert "no bound" in row(four, "AE")["elbo"]
+    assert not any("★" in row(four, label)["l0"] for label in ("AE", "VAE", "VSC"))
+
+
+def test_the_relaxed_bound_stands_beside_the_hard_one_with_its_gap(four, make_page, make_entry):
+    cells = row(four, "VSC")
+    assert "−90.00" in cells["relaxed"]
+    assert "+11.00" in cells["gap"]
+    assert "★" not in cells["relaxed"]
+    assert "relaxed" not in row(render(make_page([make_entry("vsc")])), "VSC")
+
+
+def test_what_users_type_is_escaped(make_entry, make_page):
+    evil = "<script>alert('x')</script>&\"$_^"
+    entry = make_entry(evil, title=evil, settings={evil: evil}, notes=[evil])
+    names = dict.fromkeys(("title", "data", "likelihood", "command"), evil)
+    html = render(make_page([entry], classes=[evil, "b"], environment={evil: evil}, notes=[evil], **names))
+    tree = Tree(html)
+    assert "<script" not in html
+    assert (tree.stack, tree.broken) == ([], [])
+    assert evil in tree.text
+    assert evil in tree.all("img")[1]["alt"]
+
+
+def test_seeds_and_their_spread_are_shown(make_entry, make_page, scores):
+    spread = scores._replace(elbo=0.25)
+    html = render(make_page([make_entry("vsc", seeds=3, spread=spread), make_entry("vae", seeds=3, spread=spread)]))
+    assert "±0.25" in row(html, "VSC")["elbo"]
+    assert "first of 3 seeds" in html
+    assert "standard deviation over seeds" in html
+
+
+def test_one_entry_alone_makes_a_page(make_entry, make_page):
+    html = render(make_page([make_entry("vsc")]))
+    assert "★" not in "".join(row(html, "VSC").values())
+    assert "single run" in html
+    assert "settings that differ" not in html.lower()
+
+
+@pytest.mark.parametrize(("shape", "J"), [((3, 4, 4), 1), ((12,), 2), ((12,), 200)])
+def test_other_data_and_code_sizes(make_entry, make_page, shape, J):
+    tree = Tree(render(make_page([make_entry("vsc", shape=shape, J=J)], shape=shape, latent_dim=J, classes=[])))
+    assert len(tree.all("img")) == (6 if J == 2 else 5)
+
+
+def test_names_that_are_the_same_are_told_apart(make_entry, make_page):
+    html = render(make_page([make_entry("a", title="VSC"), make_entry("b", title="VSC"), make_entry("b", title="VSC")]))
+    assert all(row(html, label) for label in ("VSC (a)", "VSC (b) #1", "VSC (b) #2"))
+
+
+def test_settings_environment_notes_and_command_are_there(make_entry, make_page):
+    entries = [
+        make_entry("a", settings={"seed": 0, "model": {"alpha": 0.1, "hidden": [400]}}, notes=["A note on a."]),
+        make_entry("b", settings={"seed": 0, "model": {"hidden": [400]}}),
+    ]
+    html = render(make_page(entries, notes=["A note on all."]))
+    text = " ".join(Tree(html).text)
+    for words in (
+        "A note on a.",
+        "A note on all.",
+        "vsc compare --data shapes",
+        "threads",
+        "1 min 15 s",
+        "12\u202f345",
+    ):
+        assert words in text
+    before, after = html.split("<details", 1)
+    assert "model.alpha" in before
+    assert "model.hidden" in after
+    assert "model.alpha" not in after
+
+
+def test_the_file_is_written_whole_or_not_at_all(tmp_path, make_entry, make_page, monkeypatch):
+    path = tmp_path / "new" / "report.html"
+    page = make_page([make_entry("vsc")])
+    assert write(page, path) == path
+    first = path.read_text(encoding="utf-8")
+    assert first.rstrip().endswith("</html>")
+
+    def fail(*_):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr(figures, "denoising", fail)
+    with pytest.raises(RuntimeError, match="no picture"):
+        write(page, path)
+    monkeypatch.undo()
+    monkeypatch.setattr("vsc.report.page.os.replace", fail)
+    with pytest.raises(RuntimeError, match="no picture"):
+        write(page, path)
+    assert path.read_text(encoding="utf-8") == first
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_page_without_models_is_refused(make_page, tmp_path):
+    with pytest.raises(ValueError, match="at least one"):
+        write(make_page([]), tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_letters_that_the_font_lacks_do_not_stop_the_page(make_entry, make_page):
+    html = render(make_page([make_entry("vsc", title="稀疏")], classes=["猫", "犬"]))
+    assert "稀疏" in row(html, "稀疏") or "elbo" in row(html, "稀疏")

@@ -124,6 +124,16 @@ def test_a_steep_start_does_not_flatten_the_curve_and_is_owned_up_to():
     assert "below the axis" not in calm.get_title("left")
 
 
+def test_a_single_validation_is_a_visible_point():
+    elbo, l0, used = draw(plots.training_curves({"VSC": history(-90.0, steps=[300])})).axes
+    for axes in (elbo, l0, used):
+        line = axes.lines[-1]
+        assert list(line.get_xdata()) == [300]
+        assert line.get_marker() not in ("", "None", None)
+        assert line.get_markevery() == 1
+        assert axes.get_xlim() == elbo.get_xlim()
+
+
 @pytest.mark.parametrize("rows", [[], [{"step": 0, "split": "train", "elbo": float("nan")}]], ids=["none", "nan"])
 def test_training_curves_without_a_number_still_draw(rows):
     figure = draw(plots.training_curves({"VSC": rows}))

@@ -1,10 +1,13 @@
 """The command line: `vsc COMMAND`, every option derived from the dataclass that the command takes."""
 
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -16,25 +19,27 @@ if TYPE_CHECKING:
 
 
 def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the command does)
+    from torch import distributed
+
     from vsc import data, runs, training
 
     common = Config(config.data, config.model, config.train)
-    folder = Path(config.out or f"runs/{_stem(config.data.name)}-{config.model.name}")
-    if config.resume:
-        common = _as_saved(common, runs.read_config(folder), folder)
+    folder = _run_folder(config)
     loaded = data.load(**_data_arguments(common))
     model = training.train(
         common, loaded, folder, resume=config.resume, overwrite=config.overwrite, progress=sys.stderr.isatty()
     )
-    if os.environ.get("RANK", "0") != "0":  # torchrun's other processes
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
         return
-    row = [row for row in runs.read_history(folder) if row["split"] == "valid"][-1:]
-    for key, value in (row[0] if row else {}).items():
+    rows = [row for row in runs.read_history(folder) if row["split"] == "valid"]
+    if config.train.patience:  # the best weights were kept
+        rows.sort(key=lambda row: row.get("elbo", row["log_px"]))
+    for key, value in (rows[-1] if rows else {}).items():
         print(f"  {key:10} {value:.4g}" if isinstance(value, float) else f"  {key:10} {value}")
     count = sum(p.numel() for p in model.parameters())
     print(f"trained {type(model).__name__} with {count} parameters; saved in {folder}")
-    print(f"next: vsc evaluate {folder}    (the test set, hard spikes)")
-    print(f"      vsc encode {folder}      (codes to a file)")
+    print(f"next: vsc evaluate {shlex.quote(str(folder))}    (the test set, hard spikes)")
+    print(f"      vsc encode {shlex.quote(str(folder))}      (codes to a file)")
 
 
 def compare(config: Compare) -> None:  # noqa: D103
@@ -62,7 +67,6 @@ def evaluate(config: Evaluate) -> None:  # noqa: D103
 
 
 def encode(config: Encode) -> None:  # noqa: D103
-    import numpy as np
 
     from vsc import data, evaluation, files, runs
 
@@ -77,14 +81,12 @@ def encode(config: Encode) -> None:  # noqa: D103
     arrays = {"z": codes.z, "hard": codes.hard, "gamma": codes.gamma, "mu": codes.mu}
     arrays |= {} if y is None else {"y": y}
     out = _with_suffix(config.out, ".npz")
-    with files.whole(out) as temporary:
-        np.savez_compressed(temporary, **{name: np.asarray(value) for name, value in arrays.items()})
+    files.write_npz(out, arrays)
     on = codes.active.sum(1).float().mean()
     print(f"{len(x)} codes of {model.latent_dim} latents, {on:.1f} of them on per example: {out}")
 
 
 def sample(config: Sample) -> None:  # noqa: D103
-    import numpy as np
     import torch
 
     from vsc import files, plots, runs
@@ -94,19 +96,20 @@ def sample(config: Sample) -> None:  # noqa: D103
     model = runs.load(config.run)
     torch.manual_seed(config.seed)
     out = _with_suffix(config.out, ".npz", ".png")
+    if out.suffix == ".png" and len(model.shape) != 3:
+        raise UsageError(f"samples of shape {model.shape} are no images; write them to an .npz file")
     with torch.no_grad():
         z = model.sample_code(config.n)
         x = model.decode(z)
-    with files.whole(out) as temporary:
-        if out.suffix == ".png":
+    if out.suffix == ".png":
+        with files.whole(out) as temporary:
             plots.sample_grid(x.numpy(), model.shape).savefig(temporary, dpi=150)
-        else:
-            np.savez_compressed(temporary, x=x.reshape(-1, *model.shape).numpy(), z=z.numpy())
+    else:
+        files.write_npz(out, {"x": x.reshape(-1, *model.shape), "z": z})
     print(f"{config.n} samples of shape {model.shape}: {out}")
 
 
 def data(config: ShowData) -> None:  # noqa: D103
-    import numpy as np
 
     from vsc import data, files
 
@@ -122,10 +125,9 @@ def data(config: ShowData) -> None:  # noqa: D103
     if config.out:
         out = _with_suffix(config.out, ".npz")
         parts = {"x": loaded.train, "x_valid": loaded.valid, "x_test": loaded.test}
-        arrays = {name: part.x.reshape(-1, *loaded.shape).numpy() for name, part in parts.items()}
-        labels = {name.replace("x", "y"): part.y.numpy() for name, part in parts.items() if part.y is not None}
-        with files.whole(out) as temporary:
-            np.savez_compressed(temporary, **arrays, **labels)
+        arrays = {name: part.x.reshape(-1, *loaded.shape) for name, part in parts.items()}
+        labels = {name.replace("x", "y"): part.y for name, part in parts.items() if part.y is not None}
+        files.write_npz(out, arrays | labels)
         print(f"written to {out}")
 
 
@@ -186,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         return _explain(error)
 
 
@@ -210,14 +212,12 @@ def _run(words: list[str]) -> int:
 
 def _explain(error: Exception) -> int:
     """Print one line that says what went wrong and what to do; return the exit code."""
-    from argparse import ArgumentError
-
     code = 1
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, UsageError | ArgumentError):
+    if isinstance(error, UsageError):
         code = 2
-    elif hasattr(error, "code") and isinstance(error.code, int):  # pyright: ignore[reportAttributeAccessIssue]
-        code = error.code  # pyright: ignore[reportAttributeAccessIssue]
+    elif signum := getattr(error, "signum", 0):  # training.Interrupted, which would import torch
+        code = 128 + signum
     elif isinstance(error, OSError):
         text = f"{error.strerror or text}: {error.filename or ''}".rstrip(": ")
         text += "; nothing that was complete before is lost"
@@ -240,40 +240,105 @@ def _overview() -> str:
 
 def _parse(name: str, kind: type, words: list[str]) -> Any:
     """Build the command's dataclass from words, a YAML file and defaults; None where only help was asked for."""
+    from argparse import ArgumentError
+
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
-        prog=f"vsc {name}", description=kind.__doc__, exit_on_error=False, epilog=_short_forms(kind)
+        prog=f"vsc {name}",
+        description=kind.__doc__,
+        exit_on_error=False,
+        allow_abbrev=False,
+        epilog=_short_forms(kind),
     )
     parser.add_argument("--config", action="config", help="YAML file of settings; later options override it.")
     parser.add_class_arguments(kind)
     if "-h" in words or "--help" in words:
         _add_choices(parser)
+    words = _expand(kind, words)
     try:
-        parsed = parser.parse_args(_expand(kind, words))
+        parsed = parser.parse_args(words)
+        if kind is TrainRun and parsed.resume:
+            _default_to_saved(parser, parsed)
+            parsed = parser.parse_args(words)
+        values = vars(parser.instantiate(parsed))
     except SystemExit as stop:  # --help and --print_config
         if stop.code:
             raise
         return None
-    values = vars(parser.instantiate(parsed))
+    except ArgumentError as error:
+        options = [option for action in parser._actions for option in action.option_strings]
+        options += SHORT if issubclass(kind, Config) else ()
+        text = _reword(" ".join(str(error).split()), options)
+        raise UsageError(text.replace("HELP", f"vsc {name} --help")) from error
     values.pop("config", None)
     return kind(**values)
 
 
 def _expand(kind: type, words: list[str]) -> list[str]:
-    """Write out short forms, the bare first word and flags without a value."""
-    flags = {f"--{field.name}" for field in fields(kind) if field.type in (bool, "bool")}
-    short = SHORT if issubclass(kind, Config) else {"--data-root": "--data_root"}
-    expanded: list[str] = []
-    if words and not words[0].startswith("-") and kind in POSITIONAL:
-        expanded, words = [f"--{POSITIONAL[kind]}", words[0]], words[1:]
-    for i, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        expanded.append(short.get(option, option) + equals + value)
-        if word in flags and words[i + 1 : i + 2] not in (["true"], ["false"]):
-            expanded.append("true")
+    """Write out short forms, the bare word and flags without a value."""
+    flags, short = set(_flags(kind)), SHORT if issubclass(kind, Config) else {"--data-root": "--data_root"}
+    bare = POSITIONAL.get(kind)
+    expanded, rest = [], list(words)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        option = short.get(option, option)
+        if bare and not option.startswith("-"):
+            expanded += [f"--{bare}", option + equals + value]
+            bare = None
+        elif option in flags and not equals and rest[:1] not in (["true"], ["false"]):
+            expanded += [option, "true"]
+        elif equals or not option.startswith("-") or option in ("-h", "--help", "--print_config"):
+            expanded += [option + equals + value]
+        else:
+            expanded += [option, *rest[:1]]
+            rest = rest[1:]
     return expanded
+
+
+def _flags(kind: type, prefix: str = "--") -> Iterator[str]:
+    for name, hint in get_type_hints(kind).items():
+        if hint is bool:
+            yield prefix + name
+        elif is_dataclass(hint):
+            yield from _flags(hint, f"{prefix}{name}.")  # pyright: ignore[reportArgumentType]
+
+
+def _default_to_saved(parser, parsed) -> None:
+    """Let the settings of the run to resume stand in for what is not given."""
+    from vsc import runs
+
+    saved = asdict(runs.read_config(_run_folder(parsed)))
+    parser.set_defaults({f"{part}.{name}": value for part in saved for name, value in saved[part].items()})
+
+
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "NoneType": "null"}
+KINDS |= {"tuple": "a list of whole numbers such as [400,200]", "str": "text"}
+
+
+def _reword(text: str, options: Collection[str]) -> str:
+    """Say in our words what the argument parser complains about; HELP stands for the command that helps."""
+    if found := re.search(r'Parser key "([\w.]+)": .*Expected .*(?:Got|Given) value: (.*)', text):
+        kinds: dict[str, None] = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", text))
+        return f"{found[1]} must be {' or '.join(KINDS.get(kind) or kind for kind in kinds)}, not {found[2]}"
+    if found := re.match(r"unrecognized arguments: (-\S+)", text):
+        near = get_close_matches(found[1], options, n=1, cutoff=0.75)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"unknown option {found[1]}; {hint}HELP lists all"
+    if found := re.match(r"unrecognized arguments: (.*)", text):
+        return f"unexpected {found[1]!r}; see HELP"
+    if found := re.match(r"argument (\S+): expected one argument", text):
+        return f"{found[1]} needs a value; HELP says which"
+    if found := re.match(r"the following arguments are required: (.*)", text):
+        return f"{found[1]} is missing; see HELP"
+    if found := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text):
+        return f"unknown setting {found[1]}.{found[2]}; HELP lists all"
+    if found := re.search(r"Option '([\w.]+)' is not accepted", text):
+        return f"unknown setting {found[1]}; HELP lists all"
+    if found := re.search(r'Parser key "(data|model|train)": Unable to load', text):
+        return f"{found[1]} is a group of settings, --{found[1]}.NAME; HELP lists all"
+    return re.sub(r'Parser key "(.*?)": ', r"\1: ", text.replace('in "<unicode string>", ', "in "))
 
 
 def _short_forms(kind: type) -> str:
@@ -318,17 +383,8 @@ def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
     }
 
 
-def _as_saved(asked: Config, saved: Config, folder: Path) -> Config:
-    """Return a run's saved settings; refuse if the command line asks for others."""
-    default = Config()
-    for part in ("data", "model", "train"):
-        for name, value in asdict(getattr(asked, part)).items():
-            there = getattr(getattr(saved, part), name)
-            if value not in (getattr(getattr(default, part), name), there):
-                raise UsageError(
-                    f"{folder} was trained with {part}.{name} {there}, not {value}; resume it without that"
-                )
-    return saved
+def _run_folder(config: Any) -> Path:
+    return Path(config.out or f"runs/{_stem(config.data.name)}-{config.model.name}")
 
 
 def _stem(name: str) -> str:

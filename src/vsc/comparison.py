@@ -1,6 +1,7 @@
 """The main job: train several models on the same data, measure them once on the test set, and write one page."""
 
-import shutil
+import os
+import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,21 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from vsc import report, runs
 from vsc.config import Compare, Config
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
 from vsc.evaluation import Scores, evaluate, showcase
-from vsc.files import write_json
-from vsc.training import train
+from vsc.files import whole, write_json
+from vsc.training import Interrupted, train
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "ae": ("AE", {"model.name": "ae"}),
     "vae": ("VAE", {"model.name": "vae"}),
     "beta-vae": ("beta-VAE (beta 4)", {"model.name": "vae", "train.beta": 4.0}),
     "vsc": ("VSC", {"model.name": "vsc"}),
-    "vsc-wu": ("VSC with warm-up", {"model.name": "vsc", "train.lam_hold": 0.2, "train.lam_ramp": 0.1}),
+    # While lambda is 0 a slab says nothing, so a full KL or a sharp gradient (T = 0.5) shuts every gate for good: the
+    # KL rises with lambda, and T = 1 keeps a gradient on shut gates.
+    "vsc-wu": (
+        "VSC with warm-up",
+        {
+            "model.name": "vsc",
+            "train.lam_hold": 0.2,
+            "train.lam_ramp": 0.1,
+            "train.kl_warmup": 0.3,
+            "train.temperature": 1.0,
+        },
+    ),
     "vsc-paper": (
         "VSC, ICLR recipe",
         {"model.name": "vsc", "model.spikes": "sigmoid", "model.head": "log-relu"},
@@ -95,23 +108,15 @@ def compare(config: Compare, data: Dataset, folder: Path, command: str, progress
     UsageError
         If a name is unknown, the folder is taken, or a setting is wrong; checked before anything is trained.
     """
-    names = [name.strip() for name in config.models.split(",") if name.strip()]
-    if not names or len(set(names)) != len(names):
-        raise UsageError(f"models needs different names separated by commas, not {config.models!r}")
-    if config.seeds < 1:
-        raise UsageError(f"seeds must be at least 1, not {config.seeds}")
-    common = Config(config.data, config.model, config.train)
-    if common.model.likelihood == "auto":
-        common = changed(common, DATA_PRESETS.get(data.name, {}))
-    plan = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
-    for one in plan.values():
-        runs.new_model(runs.resolve(one, data), data)  # every mistake shows before the first step
+    plan = _plan(config, data)
     _prepare(folder, config)
-
     trained = []
     for name, one in plan.items():
         print(f"training {PRESETS[name][0]}", flush=True)
-        trained.append(_train_and_measure(name, one, data, folder, config.seeds, progress))
+        try:
+            trained.append(_train_and_measure(name, one, data, folder, config.seeds, progress))
+        except Interrupted as stop:
+            raise Interrupted(f"{PRESETS[name][0]} {stop.reached}", _to_resume(command), stop.signum) from None
     _write_results(trained, data, folder, command)
     _write_page(trained, data, folder, command)
     return trained
@@ -125,21 +130,57 @@ def changed(config: Config, settings: Mapping[str, Any]) -> Config:
     return config
 
 
+def _plan(config: Compare, data: Dataset) -> dict[str, Config]:
+    """Return each model's settings, all checked: every mistake shows before the first step."""
+    names = [name.strip() for name in config.models.split(",") if name.strip()]
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"models needs different names separated by commas, not {config.models!r}")
+    if config.seeds < 1:
+        raise UsageError(f"seeds must be at least 1, not {config.seeds}")
+    if config.resume and config.overwrite:
+        raise UsageError("--resume goes on with a comparison and --overwrite replaces it; choose one of them")
+    if config.train.devices * config.train.nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("compare runs in one process; use train for each model to train it in several")
+    common = Config(config.data, config.model, config.train)
+    if common.model.likelihood == "auto":
+        common = changed(common, DATA_PRESETS.get(data.name, {}))
+    plan = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
+    for one in plan.values():
+        runs.new_model(runs.resolve(one, data), data)
+    return plan
+
+
+def _to_resume(command: str) -> str:
+    words = [word for word in shlex.split(command) if word not in ("--overwrite", "--resume")]
+    return shlex.join([*words, "--resume"])
+
+
 def _prepare(folder: Path, config: Compare) -> None:
-    """Make the folder, or check that it may be used."""
+    """Make the folder, or check that it may be used; comparison.yaml marks it as ours."""
     if folder.is_dir() and any(folder.iterdir()):
-        ours = (folder / "results.json").is_file() or any(path.parent for path in folder.glob("*/config.yaml"))
-        if not ours:
+        if not (folder / "comparison.yaml").is_file():
             raise UsageError(f"{folder} exists and holds no comparison; choose another with --out")
         if config.overwrite:
-            shutil.rmtree(folder)
+            _remove(folder)
         elif not config.resume:
             raise UsageError(
                 f"{folder} holds a comparison; go on with --resume, replace it with --overwrite, or choose --out"
             )
     elif folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another folder with --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    asked = runs.plain(asdict(replace(config, out=None, resume=False, overwrite=False)))
+    with whole(folder / "comparison.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
+
+
+def _remove(folder: Path) -> None:
+    """Remove what a comparison wrote, its runs included; whatever else is in the folder stays."""
+    for run in folder.iterdir():
+        name, _, seed = run.name.partition("-seed")
+        if name in PRESETS and (seed.isdecimal() or run.name == name) and runs.is_run(run):
+            runs.remove(run)
+    for name in ("report.html", "results.json", "comparison.yaml"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _train_and_measure(name: str, config: Config, data: Dataset, folder: Path, seeds: int, progress: bool) -> Trained:
@@ -148,11 +189,12 @@ def _train_and_measure(name: str, config: Config, data: Dataset, folder: Path, s
     for seed in range(config.train.seed, config.train.seed + seeds):
         run = folder / name if seeds == 1 else folder / f"{name}-seed{seed}"
         one = changed(config, {"train.seed": seed})
-        started = (run / "checkpoints" / "last.pt").is_file()
+        started = runs.is_finished(run) or (run / "checkpoints" / "last.pt").is_file()
         model = train(one, data, run, resume=started, overwrite=not started, progress=progress)
         one = runs.read_config(run)
         scores.append(evaluate(model, data, one))
-        write_json(run / "results.json", {"split": "test", "scores": scores[-1]._asdict()})
+        if not (run / "results.json").is_file():
+            write_json(run / "results.json", {"split": "test", "scores": scores[-1]._asdict()})
         seconds.append(runs.read_history(run)[-1]["seconds"])
         parameters = sum(p.numel() for p in model.parameters())
     return Trained(name, PRESETS[name][0], runs.read_config(first), first, scores, seconds, parameters)
@@ -190,6 +232,8 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
                 showcase=shown,
                 seconds=statistics.fmean(one.seconds),
                 parameters=one.parameters,
+                seeds=len(one.scores),
+                spread=one.spread,
             )
         )
     page = report.Page(

@@ -54,6 +54,11 @@ class ModelConfig:
     """Spike logit at the start of training (VSC); 0 is a gate open half of the time."""
 
 
+def _check_seed(name: str, seed: int) -> None:
+    if not 0 <= seed < 2**31:  # torch's CPU generator heeds 32 bits only
+        raise UsageError(f"{name} must be at least 0 and below 2^31, not {seed}")
+
+
 class Knobs(NamedTuple):
     """What the schedules say at one step: lambda, KL weight, relaxation (T or c) and learning rate."""
 
@@ -99,8 +104,8 @@ class TrainConfig:
     """Stop after this many validations without a better ELBO and keep the best; None trains to the end."""
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
-    valid_every: int = 500
-    """Steps between validations."""
+    valid_every: int | None = None
+    """Steps between validations; None is a twentieth of the steps."""
     checkpoint_every: int = 1000
     """Steps between checkpoints."""
     device: str = "auto"
@@ -125,8 +130,9 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"train.{name} must be a positive number, not {value}")
-        if not self.beta >= 0:
-            raise UsageError(f"train.beta must not be negative, but is {self.beta}")
+        _check_seed("train.seed", self.seed)
+        if not 0 <= self.beta < math.inf:
+            raise UsageError(f"train.beta must be a number that is not negative, but is {self.beta}")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"train.patience must be at least 1, not {self.patience}")
 
@@ -213,6 +219,9 @@ class Evaluate:
     data_root: str | None = None
     """Folder of downloaded data, where it is not the one that the run was trained with."""
 
+    def __post_init__(self):
+        _check_seed("seed", self.seed)
+
 
 @dataclass(frozen=True)
 class Encode:
@@ -242,6 +251,9 @@ class Sample:
     """Seed of the draws."""
     out: str = "samples.npz"
     """The file to write: .npz (x and z), or .png for a picture of images."""
+
+    def __post_init__(self):
+        _check_seed("seed", self.seed)
 
 
 @dataclass(frozen=True)

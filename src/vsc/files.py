@@ -1,11 +1,14 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 @contextmanager
@@ -22,18 +25,36 @@ def whole(path: str | Path) -> Iterator[Path]:
     ------
     Path
         Where to write, with the same suffix.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; it names `path`, not the temporary name.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                temporary.unlink()
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     with whole(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Write named arrays (NumPy or torch) as a compressed .npz file, whole or not at all."""
+    plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
+    with whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **plain)

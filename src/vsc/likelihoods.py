@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.autograd.function import once_differentiable
 
-from vsc.distributions import LOG_2PI
+from vsc.distributions import LOG_2PI, softplus
 from vsc.errors import UsageError
 
 
@@ -56,7 +56,7 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, x, out):
         """Return sum_m x l - ln(1 + e^l), in nats, shape (B,)."""
-        return (x * out).sum(-1) - softplus(out).sum(-1)
+        return _BernoulliLogProb.apply(x, out)
 
     def mean(self, out):
         """Return S(l), shape (B, M)."""
@@ -65,6 +65,21 @@ class Bernoulli(Likelihood):
     def sample(self, out):
         """Draw binary x, shape (B, M)."""
         return torch.bernoulli(torch.sigmoid(out))
+
+
+class _BernoulliLogProb(torch.autograd.Function):
+    """sum_m x l - ln(1 + e^l), with its gradient x - S(l): half the time of differentiating the formula."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, l: Tensor) -> Tensor:  # noqa: E741
+        ctx.save_for_backward(x, l)
+        return torch.linalg.vecdot(x, l) - softplus(l).sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, l = ctx.saved_tensors  # noqa: E741
+        return None, torch.sigmoid(l).neg_().add_(x).mul_(grad.unsqueeze(-1))
 
 
 class Gaussian(Likelihood):

@@ -69,21 +69,23 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
     for i, (name, rows) in enumerate(histories.items()):
         # Models without spikes all sit at J: later lines are thinner, so that earlier ones show behind them.
         look = {"color": PALETTE[i % 7], "linewidth": max(1.2, 3.0 - 0.6 * i)}
-        valid = {"marker": MARKERS[i % 7], "markersize": 4, "markevery": 0.12, **look}
+        valid = {"marker": MARKERS[i % 7], "markersize": 4, **look}
         elbo.plot(*_series(rows, "train", "elbo"), linestyle=(0, (3, 2)), **{**look, "linewidth": 1.0})
-        elbo.plot(*_series(rows, "valid", "elbo"), **valid)
+        elbo.plot(*(curve := _series(rows, "valid", "elbo")), **valid, markevery=_sparsely(curve))
         for axes, key in ((l0, "l0"), (used, "used")):
-            steps, values = _series(rows, "valid", key)
-            axes.plot(*((steps, values) if len(steps) else _series(rows, "train", key)), **valid)
+            curve = _series(rows, "valid", key)
+            curve = curve if curve[0].size else _series(rows, "train", key)
+            axes.plot(*curve, **valid, markevery=_sparsely(curve))
         bounded = any(_series(rows, split, "elbo")[0].size for split in ("train", "valid"))
         handles.append(Line2D([], [], label=_text(name) + ("" if bounded else " (no bound)"), **valid))
     cut = _cut_early_steps(elbo)
+    last = max((row["step"] for rows in histories.values() for row in rows), default=1)
     for axes, title, unit in (
         (elbo, "ELBO" + (" (its first steps lie below the axis)" if cut else ""), "nats per example"),
         (l0, "active latents, l0", "latents per example"),
         (used, "used latents", "latents"),
     ):
-        axes.set(title=title, xlabel="step", ylabel=unit)
+        axes.set(title=title, xlabel="step", ylabel=unit, xlim=(-0.03 * last, 1.04 * max(last, 1)))
         axes.xaxis.set_major_locator(MaxNLocator(5 if axes is elbo else 3, integer=True))
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
         axes.set_axisbelow(True)
@@ -306,6 +308,36 @@ def denoising(showcases: Sequence[Showcase], names: Sequence[str], shape: Sequen
     return figure
 
 
+@STYLE
+def sample_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
+    """
+    Draw images in a grid as square as their number allows, row by row.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, shape (n, M)
+        Images in model units.
+    shape : sequence of int
+        (C, H, W).
+
+    Returns
+    -------
+    Figure
+        Without axes; the places that are left over stay empty.
+    """
+    columns = int(np.ceil(np.sqrt(len(images))))
+    rows = -(-len(images) // columns)
+    limits = _limits(images)
+    cells = np.full((rows * columns, images.shape[1]), limits[1])
+    cells[: len(images)] = images
+    _, H, W = shape
+    figure = Figure(figsize=(6.0, 6.0 * rows * H / (columns * W)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    _show(axes, _mosaic(cells.reshape(rows, columns, -1), shape, limits), aspect="auto")
+    axes.set_axis_off()
+    return figure
+
+
 # --- the parts that the figures share ---------------------------------------------------------------------
 
 
@@ -352,6 +384,11 @@ def _series(rows: Sequence[Mapping[str, Any]], split: str, key: str) -> tuple[np
     table = np.array(pairs, dtype=float).reshape(-1, 2)
     table = table[np.isfinite(table).all(1)]
     return table[:, 0], table[:, 1]
+
+
+def _sparsely(curve: tuple[np.ndarray, np.ndarray]) -> int:
+    """Say which of a curve's points get a marker: about ten."""
+    return max(1, len(curve[0]) // 10)
 
 
 def _cut_early_steps(axes: Axes) -> bool:

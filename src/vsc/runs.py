@@ -1,10 +1,10 @@
 """A run folder: what a run was asked, what it learned, and how to go on from there. No pickle is ever read."""
 
 import contextlib
+import hashlib
 import json
-import pickle
 import platform
-import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
 
 from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.data.split import Dataset
@@ -26,6 +27,18 @@ from vsc.scaling import SCALES, Scaler, fit_scaler
 from vsc.spikes import SPIKES
 
 FORMAT = 1
+
+FILES = (
+    "report.html",
+    "results.json",
+    "model/config.json",
+    "model/model.safetensors",
+    "checkpoints/last.pt",
+    "metrics.jsonl",
+    "config.yaml",
+    "environment.json",
+)
+"""All that a run writes; nothing else in its folder is ever removed."""
 
 
 def resolve(config: Config, data: Dataset) -> Config:
@@ -67,7 +80,7 @@ def resolve(config: Config, data: Dataset) -> Config:
     return Config(
         data=replace(config.data, scale=scale),
         model=replace(config.model, likelihood=likelihood),
-        train=replace(config.train, steps=steps),
+        train=replace(config.train, steps=steps, valid_every=config.train.valid_every or max(1, steps // 20)),
     )
 
 
@@ -138,7 +151,7 @@ def create(folder: Path, config: Config, overwrite: bool = False) -> None:
     config : Config
         The resolved settings.
     overwrite : bool
-        Replace a run that is there. Only a run folder is ever removed.
+        Replace a run that is there. Only the files of a run are ever removed.
 
     Raises
     ------
@@ -146,15 +159,36 @@ def create(folder: Path, config: Config, overwrite: bool = False) -> None:
         If something is there that may not be replaced.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / "config.yaml").is_file():
+        if not is_run(folder):
             raise UsageError(f"{folder} exists and is not a run folder; choose another with --out")
         if not overwrite:
             raise UsageError(f"{folder} holds a run; go on with --resume, replace it with --overwrite, or choose --out")
-        shutil.rmtree(folder)
+        remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "environment.json", environment())
     with whole(folder / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(plain(asdict(config)), sort_keys=False), encoding="utf-8")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a run of ours, finished or not; a config.yaml alone may be anyone's."""
+    return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run was trained to its end: the model's config.json is the last file that training writes."""
+    return is_run(folder) and (folder / "model" / "config.json").is_file()
+
+
+def remove(folder: Path) -> None:
+    """Remove a run's files, and the folders that are then empty; a user's own files in it stay."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    for path in (folder / "model", folder / "checkpoints", folder):
+        for left in path.glob(".*.tmp.*"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def plain(value: Any) -> Any:
@@ -207,17 +241,19 @@ def read_config(folder: Path) -> Config:
 
 
 def save_model(folder: Path, model: Autoencoder, config: Config, classes: tuple[str, ...]) -> None:
-    """Write model/config.json and model/model.safetensors: all that `load` needs."""
+    """Write model/model.safetensors, then model/config.json, which has its checksum: all that `load` needs."""
+    weights = write_tensors({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
     described = {
         "format": FORMAT,
         "model": plain(asdict(config.model)),
         "shape": list(model.shape),
         "scale": model.scaler.kind,
         "classes": list(classes),
+        "sha256": hashlib.sha256(weights).hexdigest(),
     }
-    write_json(folder / "model" / "config.json", described)
     with whole(folder / "model" / "model.safetensors") as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, temporary)
+        temporary.write_bytes(weights)
+    write_json(folder / "model" / "config.json", described)
 
 
 def load(path: str | Path) -> Autoencoder:
@@ -248,8 +284,11 @@ def load(path: str | Path) -> Autoencoder:
     try:
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         settings = ModelConfig(**(described["model"] | {"hidden": tuple(described["model"]["hidden"])}))
-        weights = load_file(folder / "model.safetensors")
-        scaler = Scaler(described["scale"], weights["scaler.shift"], weights["scaler.factor"])
+        raw = (folder / "model.safetensors").read_bytes()
+        if hashlib.sha256(raw).hexdigest() != described["sha256"]:
+            raise ValueError("the checksum of model.safetensors is not the one in config.json")
+        weights = read_tensors(raw)
+        scaler = Scaler(described["scale"], weights["scaler.shift"].float(), weights["scaler.factor"].float())
         model = build_model(settings, tuple(described["shape"]), scaler)
         model.load_state_dict(weights)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -259,8 +298,8 @@ def load(path: str | Path) -> Autoencoder:
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training state, whole or not at all."""
-    with whole(path) as temporary:
-        torch.save(dict(state), temporary)
+    with whole(path) as temporary, temporary.open("wb") as file:  # given a path, torch hides a full disk
+        torch.save(dict(state), file)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -287,8 +326,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}; start the run anew with --overwrite")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load itself looks at no checksum
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile("a checksum is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a foreign file can fail in any way
         raise RunError(f"the checkpoint {path} is damaged or not ours: {_first_line(error)}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise RunError(f"the checkpoint {path} is not one of ours, or from another version")
@@ -296,12 +338,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl; a last line that was cut off is left out."""
+    """Return the rows of metrics.jsonl; a line that was cut off or damaged is left out."""
     path = folder / "metrics.jsonl"
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            rows += [row] if isinstance(row, dict) and {"step", "split", "seconds"} <= row.keys() else []
     return rows
 
 

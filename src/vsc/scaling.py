@@ -1,5 +1,6 @@
 """How stored values become model inputs, and back."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,12 +52,14 @@ def _unit_interval(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
     if high is not None:
         return torch.zeros(1), torch.tensor([1.0 / high])
     low, top = x.min().float(), x.max().float()
-    return low.reshape(1), (1.0 / (top - low)).reshape(1)
+    # data of one value have no range of their own: they become zero rather than undefined
+    factor = 1.0 / (top - low) if top > low else torch.ones(1)
+    return low.reshape(1), factor.reshape(1)
 
 
 def _standard(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
-    mean = x.float().mean(0)
-    std = x.float().std(0, unbiased=False)
+    mean = x.mean(0, dtype=torch.float64).float()
+    std = (x.float() - mean).square().mean(0).sqrt()
     # a constant column has no scale of its own: it becomes zero rather than infinite
     return mean, torch.where(std > 1e-8, 1.0 / std, torch.ones_like(std))
 
@@ -118,10 +121,14 @@ def as_examples(x: Any, M: int) -> Tensor:
     Raises
     ------
     UsageError
-        If the shape does not fit, or a value is not finite.
+        If the shape does not fit, or a value is not a finite number.
     """
-    x = x if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
-    if x.ndim < 2 or x[0].numel() != M:
+    if not isinstance(x, Tensor):
+        try:
+            x = torch.from_numpy(np.require(x, requirements=["C", "W"]))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"expected an array of numbers, (N, {M}): {error}") from error
+    if x.ndim < 2 or math.prod(x.shape[1:]) != M:
         raise UsageError(f"expected examples of {M} values each, (N, {M}), but got an array of shape {tuple(x.shape)}")
     x = x.reshape(len(x), M)
     x = x if x.dtype == torch.uint8 else x.to(torch.float32)

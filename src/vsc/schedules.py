@@ -2,7 +2,23 @@
 
 
 def hold(step: int, first: float, then: float, at: int) -> float:
-    """Return `first` before step `at`, `then` from it on."""
+    """
+    Return one value before a step and another from it on.
+
+    Parameters
+    ----------
+    step : int
+        Steps taken so far.
+    first, then : float
+        The two values.
+    at : int
+        The first step that gives `then`.
+
+    Returns
+    -------
+    float
+        The value at `step`.
+    """
     return first if step < at else then
 
 

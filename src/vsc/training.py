@@ -3,12 +3,13 @@
 import json
 import math
 import os
+import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from vsc import runs
 from vsc.bounds import Bound
 from vsc.config import Config, TrainConfig
-from vsc.data.batches import Batches
+from vsc.data.batches import Batches, mixed
 from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError
 from vsc.files import whole
@@ -27,11 +28,22 @@ from vsc.models import AE, Autoencoder
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop)
-    """SIGINT or SIGTERM arrived; the state is saved. `code` is the shell's exit code for that signal."""
+    """
+    SIGINT or SIGTERM arrived.
 
-    def __init__(self, message: str, signum: int):
-        super().__init__(message)
-        self.code = 128 + signum
+    Parameters
+    ----------
+    reached : str
+        How far the run came.
+    command : str or None
+        What to type to go on; None where nothing was saved.
+    signum : int
+        The signal; `code` is the shell's exit code for it.
+    """
+
+    def __init__(self, reached: str, command: str | None, signum: int):
+        super().__init__(f"{reached}; " + (f"go on with: {command}" if command else "nothing was saved"))
+        self.reached, self.signum, self.code = reached, signum, 128 + signum
 
 
 def train(
@@ -55,7 +67,8 @@ def train(
     folder : Path, optional
         The run folder to write; without it nothing is written.
     resume : bool
-        Go on from the folder's last checkpoint: the result equals that of an uninterrupted run.
+        Go on from the folder's last checkpoint: the result equals that of an uninterrupted run. A finished run is
+        left as it is, and its model returned.
     overwrite : bool
         Replace a run that is in the folder.
     progress : bool
@@ -71,13 +84,22 @@ def train(
     UsageError
         If a setting is wrong, the folder is taken, or a resumed run has other settings.
     RunError
-        If the loss stops being finite.
+        If the loss or a weight stops being finite, or the checkpoint is damaged.
     Interrupted
         If SIGINT or SIGTERM arrives; the step is finished and the state saved first.
     """
     config = runs.resolve(config, data)
     settings = config.train
     assert settings.steps is not None  # resolved
+    assert settings.valid_every is not None
+    if resume and overwrite:
+        raise UsageError("resume goes on with a run and overwrite replaces it; choose one of them")
+    if settings.patience and not len(data.valid):
+        raise UsageError("train.patience needs a validation set; raise data.valid_fraction above 0")
+    if folder is not None and resume:
+        _check_same(runs.read_config(folder), config, folder)
+        if runs.is_finished(folder):
+            return runs.load(folder)
     fabric = _launch(settings)
     lead = fabric.is_global_zero
     torch.manual_seed(settings.seed)
@@ -85,7 +107,7 @@ def train(
     model, optimizer = fabric.setup(
         module, torch.optim.Adam(module.parameters(), lr=settings.lr, fused=fabric.device.type in ("cpu", "cuda"))
     )
-    torch.manual_seed((settings.seed << 16) + fabric.global_rank)  # noise differs between processes
+    torch.manual_seed(mixed(1, settings.seed, fabric.global_rank))  # noise differs between processes
     batches = Batches(
         data.train.x.to(fabric.device),
         module.scaler,
@@ -95,17 +117,15 @@ def train(
         fabric.global_rank,
         fabric.world_size,
     )
-    done = Progress()
+    done = Progress(window=torch.zeros(3, device=fabric.device))
     if folder is not None and resume:
-        done = _restore(folder, config, fabric, module, optimizer)
-    elif folder is not None and lead:
-        runs.create(folder, config, overwrite)
-    fabric.barrier()
+        done = _restore(folder, fabric, module, optimizer)
+    elif folder is not None:
+        _by_lead(fabric, lambda: runs.create(folder, config, overwrite))
 
     log = _Log(folder if lead else None, done.step)
     bar = tqdm(total=settings.steps, initial=done.step, disable=not (progress and lead), unit="step")
     start = time.perf_counter() - done.seconds
-    window, in_window = torch.zeros(3, device=fabric.device), 0
     watch = fabric.device.type == "cpu"  # elsewhere a look at every loss would wait for the device
     model.train()
     with _signals() as received, bar:
@@ -120,47 +140,75 @@ def train(
             last = done.step == settings.steps
             at_log = last or done.step % settings.log_every == 0
             if (watch or at_log) and not math.isfinite(loss.item()):
-                raise RunError(_not_finite(bound, done.step, folder))
+                raise RunError(_not_finite(_bad_terms(bound), done.step, folder))
             optimizer.zero_grad()
             fabric.backward(loss)
             optimizer.step()
 
-            window, in_window = window + torch.stack(bound).detach().mean(1), in_window + 1
+            done = done.seen(bound)
             if at_log:
-                row = _row(module, window / in_window, module.codes(x).gamma.detach())
+                row = _row(module, done.window / done.in_window, module.codes(x).gamma.detach())
                 log.write(done, "train", row)
                 bar.set_postfix(elbo=f"{row.get('elbo') or row['log_px']:.1f}", l0=f"{row['l0']:.1f}", used=row["used"])
                 bar.update(done.step - bar.n)
-                window, in_window = torch.zeros_like(window), 0
-            if len(data.valid) and (last or done.step % settings.valid_every == 0):
+                done = done._replace(window=torch.zeros_like(done.window), in_window=0)
+            stop = _agreed(fabric, received) if at_log or fabric.world_size == 1 else 0
+            at_valid = len(data.valid) and (last or done.step % settings.valid_every == 0)
+            at_save = last or stop or done.step % settings.checkpoint_every == 0
+            if (at_valid or at_save) and not all(bool(torch.isfinite(w).all()) for w in module.parameters()):
+                raise RunError(_not_finite("the weights", done.step, folder))
+            if at_valid:
                 row = validate(module, data.valid.x, config)
                 log.write(done, "valid", row)
                 done = done.judged(row, module if settings.patience else None)
-            stop = _agreed(fabric, received) if at_log or fabric.world_size == 1 else 0
-            if folder is not None and (last or stop or done.step % settings.checkpoint_every == 0):
+            if folder is not None and at_save:
                 _checkpoint(folder, fabric, module, optimizer, done)
             if stop:
-                raise Interrupted(_interrupted(done.step, settings.steps, folder), stop)
+                command = f"vsc train --out {shlex.quote(str(folder))} --resume" if folder else None
+                raise Interrupted(f"stopped at step {done.step} of {settings.steps}", command, stop)
     if settings.patience and done.best_weights:
         module.load_state_dict(done.best_weights)
+    module = module.to("cpu", torch.float32).eval()  # whatever precision it was trained in
     if folder is not None and lead:
         runs.save_model(folder, module, config, data.classes)
-    return module.to("cpu").eval()
+    return module
 
 
 class Progress(NamedTuple):
-    """How far a run has come: steps, seconds, and for early stopping the best validation ELBO and since when."""
+    """
+    How far a run has come, as a checkpoint keeps it.
 
+    Attributes
+    ----------
+    window : torch.Tensor, shape (3,)
+        Sum of the bound's mean terms over the `in_window` steps since the last row of metrics.jsonl.
+    step : int
+        Steps taken.
+    seconds : float
+        Time they took.
+    in_window : int
+        See `window`.
+    best, waited, best_weights
+        For early stopping: the best validation ELBO, the validations since then, and the weights that had it.
+    """
+
+    window: Tensor
     step: int = 0
     seconds: float = 0.0
+    in_window: int = 0
     best: float = -math.inf
     waited: int = 0
     best_weights: dict[str, Tensor] | None = None
 
+    def seen(self, bound: Bound) -> "Progress":
+        """Return the progress with a training batch's bound added to the window."""
+        window = self.window + torch.stack(bound).detach().mean(1)
+        return self._replace(window=window, in_window=self.in_window + 1)
+
     def judged(self, row: dict[str, Any], module: Autoencoder | None) -> "Progress":
         """Return the progress after a validation; with a module, the best weights are kept."""
         score = row["log_px"] - row.get("kl_slab", 0.0) - row.get("kl_spike", 0.0)
-        if score <= self.best:
+        if not score > self.best:  # NaN is no better either
             return self._replace(waited=self.waited + 1)
         weights = {k: v.detach().clone() for k, v in module.state_dict().items()} if module else None
         return self._replace(best=score, waited=0, best_weights=weights)
@@ -255,22 +303,30 @@ def _launch(settings: TrainConfig):
     return fabric
 
 
-def _restore(folder: Path, config: Config, fabric, module: Autoencoder, optimizer) -> Progress:
-    """Take up the last checkpoint of a run with the same settings."""
-    saved = runs.read_config(folder)
+def _check_same(saved: Config, config: Config, folder: Path) -> None:
+    saved = replace(saved, data=replace(saved.data, root=config.data.root))  # data may have moved
     if saved != config:
-        raise UsageError(
-            f"{folder} was made with other settings ({_difference(saved, config)}); resume it without them"
-        )
-    state = runs.load_checkpoint(folder / "checkpoints" / "last.pt")
-    module.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if len(state["rng"]) != fabric.world_size:
-        raise UsageError(f"the run had {len(state['rng'])} processes; resume it with as many")
-    torch.set_rng_state(state["rng"][fabric.global_rank])
-    if fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda_rng"][fabric.global_rank], fabric.device)
-    return Progress(**state["progress"])
+        raise UsageError(f"{folder} was made with {_difference(saved, config)}; resume it without that")
+
+
+def _restore(folder: Path, fabric, module: Autoencoder, optimizer) -> Progress:
+    """Take up the last checkpoint of a run."""
+    path = folder / "checkpoints" / "last.pt"
+    state = runs.load_checkpoint(path)
+    try:
+        if len(state["rng"]) != fabric.world_size:
+            raise UsageError(f"the run had {len(state['rng'])} processes; resume it with as many")
+        if ("cuda_rng" in state) != (fabric.device.type == "cuda"):
+            raise UsageError(f"the run was not made on {fabric.device.type}; an exact resume needs the same device")
+        module.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"][fabric.global_rank])
+        if fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"][fabric.global_rank], fabric.device)
+        done = Progress(**state["progress"])
+        return done._replace(window=done.window.to(fabric.device))
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise RunError(f"the checkpoint {path} does not fit the run: {str(error).splitlines()[0]}") from error
 
 
 def _difference(a: Config, b: Config) -> str:
@@ -279,8 +335,8 @@ def _difference(a: Config, b: Config) -> str:
         x, y = getattr(a, part.name), getattr(b, part.name)
         for setting in fields(x):
             if getattr(x, setting.name) != getattr(y, setting.name):
-                return f"{part.name}.{setting.name} {getattr(x, setting.name)} there, {getattr(y, setting.name)} here"
-    return "none"
+                return f"{part.name}.{setting.name} {getattr(x, setting.name)}, not {getattr(y, setting.name)}"
+    return "other settings"
 
 
 def _checkpoint(folder: Path, fabric, module: Autoencoder, optimizer, done: Progress) -> None:
@@ -294,14 +350,30 @@ def _checkpoint(folder: Path, fabric, module: Autoencoder, optimizer, done: Prog
     }
     if fabric.device.type == "cuda":
         state["cuda_rng"] = _gather(fabric, torch.cuda.get_rng_state(fabric.device))
+    _by_lead(fabric, lambda: runs.save_checkpoint(folder / "checkpoints" / "last.pt", state))
+
+
+def _by_lead(fabric, act: Callable[[], None]) -> None:
+    """Let the first process act; if it fails, all fail with its error, so that none waits for another."""
+    error = None
     if fabric.is_global_zero:
-        runs.save_checkpoint(folder / "checkpoints" / "last.pt", state)
+        try:
+            act()
+        except Exception as failure:
+            error = failure
+    error = fabric.broadcast(error)
+    if error is not None:
+        raise error
 
 
-def _gather(fabric, state: Tensor) -> Tensor:
-    """Stack every process's random state (uint8), shape (processes, bytes)."""
-    gathered = fabric.all_gather(state.to(fabric.device))
-    return gathered.reshape(fabric.world_size, -1).cpu()
+def _gather(fabric, mine: Tensor) -> Tensor:
+    """Stack every process's tensor, shape (processes, ...), on the CPU."""
+    if fabric.world_size == 1:
+        return mine[None].cpu()
+    mine = mine.to(fabric.device)
+    everyone = [torch.empty_like(mine) for _ in range(fabric.world_size)]
+    torch.distributed.all_gather(everyone, mine)
+    return torch.stack(everyone).cpu()
 
 
 @contextmanager
@@ -327,20 +399,16 @@ def _signals() -> Iterator[list[int]]:
 
 def _agreed(fabric, received: list[int]) -> int:
     """Return the signal that any process received, 0 for none, so that all stop at the same step."""
-    mine = received[0] if received else 0
-    if fabric.world_size == 1:
-        return mine
-    return int(fabric.all_gather(torch.tensor(mine, device=fabric.device)).max())
+    return int(_gather(fabric, torch.tensor(received[0] if received else 0)).max())
 
 
-def _interrupted(step: int, steps: int, folder: Path | None) -> str:
-    saved = "nothing was saved" if folder is None else f"go on with: vsc train --out {folder} --resume"
-    return f"stopped at step {step} of {steps}; {saved}"
-
-
-def _not_finite(bound: Bound, step: int, folder: Path | None) -> str:
+def _bad_terms(bound: Bound) -> str:
     bad = [name for name, term in zip(bound._fields, bound, strict=True) if not torch.isfinite(term).all()]
-    message = f"the loss stopped being finite at step {step} (in {', '.join(bad) or 'the loss'}); lower train.lr"
+    return ", ".join(bad) or "the mean"
+
+
+def _not_finite(where: str, step: int, folder: Path | None) -> str:
+    message = f"the loss stopped being finite at step {step} (in {where}); lower train.lr"
     last = None if folder is None else folder / "checkpoints" / "last.pt"
     if last is None or not last.is_file():
         return message + "; no checkpoint had been written yet"

@@ -248,9 +248,7 @@ def test_damaged_files(tmp_path, name, change, message):
 
 def test_npy_header_that_promises_too_much(tmp_path):
     path = saved(tmp_path, "a.npy")
-    path.write_bytes(
-        path.read_bytes().replace(b"(30, 4)", b"(3000000000000000, 4)").replace(b" " * 14, b"", 1)
-    )
+    path.write_bytes(path.read_bytes().replace(b"(30, 4)", b"(3000000000000000, 4)").replace(b" " * 14, b"", 1))
     with pytest.raises(UsageError, match="damaged"):
         load(path)
 

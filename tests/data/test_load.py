@@ -101,15 +101,11 @@ def test_the_test_part_ignores_the_seed():
 
 
 def test_unknown_name_lists_the_names_and_files():
-    with pytest.raises(
-        UsageError, match=r"digits, smiley, mnist, fashion-mnist; did you mean 'mnist'.*\.csv"
-    ):
+    with pytest.raises(UsageError, match=r"digits, smiley, mnist, fashion-mnist; did you mean 'mnist'.*\.csv"):
         load("mnits")
 
 
-@pytest.mark.parametrize(
-    "name", ["absent.npy", "absent.NPZ", "folder/absent", "./absent", "~/absent/absent.csv"]
-)
+@pytest.mark.parametrize("name", ["absent.npy", "absent.NPZ", "folder/absent", "./absent", "~/absent/absent.csv"])
 def test_path_that_is_not_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no such file"):

@@ -1,6 +1,7 @@
 """The page as a browser gets it: one file, nothing fetched, every picture described, best cells marked."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -136,6 +137,13 @@ def test_seeds_and_their_spread_are_shown(make_entry, make_page, scores):
     assert "±0.25" in row(html, "VSC")["elbo"]
     assert "first of 3 seeds" in html
     assert "standard deviation over seeds" in html
+
+
+def test_different_noise_is_owned_up_to(make_entry, make_page):
+    one, two = make_entry("a"), make_entry("b")
+    assert "noise of its own" not in render(make_page([one, two]))
+    two = replace(two, showcase=two.showcase._replace(noisy=two.showcase.noisy + 0.01))
+    assert "noise of its own" in render(make_page([one, two]))
 
 
 def test_one_entry_alone_makes_a_page(make_entry, make_page):

@@ -21,9 +21,7 @@ DATASETS: dict[str, Callable[[Path], Source]] = {
 }
 
 
-def load(
-    name: str | Path, root: str | Path | None = None, valid_fraction: float = 0.1, seed: int = 0
-) -> Dataset:
+def load(name: str | Path, root: str | Path | None = None, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:
     """
     Load a data set.
 

@@ -53,9 +53,7 @@ def fetch(file: str, md5: str, mirrors: Sequence[str], folder: Path, timeout: fl
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = error.strerror or type(error).__name__
-        raise RunError(
-            f"cannot make the folder {folder} ({problem}); set another root or VSC_DATA"
-        ) from error
+        raise RunError(f"cannot make the folder {folder} ({problem}); set another root or VSC_DATA") from error
     failures = []
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{file}"

@@ -202,16 +202,12 @@ def _part(files: _Files, root: Path, part: str, other: _Files) -> Split:
     if x.shape[1:] != (28, 28):
         raise _damaged(x_path, f"its images are {x.shape[1]} x {x.shape[2]} pixels, not 28 x 28")
     if len(x) != len(y):
-        raise UsageError(
-            f"{y_path}: {len(y)} labels for the {len(x)} images of {x_path}; delete the wrong file"
-        )
+        raise UsageError(f"{y_path}: {len(y)} labels for the {len(x)} images of {x_path}; delete the wrong file")
     if y.max() > 9:
         raise _damaged(y_path, f"it holds the label {y.max()}; labels are 0 to 9")
     # The two data sets use the same file names, so a wrong root would pass one off as the other.
     if hashlib.md5(y.tobytes(), usedforsecurity=False).hexdigest() == other.test_labels_md5:
-        raise UsageError(
-            f"{y_path}: these are the labels of {other.title}, not of {files.title}; set another root"
-        )
+        raise UsageError(f"{y_path}: these are the labels of {other.title}, not of {files.title}; set another root")
     return Split(torch.from_numpy(x).flatten(1), torch.from_numpy(y).long())
 
 

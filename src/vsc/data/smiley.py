@@ -6,7 +6,6 @@ generator released with it, whose published test images `render` reproduces. Coo
 pixels, and halves round away from zero, as in the original MATLAB.
 """
 
-import os
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from vsc.data.split import Source, Split
 from vsc.errors import RunError, UsageError
+from vsc.files import write_npz
 
 SIDE = 32
 FACTOR_STD = 0.5
@@ -106,15 +106,10 @@ def export(path: str | Path, n: int = 60_000, presence: float = 0.5, seed: int =
     S, V = draw_factors(n, presence, seed)
     x = render(S, V)
     groups = np.array([name for name, columns in ATTRIBUTES.items() for _ in range(18)[columns]])
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, x=x, factors=V.astype(np.float32), presence=S, groups=groups)
-        partial.replace(path)
+        write_npz(path, {"x": x, "factors": V.astype(np.float32), "presence": S, "groups": groups})
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -127,9 +127,7 @@ def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int =
             raise UsageError("a training set of one example cannot be split; set valid_fraction=0")
         count = min(max(round(valid_fraction * len(train)), 1), len(train) - 1)
         train, valid = divide(train, count, seed)
-    return Dataset(
-        name, source.shape, train, valid, source.test, source.classes, source.high, source.features
-    )
+    return Dataset(name, source.shape, train, valid, source.test, source.classes, source.high, source.features)
 
 
 def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:

@@ -119,9 +119,7 @@ def _header(row: list[str]) -> list[str]:
 def _label_column(names: list[str]) -> int | None:
     found = [i for i, name in enumerate(names) if _is_label(name)]
     if len(found) > 1:
-        raise UsageError(
-            f"columns {names[found[0]]!r} and {names[found[1]]!r} could both be the labels; rename one"
-        )
+        raise UsageError(f"columns {names[found[0]]!r} and {names[found[1]]!r} could both be the labels; rename one")
     return found[0] if found else None
 
 

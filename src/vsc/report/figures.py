@@ -131,6 +131,7 @@ def denoising(showcases: Sequence[Showcase], labels: Sequence[str], shape: Seque
         Its alternative text gives the squared errors of the examples.
     """
     first = showcases[0]
+    same = all(np.array_equal(first.noisy, one.noisy) for one in showcases)
     errors = [f"noisy input {_error(first.noisy, first.x)}"]
     errors += [f"{label} {_error(s.denoised, s.x)}" for s, label in zip(showcases, labels, strict=True)]
     return _picture(
@@ -139,6 +140,7 @@ def denoising(showcases: Sequence[Showcase], labels: Sequence[str], shape: Seque
         "reconstruction of the noisy one. Mean squared error against the clean input over the "
         f"{len(first.x)} examples kept for pictures: " + ", ".join(errors) + ".",
         "No model was trained to remove noise; a code that has no room for it leaves it out."
+        + ("" if same else " Every model had noise of its own; the noisy row shows the first one’s.")
         + ("" if len(shape) == 3 else " The clean input is in grey behind each row."),
     )
 

@@ -1,0 +1,96 @@
+"""Settings: the schedules that they give, what they refuse, and that each is explained."""
+
+import ast
+import inspect
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+
+import pytest
+
+from vsc import config
+from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.errors import UsageError
+
+DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__module__ == config.__name__]
+
+
+def test_plain_knobs_are_constant():
+    settings = TrainConfig(steps=100, lr=0.01, beta=2.0, temperature=0.7)
+    for step in (0, 50, 99, 100):
+        assert settings.knobs(step) == (1.0, 2.0, 0.7, 0.01)
+
+
+def test_lambda_holds_ramps_and_stays():
+    settings = TrainConfig(steps=1000, lam_hold=0.2, lam_ramp=0.1)
+    expected = {0: 0, 199: 0, 200: 0, 225: 0.25, 250: 0.5, 300: 1, 999: 1}
+    assert {step: settings.knobs(step).lam for step in expected} == pytest.approx(expected)
+
+
+def test_lambda_may_jump():
+    settings = TrainConfig(steps=100, lam_hold=0.5)
+    assert [settings.knobs(step).lam for step in (49, 50)] == [0, 1]
+
+
+def test_kl_weight_rises_to_beta():
+    settings = TrainConfig(steps=1000, beta=4.0, kl_warmup=0.5)
+    expected = {0: 0, 250: 2, 500: 4, 999: 4}
+    assert {step: settings.knobs(step).beta for step in expected} == pytest.approx(expected)
+
+
+def test_learning_rate_drops_once():
+    settings = TrainConfig(steps=100, lr=1e-3, lr_final=1e-4, lr_drop=0.3)
+    assert [settings.knobs(step).lr for step in (0, 29, 30, 99)] == [1e-3, 1e-3, 1e-4, 1e-4]
+
+
+def test_relaxation_is_c_for_sigmoid_and_t_for_the_others():
+    settings = TrainConfig(steps=100, temperature=1.0, temperature_final=0.2)
+    expected = {"sigmoid": (50, 125, 200), "concrete": (1.0, 0.6, 0.2), "straight-through": (1.0, 0.6, 0.2)}
+    for spikes, values in expected.items():
+        assert [settings.knobs(step, spikes).relaxation for step in (0, 50, 100)] == pytest.approx(values)
+    assert replace(settings, sharpness_final=None).knobs(100, "sigmoid").relaxation == 50
+
+
+def test_schedules_keep_their_shape_when_the_steps_change():
+    short, long = (TrainConfig(steps=n, lam_hold=0.2, lam_ramp=0.4, kl_warmup=0.5) for n in (100, 10_000))
+    for share in (0.1, 0.3, 0.45, 0.8):
+        assert short.knobs(round(100 * share)) == pytest.approx(long.knobs(round(10_000 * share)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, 0) for name in ("steps", "batch_size", "log_every", "valid_every", "checkpoint_every")),
+        *((name, 0) for name in ("devices", "nodes", "patience")),
+        *((name, value) for name in ("lr_drop", "kl_warmup", "lam_hold", "lam_ramp") for value in (-0.1, 1.1)),
+        *((name, value) for name in ("lr", "temperature", "sharpness") for value in (0.0, -1.0, float("nan"))),
+        *((name, float("inf")) for name in ("lr_final", "temperature_final", "sharpness_final")),
+        ("beta", -1.0),
+        ("beta", float("nan")),
+        ("beta", float("inf")),
+        ("seed", -1),
+        ("seed", 2**31),
+    ],
+)
+def test_refused_by_name(name, value):
+    with pytest.raises(UsageError, match=f"train.{name} "):
+        TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize("kind", DATACLASSES)
+def test_frozen_and_explained(kind):
+    """Each setting has a sentence under it: the command line's help is made of these."""
+    assert kind.__doc__
+    assert kind.__dataclass_params__.frozen
+    body = ast.parse(inspect.getsource(kind)).body[0].body
+    for setting, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(setting, ast.AnnAssign):
+            said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            assert said, f"{kind.__name__}.{setting.target.id} has no sentence under it"
+            assert after.value.value.rstrip().endswith(".")
+
+
+def test_nothing_is_shared_or_changed():
+    a = Config()
+    assert [f.name for f in fields(a)] == ["data", "model", "train"]
+    assert a == Config(DataConfig(), ModelConfig(), TrainConfig())
+    with pytest.raises(FrozenInstanceError):
+        a.train.lr = 1.0

@@ -1,0 +1,93 @@
+"""Files are there whole or not at all, and an error names the file that was asked for."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vsc.files import whole, write_json, write_npz
+
+
+def test_whole_makes_missing_folders_and_keeps_the_suffix(tmp_path):
+    path = tmp_path / "a" / "b" / "c.npz"
+    with whole(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".npz"
+        temporary.write_text("done")
+        assert not path.exists()
+    assert path.read_text() == "done"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [ValueError("no"), KeyboardInterrupt(), OSError(errno.ENOSPC, "full")])
+def test_a_failing_block_leaves_what_was_there(tmp_path, failure):
+    path = tmp_path / "file.txt"
+    path.write_text("before")
+
+    def write():
+        with whole(path) as temporary:
+            temporary.write_text("half")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        write()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_rename_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    write_json(path, [1])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_json(path, [2])
+    assert caught.value.filename == str(path)
+    assert json.loads(path.read_text()) == [1]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file_that_was_asked_for(tmp_path):
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("needs /dev/full")
+    path = tmp_path / "codes.npz"
+
+    def write():
+        with whole(path) as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("anything")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write()
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_below_a_file_is_an_error_and_the_file_stays(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        write_json(tmp_path / "file" / "deeper" / "x.json", {})
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_write_json_keeps_letters_and_ends_with_a_newline(tmp_path):
+    write_json(tmp_path / "x.json", {"β": [1, None, 0.5]})
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert "β" in text
+    assert text.endswith("\n")
+    assert json.loads(text) == {"β": [1, None, 0.5]}
+
+
+def test_write_npz_takes_numpy_and_torch_and_needs_no_pickle(tmp_path):
+    write_npz(tmp_path / "x.npz", {"a": np.arange(3), "b": torch.ones(2, 2)})
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
+        assert found["a"].tolist() == [0, 1, 2]
+        assert found["b"].dtype == np.float32
+        assert found["b"].shape == (2, 2)

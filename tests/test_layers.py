@@ -1,0 +1,189 @@
+"""The architecture, read from the code: imports point down the list of layers, never up."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vsc
+
+SOURCE = Path(vsc.__file__).parent
+
+LAYERS = [
+    "errors",  # the two failures that a user can act on; looking up a name
+    "distributions",  # SpikeAndSlab, a torch Distribution, and its divergences
+    "spikes",  # how gradient passes a discrete gate
+    "likelihoods",  # decoder output -> p(x|z)
+    "nets",  # encoders and decoders; no probability in here
+    "scaling",  # stored values -> model inputs
+    "bounds",  # the terms of the ELBO
+    "priors",  # p(z): kl and sample
+    "models",  # AE, VAE, VSC: forward reads like the paper
+    "schedules",  # pure functions of the step
+    "files",  # whole files or none; nothing above this line touches a file
+    "config",  # every setting, once
+    "data",  # data sets; Split; batches
+    "runs",  # a run folder: save, load, resume
+    "training",  # the loop
+    "evaluation",  # a split encoded once, scores and arrays for pictures
+    "plots",  # arrays in, matplotlib Figure out
+    "report",  # scores and arrays -> one HTML file
+    "comparison",  # several models trained, measured and written up
+    "cli",  # commands
+    "__main__",  # python -m vsc
+    "__init__",  # the public names, each imported when it is first used
+]
+
+HEAVY = {
+    # library -> (where it may be imported, where even at module level)
+    "matplotlib": ({"plots", "report"}, {"plots", "report"}),
+    "sklearn": ({"data/digits", "evaluation", "metrics", "estimator"}, set()),
+    "lightning_fabric": ({"training"}, set()),
+}
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def name(path):
+    """Return a file's name without its suffix, relative to the package: `data/idx`."""
+    return path.relative_to(SOURCE).with_suffix("").as_posix()
+
+
+def layer(file):
+    return file.split("/")[0]
+
+
+def imports(path):
+    """Yield each import's full dotted name, and whether it stands at module level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inner = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node not in inner
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name(path)} has a relative import, which this test does not read"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", node not in inner
+
+
+def test_every_file_has_a_layer():
+    assert {layer(name(path)) for path in FILES} == set(LAYERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_imports_point_down(path):
+    mine = LAYERS.index(layer(name(path)))
+    for imported, _ in imports(path):
+        package, *rest = imported.split(".")
+        if package != "vsc":
+            continue
+        theirs = LAYERS.index(rest[0] if rest[0] in LAYERS else "__init__")
+        inside = theirs == mine and (SOURCE / LAYERS[mine]).is_dir()
+        assert theirs < mine or inside, f"{name(path)} imports {imported}, which lies above it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_heavy_libraries_stay_in_their_place(path):
+    file = name(path)
+    for imported, at_module_level in imports(path):
+        allowed, at_top = HEAVY.get(imported.split(".")[0], (None, None))
+        if allowed is None:
+            continue
+        assert {file, layer(file)} & allowed, f"{file} imports {imported}"
+        assert not at_module_level or {file, layer(file)} & at_top, f"{file} imports {imported} at module level"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_packages_are_acyclic(path):
+    """Inside a package, no two files import each other."""
+    file = name(path)
+    for imported, _ in imports(path):
+        other = SOURCE / (imported.removeprefix("vsc.").replace(".", "/") + ".py")
+        other = other if other.exists() else other.parent.with_suffix(".py")
+        if imported.startswith("vsc.") and other.exists() and other != path:
+            back = [theirs for theirs, _ in imports(other)]
+            mine = "vsc." + file.replace("/", ".")
+            assert not any(theirs == mine or theirs.startswith(mine + ".") for theirs in back)
+
+
+def loaded_by(statement):
+    command = f"{statement}; import sys; print(*(sys.modules.keys() & {set(HEAVY) | {'torch'}!r}))"
+    environment = {"PYTHONPATH": str(SOURCE.parent), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, env=environment, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_is_quick():
+    assert loaded_by("import vsc") == set()
+
+
+def test_models_and_settings_load_no_heavy_library():
+    modules = "models, config, schedules, runs, data, training, evaluation, cli"
+    assert loaded_by(f"from vsc import {modules}") == {"torch"}
+
+
+def public(tree, prefix=""):
+    """Yield (dotted name, node, node of the class that it belongs to) of what a file offers."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield prefix + node.name, node, tree if isinstance(tree, ast.ClassDef) else None
+            if isinstance(node, ast.ClassDef):
+                yield from public(node, f"{prefix}{node.name}.")
+
+
+CLASSES = {
+    node.name: node
+    for path in FILES
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.ClassDef)
+}
+
+
+IN_WORDS = {"runs.save_model"}
+"""Functions of three parameters or more for which a sentence is enough."""
+
+
+def overrides(method, owner):
+    """Whether a base class of ours has this method too, and so explains its parameters."""
+    bases = [CLASSES[b.id] for b in owner.bases if isinstance(b, ast.Name) and b.id in CLASSES] if owner else []
+    return any(
+        any(isinstance(n, ast.FunctionDef) and n.name == method for n in base.body) or overrides(method, base)
+        for base in bases
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_every_public_name_is_explained(path):
+    """A docstring each; a Parameters section from three parameters on. A command's text is its settings class's."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), f"{name(path)} does not say what it is for"
+    for dotted, node, owner in public(tree) if name(path) != "cli" else ():
+        doc = ast.get_docstring(node)
+        assert doc, f"{name(path)}: {dotted} has no docstring"
+        if isinstance(node, ast.FunctionDef) and not overrides(node.name, owner):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            own = [a.arg for a in arguments if a.arg not in ("self", "cls")]
+            section = doc.partition("Parameters\n---")[2]
+            in_words = len(own) < 3 or f"{name(path)}.{dotted}" in IN_WORDS
+            assert section or in_words, f"{name(path)}: {dotted} does not explain its parameters"
+            if len(own) > 1 and section:
+                missing = [a for a in own if not re.search(rf"\b{a}\b", section)]
+                assert not missing, f"{name(path)}: {dotted} does not explain {missing}"
+
+
+def test_every_public_name_of_the_package_is_there():
+    assert set(vsc.__all__) == set(vsc._HOME)
+    for public_name in vsc.__all__:
+        assert getattr(vsc, public_name).__doc__
+    assert dir(vsc) == sorted(vsc.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        vsc.nothing  # noqa: B018

@@ -1,0 +1,271 @@
+"""AE, VAE and VSC: what a forward returns, and where one model must equal another."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from vsc.errors import UsageError
+from vsc.likelihoods import Gaussian, GaussianFixed
+from vsc.models import AE, HEADS, MODELS, VAE, VSC, log_relu_head
+from vsc.scaling import fit_scaler
+from vsc.spikes import SPIKES
+
+SHAPE, J = (1, 4, 4), 5
+X = torch.rand(12, 16, generator=torch.Generator().manual_seed(0))
+
+
+def set_logits(model, logits):
+    """Make a VSC with a single linear layer as encoder ignore x in its spikes."""
+    with torch.no_grad():
+        model.encoder[-1].weight[2 * J :] = 0
+        model.encoder[-1].bias[2 * J :] = torch.as_tensor(logits)
+
+
+def codes_seen(model):
+    """Collect every z that reaches the decoder."""
+    seen = []
+    model.decoder.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    return seen
+
+
+def vae_and_its_vsc(**options):
+    """Return a VAE, and a VSC with the VAE's weights and its gates held open."""
+    vae, vsc = VAE(SHAPE, J, hidden=(7,)), VSC(SHAPE, J, hidden=(7,), alpha=1.0, **options)
+    state = vae.state_dict()
+    for name in ("encoder.2.weight", "encoder.2.bias"):
+        spikes = vsc.state_dict()[name][2 * J :]
+        state[name] = torch.cat([state[name], spikes])
+    vsc.load_state_dict(state)
+    return vae, vsc
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("estimator", SPIKES)
+def test_vsc_with_open_gates_is_the_vae(estimator, training):
+    vae, vsc = vae_and_its_vsc(spike_estimator=estimator)
+    terms, gradients = [], []
+    for model in (vae, vsc.train(training)):
+        torch.manual_seed(1)
+        bound = model(X, relaxation=100.0 if estimator == "sigmoid" else 0.5)
+        bound.elbo.mean().backward()
+        terms.append(bound)
+        gradients.append([model.encoder[0].weight.grad, model.decoder[0].weight.grad])
+    if estimator == "sigmoid" and training:  # even an open gate is not quite open: eta - 1 + 1 may be near 0
+        torch.testing.assert_close(terms[1].kl_slab, terms[0].kl_slab)
+    else:
+        torch.testing.assert_close(terms[1], terms[0])
+        torch.testing.assert_close(gradients[1], gradients[0])
+    assert (terms[1].kl_spike == 0).all()
+
+
+def test_vsc_with_open_gates_samples_and_encodes_as_the_vae():
+    vae, vsc = vae_and_its_vsc()
+    torch.testing.assert_close(vsc.encode(X), vae.encode(X))
+    assert (vsc.sample_code(100) != 0).all()
+
+
+def test_vae_terms():
+    model = VAE(SHAPE, J, hidden=(7,))
+    qz = model.posterior(X)
+    bound = model(X)
+    torch.testing.assert_close(bound.kl_slab, kl_divergence(qz, Normal(0.0, 1.0)).sum(-1))
+    assert (bound.kl_spike == 0).all()
+    assert bound.elbo.shape == (12,)
+
+
+def test_ae_is_its_reconstruction():
+    model = AE(SHAPE, J, hidden=(7,), likelihood=GaussianFixed(0.5))
+    bound = model(X)
+    squared = (X - model.decode(model.codes(X).z)).square().sum(-1)
+    torch.testing.assert_close(bound.log_px, -squared - 8 * math.log(2 * math.pi * 0.5))
+    assert (bound.kl == 0).all()
+
+
+@pytest.mark.parametrize("estimator", SPIKES)
+def test_spikes_are_hard_in_eval_mode(estimator):
+    model = VSC(SHAPE, J, hidden=(), spike_estimator=estimator).eval()
+    gamma = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
+    set_logits(model, torch.logit(gamma))
+    seen = codes_seen(model)
+    model(X.repeat(1000, 1), relaxation=1.0)
+    on = (torch.cat(seen) != 0).double().mean(0)
+    assert ((on - gamma).abs() <= 4 * (gamma * (1 - gamma) / 12_000).sqrt()).all()
+
+
+@pytest.mark.parametrize("estimator", ["sigmoid", "concrete"])
+def test_relaxed_spikes_are_never_zero_in_training_mode(estimator):
+    model = VSC(SHAPE, J, hidden=(), spike_estimator=estimator)
+    set_logits(model, -3.0)
+    seen = codes_seen(model)
+    model(X, relaxation=1.0)
+    assert (torch.cat(seen) != 0).all()
+
+
+def test_vsc_kl_is_that_of_its_own_posterior():
+    model = VSC(SHAPE, J, hidden=(7,), alpha=0.2)
+    qz = model.posterior(X)
+    bound = model(X)
+    g, a = qz.gamma, 0.2
+    spike = g * (g / a).log() + (1 - g) * ((1 - g) / (1 - a)).log()
+    slab = g * kl_divergence(Normal(qz.mu, (qz.logvar / 2).exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(bound.kl_spike, spike.sum(-1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(bound.kl_slab, slab.sum(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_warm_up_starts_at_a_standard_normal_slab():
+    model = VSC(SHAPE, J, hidden=(7,))
+    qz = model.posterior(X, lam=0.0)
+    assert (qz.mu == 0).all()
+    assert (qz.logvar == 0).all()
+    assert (model(X, lam=0.0).kl_slab == 0).all()
+    torch.testing.assert_close(qz.gamma, model.posterior(X).gamma)
+
+
+@pytest.mark.parametrize("lam", [0.25, 0.5, 0.9])
+def test_warm_up_interpolates_the_variance(lam):
+    model = VSC(SHAPE, J, hidden=())
+    with torch.no_grad():
+        model.encoder[-1].bias[J : 2 * J] += 3  # variances far from 1 tell the three interpolations apart
+    full, part = model.posterior(X, 1.0), model.posterior(X, lam)
+    torch.testing.assert_close(part.mu, lam * full.mu)
+    torch.testing.assert_close(part.logvar.exp(), lam * full.logvar.exp() + 1 - lam)
+    deviation = (lam * (full.logvar / 2).exp() + 1 - lam).square()
+    assert ((part.logvar.exp() - deviation).abs() > 0.1).all()
+    assert ((part.logvar - lam * full.logvar).abs() > 0.1).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_warm_up_reaches_the_draw(training):
+    model = VSC(SHAPE, J, hidden=(), alpha=1.0).train(training)
+    with torch.no_grad():
+        model.encoder[-1].bias[:J] += 50
+    seen = codes_seen(model)
+    model(X.repeat(1000, 1), lam=0.0)
+    z = torch.cat(seen)
+    n = len(z)
+    assert (z.mean(0).abs() <= 4 / math.sqrt(n)).all()
+    assert ((z.square().mean(0) - 1).abs() <= 4 * math.sqrt(2 / n)).all()
+
+
+def test_warm_up_at_one_is_no_warm_up():
+    model = VSC(SHAPE, J, hidden=(7,))
+    mu, logvar, logits = model.encoder(X).chunk(3, -1)
+    qz = model.posterior(X, lam=1.0)
+    assert torch.equal(qz.mu, mu)
+    assert torch.equal(qz.logvar, logvar)
+    assert torch.equal(qz.spike_logits, logits)
+
+
+def test_gate_init_shifts_the_spike_logits_alone():
+    models = []
+    for shift in (0.0, 3.0):
+        torch.manual_seed(2)
+        models.append(VSC(SHAPE, J, hidden=(7,), gate_init=shift).posterior(X))
+    torch.testing.assert_close(models[1].spike_logits, models[0].spike_logits + 3)
+    assert torch.equal(models[1].mu, models[0].mu)
+    assert torch.equal(models[1].logvar, models[0].logvar)
+
+
+def test_log_relu_head_is_the_papers():
+    v = torch.linspace(-12, 12, 241, requires_grad=True)
+    logits = log_relu_head(v)
+    torch.testing.assert_close(torch.sigmoid(logits), torch.exp(-torch.relu(-v)), atol=1e-5, rtol=0)
+    gradient = torch.autograd.grad(logits.sum(), v)[0]
+    assert (gradient[v > 0] == 0).all()
+    assert (gradient[v < 0] > 0).all()
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_gives_a_finite_rising_gamma(head):
+    v = torch.linspace(-40, 40, 801, requires_grad=True)
+    logits = HEADS[head](v)
+    gamma = torch.sigmoid(logits)
+    assert torch.isfinite(logits).all()
+    assert (gamma.diff() >= 0).all()
+    assert gamma[0] < 1e-6
+    assert gamma[-1] > 1 - 1e-5
+    assert torch.isfinite(torch.autograd.grad(logits.sum(), v)[0]).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_vsc_uses_the_head_it_is_given(head):
+    model = VSC(SHAPE, J, hidden=(7,), head=head)
+    v = model.encoder(X).chunk(3, -1)[2]
+    torch.testing.assert_close(model.posterior(X).spike_logits, HEADS[head](v))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("net", ["mlp", "conv"])
+@pytest.mark.parametrize("likelihood", [None, Gaussian()], ids=["bernoulli", "gaussian"])
+class TestEveryModel:
+    def model(self, name, net, likelihood):
+        return MODELS[name]((1, 8, 8), J, net=net, hidden=(7,), likelihood=likelihood)
+
+    def test_bound_has_one_number_per_example(self, name, net, likelihood):
+        bound = self.model(name, net, likelihood)(torch.rand(9, 64))
+        for term in (*bound, bound.kl, bound.elbo, bound.weighted(2.0)):
+            assert term.shape == (9,)
+            assert torch.isfinite(term).all()
+
+    def test_gradient_reaches_every_weight(self, name, net, likelihood):
+        model = self.model(name, net, likelihood)
+        (-model(torch.rand(64, 64)).elbo.mean()).backward()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            assert torch.isfinite(parameter.grad).all()
+            assert (parameter.grad != 0).any()
+
+    def test_encode(self, name, net, likelihood):
+        model = self.model(name, net, likelihood).eval()
+        codes = model.encode(np.random.default_rng(0).random((9, 8, 8)), batch_size=4)
+        assert codes.z.shape == codes.gamma.shape == codes.mu.shape == (9, J)
+        assert not codes.z.requires_grad
+        torch.testing.assert_close(codes.z, codes.gamma * codes.mu)
+        torch.testing.assert_close(codes.hard, torch.where(codes.gamma > 0.5, codes.mu, 0.0))
+        assert torch.equal(codes.active, codes.gamma > 0.5)
+        assert model.encode(np.zeros((0, 64))).z.shape == (0, J)
+
+    def test_sample(self, name, net, likelihood):
+        model = self.model(name, net, likelihood)
+        if isinstance(model, AE):
+            with pytest.raises(UsageError, match="no prior"):
+                model.sample(3)
+        else:
+            assert model.sample(3).shape == (3, 1, 8, 8)
+
+
+def test_encode_scales_as_in_training():
+    stored = torch.randint(0, 256, (10, 16), dtype=torch.uint8)
+    model = AE(SHAPE, J, hidden=(7,), scaler=fit_scaler("unit-interval", stored, 255.0))
+    torch.testing.assert_close(model.encode(stored).z, model.codes(stored / 255).z)
+
+
+def test_decode_is_the_likelihoods_mean():
+    model = VAE(SHAPE, J, hidden=(7,))
+    z = torch.randn(3, J)
+    torch.testing.assert_close(model.decode(z), torch.sigmoid(model.decoder(z)))
+
+
+def test_prior_samples_of_a_sparse_model_are_exactly_zero_where_off():
+    z = VSC(SHAPE, J, alpha=0.1).sample_code(4000)
+    assert (z == 0).double().mean().item() == pytest.approx(0.9, abs=4 * math.sqrt(0.09 / 20_000))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"latent_dim": 0}, "latent_dim"),
+        ({"hidden": (0,)}, "hidden"),
+        ({"net": "mpl"}, "did you mean 'mlp'"),
+        ({"alpha": 0.0}, "alpha"),
+        ({"spike_estimator": "straight"}, "did you mean 'straight-through'"),
+        ({"head": "logits"}, "did you mean 'logit'"),
+    ],
+)
+def test_refused(options, words):
+    with pytest.raises(UsageError, match=words):
+        VSC(**({"shape": SHAPE, "latent_dim": J} | options))

@@ -1,0 +1,76 @@
+"""The contract of every registry: members explain themselves, and a wrong name is answered with the right ones."""
+
+import inspect
+
+import pytest
+
+from vsc import data
+from vsc.errors import UsageError, choose
+from vsc.likelihoods import LIKELIHOODS, Likelihood
+from vsc.models import HEADS, MODELS, Autoencoder
+from vsc.nets import NETS
+from vsc.scaling import SCALES, fit_scaler
+from vsc.spikes import SPIKES
+
+REGISTRIES = {
+    "spike estimator": SPIKES,
+    "likelihood": LIKELIHOODS,
+    "net": NETS,
+    "model": MODELS,
+    "head": HEADS,
+    "scale": SCALES,
+    "data set": data.DATASETS,
+}
+MEMBERS = [(family, name) for family, registry in REGISTRIES.items() for name in registry]
+
+
+@pytest.mark.parametrize(("family", "name"), MEMBERS)
+def test_every_member_is_explained(family, name):
+    member = REGISTRIES[family][name]
+    # a scale is explained with the others, in the function that uses it
+    text = inspect.getdoc(fit_scaler) if family == "scale" else member.__doc__
+    assert text
+    if family == "scale":
+        assert f"`{name}`" in text
+
+
+@pytest.mark.parametrize(("family", "name"), MEMBERS)
+def test_names_are_lower_case_words_joined_by_hyphens(family, name):
+    assert all(word.isalnum() and word == word.lower() for word in name.split("-"))
+
+
+@pytest.mark.parametrize(("family", "name"), MEMBERS)
+def test_a_slip_of_the_pen_is_answered_with_the_name(family, name):
+    registry = REGISTRIES[family]
+    with pytest.raises(UsageError) as caught:
+        choose(registry, name + "x", family)
+    message = str(caught.value)
+    assert f"unknown {family} {name + 'x'!r}" in message
+    assert f"did you mean {name!r}?" in message
+    for known in registry:
+        assert known in message
+
+
+@pytest.mark.parametrize("name", data.DATASETS)
+def test_loading_a_data_set_by_a_wrong_name(name):
+    with pytest.raises(UsageError) as caught:
+        data.load(name + "x")
+    assert f"did you mean {name!r}?" in str(caught.value)
+    for known in data.DATASETS:
+        assert known in str(caught.value)
+
+
+@pytest.mark.parametrize("registry", [SPIKES, NETS], ids=["spikes", "nets"])
+def test_members_of_a_family_share_one_signature(registry):
+    counts = {len(inspect.signature(member).parameters) for member in registry.values()}
+    assert len(counts) == 1
+
+
+@pytest.mark.parametrize(("registry", "base"), [(LIKELIHOODS, Likelihood), (MODELS, Autoencoder)])
+def test_members_of_a_family_are_final(registry, base):
+    """A class is abstract or final: members derive from the base and from nothing else of ours."""
+    assert inspect.isabstract(base)
+    for member in registry.values():
+        assert issubclass(member, base)
+        assert not inspect.isabstract(member)
+        assert not member.__subclasses__()

@@ -73,7 +73,7 @@ def numbered(n):
 
 
 def plain_scaler():
-    return Scaler("unit-interval", torch.zeros(1), torch.ones(1))
+    return Scaler("none", torch.zeros(1), torch.ones(1))
 
 
 @pytest.mark.parametrize(("n", "size"), [(60, 16), (60, 20), (7, 3), (5, 1)])

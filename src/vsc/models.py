@@ -92,7 +92,7 @@ class Autoencoder(nn.Module, ABC):
             raise UsageError(f"hidden widths must be at least 1, not {hidden}")
         self.shape, self.latent_dim = shape, latent_dim
         self.likelihood = LIKELIHOODS["bernoulli"]() if likelihood is None else likelihood
-        self.scaler = Scaler("unit-interval", torch.zeros(1), torch.ones(1)) if scaler is None else scaler
+        self.scaler = Scaler("none", torch.zeros(1), torch.ones(1)) if scaler is None else scaler
         build = choose(NETS, net, "net")
         self.encoder, self.decoder = build(
             shape, self.features * latent_dim, latent_dim, self.likelihood.outputs, hidden
@@ -269,7 +269,7 @@ class VSC(Autoencoder):
 
     def posterior(self, x: Tensor, lam: float = 1.0) -> SpikeAndSlab:
         """Return q_lambda(z|x), shape (B, J), of x (B, M) (UAI sec. 3.4)."""
-        mu, logvar, v = self.encoder(x).chunk(3, -1)
+        mu, logvar, v = (part.contiguous() for part in self.encoder(x).chunk(3, -1))  # strided exp is slow
         if lam < 1:  # the slab N(lam mu, lam s^2 + 1 - lam): variances are interpolated, not deviations
             mu, logvar = lam * mu, torch.log(lam * logvar.exp() + (1 - lam))
         return SpikeAndSlab(mu, logvar, spike_logits=self.head(v), validate_args=False)

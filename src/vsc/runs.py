@@ -68,9 +68,9 @@ def resolve(config: Config, data: Dataset) -> Config:
     choose(SCALES, scale, "scale")
     if likelihood == "auto":
         likelihood = "gaussian" if scale == "standard" else "bernoulli"
-    if choose(LIKELIHOODS, likelihood, "likelihood").unit_interval and scale == "standard":
+    if choose(LIKELIHOODS, likelihood, "likelihood").unit_interval and not _in_unit_interval(data, scale):
         raise UsageError(
-            f"likelihood {likelihood!r} takes values in [0, 1], and scale 'standard' leaves that range; "
+            f"likelihood {likelihood!r} takes values in [0, 1], and scale {scale!r} leaves that range; "
             "choose scale unit-interval or likelihood gaussian"
         )
     if config.data.binarise and scale != "unit-interval":
@@ -82,6 +82,11 @@ def resolve(config: Config, data: Dataset) -> Config:
         model=replace(config.model, likelihood=likelihood),
         train=replace(config.train, steps=steps, valid_every=config.train.valid_every or max(1, steps // 20)),
     )
+
+
+def _in_unit_interval(data: Dataset, scale: str) -> bool:
+    low, high = data.train.x.min(), data.train.x.max()
+    return {"unit-interval": True, "unit-norm": low >= 0, "none": low >= 0 and high <= 1}.get(scale, False)
 
 
 def build_model(model: ModelConfig, shape: tuple[int, ...], scaler: Scaler) -> Autoencoder:

@@ -35,17 +35,18 @@ class Scaler(nn.Module):
         self._shifts = bool((shift != 0).any())  # the usual image case is one multiplication
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map stored values (B, M), uint8 or float, to model inputs (B, M), float32."""
-        x = x.to(self.factor.dtype)
+        """Map stored values (B, M), uint8 or float, to model inputs (B, M) of the factor's type."""
+        stored = x.dtype
         x = (x - self.shift) * self.factor if self._shifts else x * self.factor
         if self.kind == "unit-norm":
             x = x / x.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        elif self.kind == "unit-interval" and stored != torch.uint8:
+            x = x.clamp_(0, 1)  # a range that was read off the training set may not hold elsewhere
         return x
 
-    @property
-    def in_unit_interval(self) -> bool:
-        """Whether every model input lies in [0, 1], given non-negative stored values."""
-        return self.kind != "standard"
+
+def _none(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
+    return torch.zeros(1), torch.ones(1)
 
 
 def _unit_interval(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
@@ -72,6 +73,7 @@ SCALES: dict[str, Callable[[Tensor, float | None], tuple[Tensor, Tensor]]] = {
     "unit-interval": _unit_interval,
     "unit-norm": _unit_norm,
     "standard": _standard,
+    "none": _none,
 }
 
 
@@ -83,7 +85,8 @@ def fit_scaler(kind: str, x: Tensor, high: float | None) -> Scaler:
     ----------
     kind : str
         `unit-interval`: to [0, 1], by `high` if it is known, else by the smallest and largest value of the training
-        set; `unit-norm`: every example to L2 norm 1 (ICLR, UAI); `standard`: every column to mean 0 and variance 1.
+        set; `unit-norm`: every example to L2 norm 1 (ICLR, UAI); `standard`: every column to mean 0 and variance 1;
+        `none`: values as they are stored.
     x : torch.Tensor, shape (N, M)
         Training examples as stored.
     high : float or None

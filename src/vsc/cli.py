@@ -38,8 +38,11 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         print(f"  {key:10} {value:.4g}" if isinstance(value, float) else f"  {key:10} {value}")
     count = sum(p.numel() for p in model.parameters())
     print(f"trained {type(model).__name__} with {count} parameters; saved in {folder}")
-    print(f"next: vsc evaluate {shlex.quote(str(folder))}    (the test set, hard spikes)")
-    print(f"      vsc encode {shlex.quote(str(folder))}      (codes to a file)")
+    if rows and rows[-1]["used"] < 2 and config.model.name == "vsc":
+        print("hardly any latent is used: raise model.alpha or train.kl_warmup, or lower the likelihood's variance")
+    run, own = shlex.quote(str(folder)), config.data.name
+    print(f"next: vsc evaluate {run}    (the test set, hard spikes)")
+    print(f"      vsc encode {run}" + (f" --data {shlex.quote(own)}" if is_path(own) else "") + "    (codes to a file)")
 
 
 def compare(config: Compare) -> None:  # noqa: D103
@@ -82,8 +85,11 @@ def encode(config: Encode) -> None:  # noqa: D103
     arrays |= {} if y is None else {"y": y}
     out = _with_suffix(config.out, ".npz")
     files.write_npz(out, arrays)
-    on = codes.active.sum(1).float().mean()
+    on, rate = codes.active.sum(1).float().mean(), codes.active.float().mean(0)
     print(f"{len(x)} codes of {model.latent_dim} latents, {on:.1f} of them on per example: {out}")
+    order = [int(j) for j in rate.argsort(descending=True, stable=True) if rate[j] > 0.01]
+    listed = ", ".join(f"{j} ({rate[j]:.0%})" for j in order[:20]) + (", ..." if len(order) > 20 else "")
+    print(f"used latents, counted from 0, and the share of examples they are on for: {listed or 'none'}")
 
 
 def sample(config: Sample) -> None:  # noqa: D103

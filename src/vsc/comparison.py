@@ -12,12 +12,12 @@ import torch
 import yaml
 
 from vsc import report, runs
-from vsc.config import Compare, Config
+from vsc.config import Compare, Config, ModelConfig
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
 from vsc.evaluation import Scores, evaluate, showcase
 from vsc.files import whole, write_json
-from vsc.training import Interrupted, train
+from vsc.training import Interrupted, cpu_threads, train
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "ae": ("AE", {"model.name": "ae"}),
@@ -47,7 +47,7 @@ DATA_PRESETS: dict[str, dict[str, Any]] = {
     # grey cross-entropy of 64 pixels is nearly all constant; squared error shows what the codes hold
     "digits": {"model.likelihood": "gaussian-fixed", "model.variance": 0.02},
 }
-"""Settings that suit a data set better than `auto` does, where the likelihood is left open."""
+"""Settings that suit a data set better than `auto` does, where likelihood and variance are left open."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ def _plan(config: Compare, data: Dataset) -> dict[str, Config]:
     if config.train.devices * config.train.nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("compare runs in one process; use train for each model to train it in several")
     common = Config(config.data, config.model, config.train)
-    if common.model.likelihood == "auto":
+    default = ModelConfig()
+    if (common.model.likelihood, common.model.variance) == (default.likelihood, default.variance):
         common = changed(common, DATA_PRESETS.get(data.name, {}))
     plan = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
     for one in plan.values():
@@ -192,7 +193,8 @@ def _train_and_measure(name: str, config: Config, data: Dataset, folder: Path, s
         started = runs.is_finished(run) or (run / "checkpoints" / "last.pt").is_file()
         model = train(one, data, run, resume=started, overwrite=not started, progress=progress)
         one = runs.read_config(run)
-        scores.append(evaluate(model, data, one))
+        with cpu_threads(model):
+            scores.append(evaluate(model, data, one))
         if not (run / "results.json").is_file():
             write_json(run / "results.json", {"split": "test", "scores": scores[-1]._asdict()})
         seconds.append(runs.read_history(run)[-1]["seconds"])
@@ -221,7 +223,9 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
     entries = []
     for one in trained:
         with torch.random.fork_rng(devices=[]):
-            shown = showcase(runs.load(one.folder), data)
+            model = runs.load(one.folder)
+            with cpu_threads(model):
+                shown = showcase(model, data)
         entries.append(
             report.Entry(
                 name=one.name,

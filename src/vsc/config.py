@@ -84,8 +84,9 @@ class TrainConfig:
     """Share of the steps after which lr_final holds."""
     beta: float = 1.0
     """Weight of the KL in the loss; other than 1 makes a VAE a beta-VAE."""
-    kl_warmup: float = 0.0
-    """Share of the steps over which the KL's weight rises from 0 to beta."""
+    kl_warmup: float | None = None
+    """Share of the steps over which the KL's weight rises from 0 to beta; None is 0.1 with the likelihood gaussian,
+    where gates would shut before the variances are learned, else 0."""
     lam_hold: float = 0.0
     """Share of the steps with lambda = 0, the slab held at N(0, 1) (VSC with warm-up)."""
     lam_ramp: float = 0.0
@@ -124,8 +125,9 @@ class TrainConfig:
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise UsageError(f"train.{name} must be at least {least}, not {getattr(self, name)}")
         for name in ("lr_drop", "kl_warmup", "lam_hold", "lam_ramp"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"train.{name} is a share of the steps, in [0, 1], not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"train.{name} is a share of the steps, in [0, 1], not {value}")
         for name in ("lr", "temperature", "sharpness", "lr_final", "temperature_final", "sharpness_final"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
@@ -158,7 +160,7 @@ class TrainConfig:
             first, last = self.sharpness, self.sharpness_final
         return Knobs(
             lam=ramp(step, 0.0, 1.0, round(self.lam_hold * n), round(self.lam_ramp * n)),
-            beta=ramp(step, 0.0, self.beta, 0, round(self.kl_warmup * n)),
+            beta=ramp(step, 0.0, self.beta, 0, round((self.kl_warmup or 0.0) * n)),
             relaxation=ramp(step, first, first if last is None else last, 0, n),
             lr=hold(step, self.lr, self.lr if self.lr_final is None else self.lr_final, round(self.lr_drop * n)),
         )

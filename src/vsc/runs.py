@@ -77,10 +77,14 @@ def resolve(config: Config, data: Dataset) -> Config:
         raise UsageError(f"binarise needs values in [0, 1]: choose scale unit-interval, not {scale!r}")
     if steps is None:
         steps = 10_000 if len(data.train) > 10_000 else 2000
+    kl_warmup = config.train.kl_warmup
+    if kl_warmup is None:
+        kl_warmup = 0.1 if likelihood == "gaussian" else 0.0
+    valid_every = config.train.valid_every or max(1, steps // 20)
     return Config(
         data=replace(config.data, scale=scale),
         model=replace(config.model, likelihood=likelihood),
-        train=replace(config.train, steps=steps, valid_every=config.train.valid_every or max(1, steps // 20)),
+        train=replace(config.train, steps=steps, kl_warmup=kl_warmup, valid_every=valid_every),
     )
 
 

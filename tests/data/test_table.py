@@ -106,3 +106,13 @@ def test_load(table):
 def test_too_little(table, text, message):
     with pytest.raises(UsageError, match=message):
         load(table(text))
+
+
+def test_a_class_may_be_called_none(table):
+    found = read_csv(table("a,label\n1,none\n2,NA\n"))
+    assert found.y.tolist() == ["none", "NA"]
+
+
+def test_an_empty_label_is_refused(table):
+    with pytest.raises(UsageError, match=r"row 3, column 'label' is blank"):
+        read_csv(table("a,label\n1,none\n2,\n"))

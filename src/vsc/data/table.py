@@ -95,7 +95,7 @@ def _read(rows: Iterator[tuple[int, list[str]]]) -> Table:
             numbers = [float(cell) for cell in cells]
         except ValueError:
             raise _unsuitable(line, row, columns, label) from None
-        if not all(map(math.isfinite, numbers)) or (label is not None and _is_blank(row[label])):
+        if not all(map(math.isfinite, numbers)) or (label is not None and not row[label]):
             raise _unsuitable(line, row, columns, label)
         values.extend(numbers)
         if label is not None:
@@ -126,7 +126,7 @@ def _label_column(names: list[str]) -> int | None:
 def _unsuitable(line: int, row: list[str], columns: list[str], label: int | None) -> UsageError:
     """Say which cell of a row cannot be used, and what to do about it."""
     for i, (cell, column) in enumerate(zip(row, columns, strict=True)):
-        if _is_blank(cell):
+        if not cell or (i != label and _is_blank(cell)):  # a class may well be called "none" or "NA"
             return UsageError(f"row {line}, column {column!r} is blank; fill it or remove the row")
         if i != label and not _is_number(cell):
             todo = "encode it as numbers, remove it, or name it 'label' if it holds the classes"

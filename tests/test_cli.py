@@ -11,13 +11,15 @@ import torch
 import yaml
 
 from vsc import cli, runs
-from vsc.cli import COMMANDS, SHORT, main
+from vsc import options as command_line
+from vsc.cli import COMMANDS, main
 from vsc.comparison import PRESETS
 from vsc.config import Compare, Encode, Evaluate, Sample, ShowData, TrainRun
 from vsc.data import DATASETS, load
 from vsc.likelihoods import LIKELIHOODS
 from vsc.models import HEADS, MODELS
 from vsc.nets import NETS
+from vsc.options import SHORT
 from vsc.scaling import SCALES
 from vsc.spikes import SPIKES
 
@@ -112,7 +114,7 @@ def test_help_names_what_can_be_compared_and_shown(capsys):
 
 
 def parse(name, *words):
-    return cli._parse(name, KINDS[name], list(words))
+    return command_line.parse(name, KINDS[name], list(words))
 
 
 @pytest.mark.parametrize("name", ["train", "compare"])

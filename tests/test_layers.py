@@ -27,11 +27,14 @@ LAYERS = [
     "config",  # every setting, once
     "data",  # data sets; Split; batches
     "runs",  # a run folder: save, load, resume
+    "processes",  # the processes, threads and signals of a run
+    "progress",  # how far a run has come: checkpoint and log
     "training",  # the loop
     "evaluation",  # a split encoded once, scores and arrays for pictures
     "plots",  # arrays in, matplotlib Figure out
     "report",  # scores and arrays -> one HTML file
     "comparison",  # several models trained, measured and written up
+    "options",  # the words of a command line -> the dataclass that a command takes
     "cli",  # commands
     "__main__",  # python -m vsc
     "__init__",  # the public names, each imported when it is first used
@@ -41,7 +44,7 @@ HEAVY = {
     # library -> (where it may be imported, where even at module level)
     "matplotlib": ({"plots", "report"}, {"plots", "report"}),
     "sklearn": ({"data/digits", "evaluation", "metrics", "estimator"}, set()),
-    "lightning_fabric": ({"training"}, set()),
+    "lightning_fabric": ({"processes"}, set()),
 }
 
 FILES = sorted(SOURCE.rglob("*.py"))

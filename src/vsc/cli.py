@@ -1,18 +1,16 @@
 """The command line: `vsc COMMAND`, every option derived from the dataclass that the command takes."""
 
 import os
-import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, is_dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from vsc.config import Compare, Config, Encode, Evaluate, Sample, ShowData, TrainRun
 from vsc.errors import RunError, UsageError
+from vsc.options import is_path, parse, run_folder, stem
 
 if TYPE_CHECKING:
     from vsc.evaluation import Scores
@@ -24,7 +22,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     from vsc import data, runs, training
 
     common = Config(config.data, config.model, config.train)
-    folder = _run_folder(config)
+    folder = run_folder(config)
     loaded = data.load(**_data_arguments(common))
     model = training.train(
         common, loaded, folder, resume=config.resume, overwrite=config.overwrite, progress=sys.stderr.isatty()
@@ -49,7 +47,7 @@ def compare(config: Compare) -> None:  # noqa: D103
     from vsc import comparison, data
 
     loaded = data.load(**_data_arguments(config))
-    folder = Path(config.out or f"runs/compare-{_stem(config.data.name)}")
+    folder = Path(config.out or f"runs/compare-{stem(config.data.name)}")
     trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty())
     print()
     print(_table([one.title for one in trained], [one.mean for one in trained], [one.spread for one in trained]))
@@ -146,26 +144,6 @@ COMMANDS: dict[str, Callable[[Any], None]] = {
     "data": data,
 }
 
-POSITIONAL = {Evaluate: "run", Encode: "run", Sample: "run", ShowData: "name"}
-"""The option that a command's first bare word stands for."""
-
-SHORT = {
-    "--data": "--data.name",
-    "--data-root": "--data.root",
-    "--model": "--model.name",
-    "--latent-dim": "--model.latent_dim",
-    "--net": "--model.net",
-    "--likelihood": "--model.likelihood",
-    "--alpha": "--model.alpha",
-    "--steps": "--train.steps",
-    "--batch-size": "--train.batch_size",
-    "--lr": "--train.lr",
-    "--beta": "--train.beta",
-    "--seed": "--train.seed",
-    "--device": "--train.device",
-}
-"""Short forms of the options that are typed most, for commands that take a whole configuration."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
@@ -210,7 +188,7 @@ def _run(words: list[str]) -> int:
     from vsc.errors import choose
 
     command = choose(COMMANDS, words[0], "command")
-    config = _parse(words[0], _takes(command), words[1:])
+    config = parse(words[0], _takes(command), words[1:])
     if config is not None:
         command(config)
     return 0
@@ -244,141 +222,6 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _parse(name: str, kind: type, words: list[str]) -> Any:
-    """Build the command's dataclass from words, a YAML file and defaults; None where only help was asked for."""
-    from argparse import ArgumentError
-
-    from jsonargparse import ArgumentParser, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(
-        prog=f"vsc {name}",
-        description=kind.__doc__,
-        exit_on_error=False,
-        allow_abbrev=False,
-        epilog=_short_forms(kind),
-    )
-    parser.add_argument("--config", action="config", help="YAML file of settings; later options override it.")
-    parser.add_class_arguments(kind)
-    if "-h" in words or "--help" in words:
-        _add_choices(parser)
-    words = _expand(kind, words)
-    try:
-        parsed = parser.parse_args(words)
-        if kind is TrainRun and parsed.resume:
-            _default_to_saved(parser, parsed)
-            parsed = parser.parse_args(words)
-        values = vars(parser.instantiate(parsed))
-    except SystemExit as stop:  # --help and --print_config
-        if stop.code:
-            raise
-        return None
-    except ArgumentError as error:
-        options = [option for action in parser._actions for option in action.option_strings]
-        options += SHORT if issubclass(kind, Config) else ()
-        text = _reword(" ".join(str(error).split()), options)
-        raise UsageError(text.replace("HELP", f"vsc {name} --help")) from error
-    values.pop("config", None)
-    return kind(**values)
-
-
-def _expand(kind: type, words: list[str]) -> list[str]:
-    """Write out short forms, the bare word and flags without a value."""
-    flags, short = set(_flags(kind)), SHORT if issubclass(kind, Config) else {"--data-root": "--data_root"}
-    bare = POSITIONAL.get(kind)
-    expanded, rest = [], list(words)
-    while rest:
-        option, equals, value = rest.pop(0).partition("=")
-        option = short.get(option, option)
-        if bare and not option.startswith("-"):
-            expanded += [f"--{bare}", option + equals + value]
-            bare = None
-        elif option in flags and not equals and rest[:1] not in (["true"], ["false"]):
-            expanded += [option, "true"]
-        elif equals or not option.startswith("-") or option in ("-h", "--help", "--print_config"):
-            expanded += [option + equals + value]
-        else:
-            expanded += [option, *rest[:1]]
-            rest = rest[1:]
-    return expanded
-
-
-def _flags(kind: type, prefix: str = "--") -> Iterator[str]:
-    for name, hint in get_type_hints(kind).items():
-        if hint is bool:
-            yield prefix + name
-        elif is_dataclass(hint):
-            yield from _flags(hint, f"{prefix}{name}.")  # pyright: ignore[reportArgumentType]
-
-
-def _default_to_saved(parser, parsed) -> None:
-    """Let the settings of the run to resume stand in for what is not given."""
-    from vsc import runs
-
-    saved = asdict(runs.read_config(_run_folder(parsed)))
-    parser.set_defaults({f"{part}.{name}": value for part in saved for name, value in saved[part].items()})
-
-
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "NoneType": "null"}
-KINDS |= {"tuple": "a list of whole numbers such as [400,200]", "str": "text"}
-
-
-def _reword(text: str, options: Collection[str]) -> str:
-    """Say in our words what the argument parser complains about; HELP stands for the command that helps."""
-    if found := re.search(r'Parser key "([\w.]+)": .*Expected .*(?:Got|Given) value: (.*)', text):
-        kinds: dict[str, None] = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", text))
-        return f"{found[1]} must be {' or '.join(KINDS.get(kind) or kind for kind in kinds)}, not {found[2]}"
-    if found := re.match(r"unrecognized arguments: (-\S+)", text):
-        near = get_close_matches(found[1], options, n=1, cutoff=0.75)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"unknown option {found[1]}; {hint}HELP lists all"
-    if found := re.match(r"unrecognized arguments: (.*)", text):
-        return f"unexpected {found[1]!r}; see HELP"
-    if found := re.match(r"argument (\S+): expected one argument", text):
-        return f"{found[1]} needs a value; HELP says which"
-    if found := re.match(r"the following arguments are required: (.*)", text):
-        return f"{found[1]} is missing; see HELP"
-    if found := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text):
-        return f"unknown setting {found[1]}.{found[2]}; HELP lists all"
-    if found := re.search(r"Option '([\w.]+)' is not accepted", text):
-        return f"unknown setting {found[1]}; HELP lists all"
-    if found := re.search(r'Parser key "(data|model|train)": Unable to load', text):
-        return f"{found[1]} is a group of settings, --{found[1]}.NAME; HELP lists all"
-    return re.sub(r'Parser key "(.*?)": ', r"\1: ", text.replace('in "<unicode string>", ', "in "))
-
-
-def _short_forms(kind: type) -> str:
-    if not issubclass(kind, Config):
-        return ""
-    return "Short forms: " + ", ".join(f"{short} = {full}" for short, full in SHORT.items()) + "."
-
-
-def _add_choices(parser) -> None:
-    """Append to the help of every option that names a member of a registry what its members are."""
-    from vsc.comparison import PRESETS
-    from vsc.data import DATASETS
-    from vsc.likelihoods import LIKELIHOODS
-    from vsc.models import HEADS, MODELS
-    from vsc.nets import NETS
-    from vsc.scaling import SCALES
-    from vsc.spikes import SPIKES
-
-    registries = {
-        "data.name": DATASETS,
-        "data.scale": {"auto": None, **SCALES},
-        "model.name": MODELS,
-        "model.net": NETS,
-        "model.likelihood": {"auto": None, **LIKELIHOODS},
-        "model.spikes": SPIKES,
-        "model.head": HEADS,
-        "models": PRESETS,
-        "name": DATASETS,
-    }
-    for action in parser._actions:
-        if action.dest in registries:
-            action.help = f"{(action.help or '').rstrip('.')}. One of: {', '.join(registries[action.dest])}."
-
-
 def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
     chosen = config.data
     return {
@@ -387,19 +230,6 @@ def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
         "valid_fraction": chosen.valid_fraction,
         "seed": chosen.seed,
     }
-
-
-def _run_folder(config: Any) -> Path:
-    return Path(config.out or f"runs/{_stem(config.data.name)}-{config.model.name}")
-
-
-def _stem(name: str) -> str:
-    return Path(name).stem if is_path(name) else name
-
-
-def is_path(name: str) -> bool:
-    """Whether a data set's name is the path of a file."""
-    return Path(name).suffix in (".npy", ".npz", ".csv")
 
 
 def _with_suffix(path: str, *allowed: str) -> Path:
@@ -444,7 +274,3 @@ def _table(titles: Sequence[str], means: Sequence["Scores"], spreads: Sequence["
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in [head, *rows]
     ]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

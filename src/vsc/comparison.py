@@ -17,7 +17,8 @@ from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
 from vsc.evaluation import Scores, evaluate, showcase
 from vsc.files import whole, write_json
-from vsc.training import Interrupted, cpu_threads, train
+from vsc.processes import cpu_threads
+from vsc.training import Interrupted, train
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "ae": ("AE", {"model.name": "ae"}),

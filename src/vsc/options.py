@@ -1,0 +1,202 @@
+"""From the words of a command line, a YAML file and defaults to the dataclass that a command takes."""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from vsc.config import Config, Encode, Evaluate, Sample, ShowData, TrainRun
+from vsc.errors import UsageError
+
+POSITIONAL = {Evaluate: "run", Encode: "run", Sample: "run", ShowData: "name"}
+"""The option that a command's first bare word stands for."""
+
+SHORT = {
+    "--data": "--data.name",
+    "--data-root": "--data.root",
+    "--model": "--model.name",
+    "--latent-dim": "--model.latent_dim",
+    "--net": "--model.net",
+    "--likelihood": "--model.likelihood",
+    "--alpha": "--model.alpha",
+    "--steps": "--train.steps",
+    "--batch-size": "--train.batch_size",
+    "--lr": "--train.lr",
+    "--beta": "--train.beta",
+    "--seed": "--train.seed",
+    "--device": "--train.device",
+}
+"""Short forms of the options that are typed most, for commands that take a whole configuration."""
+
+
+def parse(name: str, kind: type, words: list[str]) -> Any:
+    """
+    Build a command's dataclass from words, a YAML file and defaults.
+
+    Parameters
+    ----------
+    name : str
+        The command.
+    kind : type
+        Its dataclass.
+    words : list of str
+        What was typed after the command.
+
+    Returns
+    -------
+    object or None
+        An instance of `kind`; None where only help or the configuration was asked for.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or a value of the wrong type.
+    """
+    from argparse import ArgumentError
+
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(
+        prog=f"vsc {name}",
+        description=kind.__doc__,
+        exit_on_error=False,
+        allow_abbrev=False,
+        epilog=_short_forms(kind),
+    )
+    parser.add_argument("--config", action="config", help="YAML file of settings; later options override it.")
+    parser.add_class_arguments(kind)
+    if "-h" in words or "--help" in words:
+        _add_choices(parser)
+    words = _expand(kind, words)
+    try:
+        parsed = parser.parse_args(words)
+        if kind is TrainRun and parsed.resume:
+            _default_to_saved(parser, parsed)
+            parsed = parser.parse_args(words)
+        values = vars(parser.instantiate(parsed))
+    except SystemExit as stop:  # --help and --print_config
+        if stop.code:
+            raise
+        return None
+    except ArgumentError as error:
+        options = [option for action in parser._actions for option in action.option_strings]
+        options += SHORT if issubclass(kind, Config) else ()
+        text = _reword(" ".join(str(error).split()), options)
+        raise UsageError(text.replace("HELP", f"vsc {name} --help")) from error
+    values.pop("config", None)
+    return kind(**values)
+
+
+def _expand(kind: type, words: list[str]) -> list[str]:
+    """Write out short forms, the bare word and flags without a value."""
+    flags, short = set(_flags(kind)), SHORT if issubclass(kind, Config) else {"--data-root": "--data_root"}
+    bare = POSITIONAL.get(kind)
+    expanded, rest = [], list(words)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        option = short.get(option, option)
+        if bare and not option.startswith("-"):
+            expanded += [f"--{bare}", option + equals + value]
+            bare = None
+        elif option in flags and not equals and rest[:1] not in (["true"], ["false"]):
+            expanded += [option, "true"]
+        elif equals or not option.startswith("-") or option in ("-h", "--help", "--print_config"):
+            expanded += [option + equals + value]
+        else:
+            expanded += [option, *rest[:1]]
+            rest = rest[1:]
+    return expanded
+
+
+def _flags(kind: type, prefix: str = "--") -> Iterator[str]:
+    for name, hint in get_type_hints(kind).items():
+        if hint is bool:
+            yield prefix + name
+        elif is_dataclass(hint):
+            yield from _flags(hint, f"{prefix}{name}.")  # pyright: ignore[reportArgumentType]
+
+
+def _default_to_saved(parser, parsed) -> None:
+    """Let the settings of the run to resume stand in for what is not given."""
+    from vsc import runs
+
+    saved = asdict(runs.read_config(run_folder(parsed)))
+    parser.set_defaults({f"{part}.{name}": value for part in saved for name, value in saved[part].items()})
+
+
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "NoneType": "null"}
+KINDS |= {"tuple": "a list of whole numbers such as [400,200]", "str": "text"}
+
+
+def _reword(text: str, options: Collection[str]) -> str:
+    """Say in our words what the argument parser complains about; HELP stands for the command that helps."""
+    if found := re.search(r'Parser key "([\w.]+)": .*Expected .*(?:Got|Given) value: (.*)', text):
+        kinds: dict[str, None] = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", text))
+        return f"{found[1]} must be {' or '.join(KINDS.get(kind) or kind for kind in kinds)}, not {found[2]}"
+    if found := re.match(r"unrecognized arguments: (-\S+)", text):
+        near = get_close_matches(found[1], options, n=1, cutoff=0.75)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"unknown option {found[1]}; {hint}HELP lists all"
+    if found := re.match(r"unrecognized arguments: (.*)", text):
+        return f"unexpected {found[1]!r}; see HELP"
+    if found := re.match(r"argument (\S+): expected one argument", text):
+        return f"{found[1]} needs a value; HELP says which"
+    if found := re.match(r"the following arguments are required: (.*)", text):
+        return f"{found[1]} is missing; see HELP"
+    if found := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text):
+        return f"unknown setting {found[1]}.{found[2]}; HELP lists all"
+    if found := re.search(r"Option '([\w.]+)' is not accepted", text):
+        return f"unknown setting {found[1]}; HELP lists all"
+    if found := re.search(r'Parser key "(data|model|train)": Unable to load', text):
+        return f"{found[1]} is a group of settings, --{found[1]}.NAME; HELP lists all"
+    return re.sub(r'Parser key "(.*?)": ', r"\1: ", text.replace('in "<unicode string>", ', "in "))
+
+
+def _short_forms(kind: type) -> str:
+    if not issubclass(kind, Config):
+        return ""
+    return "Short forms: " + ", ".join(f"{short} = {full}" for short, full in SHORT.items()) + "."
+
+
+def _add_choices(parser) -> None:
+    """Append to the help of every option that names a member of a registry what its members are."""
+    from vsc.comparison import PRESETS
+    from vsc.data import DATASETS
+    from vsc.likelihoods import LIKELIHOODS
+    from vsc.models import HEADS, MODELS
+    from vsc.nets import NETS
+    from vsc.scaling import SCALES
+    from vsc.spikes import SPIKES
+
+    registries = {
+        "data.name": DATASETS,
+        "data.scale": {"auto": None, **SCALES},
+        "model.name": MODELS,
+        "model.net": NETS,
+        "model.likelihood": {"auto": None, **LIKELIHOODS},
+        "model.spikes": SPIKES,
+        "model.head": HEADS,
+        "models": PRESETS,
+        "name": DATASETS,
+    }
+    for action in parser._actions:
+        if action.dest in registries:
+            action.help = f"{(action.help or '').rstrip('.')}. One of: {', '.join(registries[action.dest])}."
+
+
+def run_folder(config: Any) -> Path:
+    """Return the folder of a training run, given or by default runs/DATA-MODEL."""
+    return Path(config.out or f"runs/{stem(config.data.name)}-{config.model.name}")
+
+
+def stem(name: str) -> str:
+    """Return the name of a data set for use in a folder's name."""
+    return Path(name).stem if is_path(name) else name
+
+
+def is_path(name: str) -> bool:
+    """Whether a data set's name is the path of a file."""
+    return Path(name).suffix in (".npy", ".npz", ".csv")

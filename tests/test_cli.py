@@ -1,7 +1,7 @@
 """The command line: every option from the dataclasses, one clear line for every mistake, and a whole pipeline."""
 
 import os
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -518,3 +518,33 @@ def test_compare_prints_the_table_and_where_the_report_is(capsys, tmp_path):
     assert "runs/compare-digits/report.html" in out
     assert (tmp_path / "runs/compare-digits/report.html").is_file()
     assert "--resume" in fails(capsys, "compare", "--models", "ae,vsc", *SMALL)
+
+
+def test_encoding_columns_in_another_order_is_refused(capsys, table):
+    says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
+    rows = [line.split(",") for line in Path("mine.csv").read_text().split()]
+    Path("turned.csv").write_text("\n".join(",".join([*row[4::-1], row[5]]) for row in rows) + "\n")
+    line = fails(capsys, "encode", "run", "--data", "turned.csv")
+    assert "column 1 is 'e' where the run had 'a'" in line
+    assert not Path("codes.npz").exists()
+
+
+def test_samples_of_a_table_are_in_its_own_units(capsys, table):
+    says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
+    says(capsys, "sample", "run", "--n", "5")
+    x, z = arrays("samples.npz")["x"], torch.from_numpy(arrays("samples.npz")["z"])
+    model = runs.load("run")
+    mean, std = model.scaler.shift.numpy(), 1 / model.scaler.factor.numpy()
+    np.testing.assert_allclose(x, model.decode(z).detach().numpy() * std + mean, rtol=1e-4, atol=1e-5)
+
+
+def test_a_resumed_comparison_takes_up_its_settings(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    asked = parse("compare", "--latent-dim", "7", "--models", "vae,vsc", "--seeds", "2", "--out", str(folder))
+    kept = {
+        name: value for name, value in runs.plain(asdict(asked)).items() if name not in ("out", "resume", "overwrite")
+    }
+    (folder / "comparison.yaml").write_text(yaml.safe_dump(kept))
+    again = parse("compare", "--resume", "--out", str(folder))
+    assert again == replace(asked, resume=True)

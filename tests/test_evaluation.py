@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
-from vsc.evaluation import NOISE, add_noise, evaluate, inputs, showcase
+from vsc.evaluation import NOISE, add_noise, effects, evaluate, inputs, showcase
 from vsc.likelihoods import GaussianFixed
-from vsc.models import AE, VAE, VSC
+from vsc.models import AE, VAE, VSC, Codes
 from vsc.scaling import fit_scaler
 
 
@@ -364,3 +364,24 @@ class TestShowcase:
         torch.set_rng_state(before)
         torch.rand(3)
         assert np.array_equal(showcase(random, tiny).noisy, first.noisy)
+
+
+def test_effects_of_a_linear_decoder_are_its_columns(tiny):
+    model = linear(VSC, tiny, 3, GaussianFixed(1.0), alpha=0.2)
+    with torch.no_grad():
+        model.decoder[0].weight.copy_(torch.arange(3 * 64.0).reshape(64, 3))
+        model.decoder[0].bias.fill_(7.0)
+    mu = torch.tensor([[1.0, -3.0, 5.0], [-1.0, -4.0, 5.0], [2.0, 9.0, 5.0]])
+    gamma = torch.tensor([[0.9, 0.9, 0.1], [0.9, 0.6, 0.5], [0.9, 0.4, 0.0]])
+    found = effects(model, Codes(gamma * mu, gamma, mu))
+    assert found.latent.tolist() == [0, 1]  # the third is never on
+    assert found.rate.tolist() == pytest.approx([1, 2 / 3])
+    assert found.value.tolist() == pytest.approx([math.sqrt(2), -math.sqrt(12.5)])
+    columns = model.decoder[0].weight.detach()[:, :2].T.numpy()
+    assert found.change == pytest.approx(found.value[:, None] * columns, rel=1e-4)
+
+
+def test_no_effects_of_a_code_that_is_all_zeros(tiny):
+    model = linear(VSC, tiny, 3, alpha=0.2)
+    off = torch.zeros(5, 3)
+    assert effects(model, Codes(off, off, off)).change.shape == (0, 64)

@@ -151,10 +151,6 @@ CLASSES = {
 }
 
 
-IN_WORDS = {"runs.save_model"}
-"""Functions of three parameters or more for which a sentence is enough."""
-
-
 def overrides(method, owner):
     """Whether a base class of ours has this method too, and so explains its parameters."""
     bases = [CLASSES[b.id] for b in owner.bases if isinstance(b, ast.Name) and b.id in CLASSES] if owner else []
@@ -176,7 +172,7 @@ def test_every_public_name_is_explained(path):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             own = [a.arg for a in arguments if a.arg not in ("self", "cls")]
             section = doc.partition("Parameters\n---")[2]
-            in_words = len(own) < 3 or f"{name(path)}.{dotted}" in IN_WORDS
+            in_words = len(own) < 3
             assert section or in_words, f"{name(path)}: {dotted} does not explain its parameters"
             if len(own) > 1 and section:
                 missing = [a for a in own if not re.search(rf"\b{a}\b", section)]

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from vsc import plots
-from vsc.evaluation import Showcase
+from vsc.evaluation import Effects, Showcase
 
 SHAPES = {"grey": (1, 5, 4), "colour": (3, 4, 5), "table": (12,), "long table": (90,), "one feature": (1,)}
 
@@ -32,7 +32,14 @@ def showcase(shape, J, C=3, labels=True, n=7, seed=0):
         class_code=draw(C if labels else 1, J),
         class_gamma=rng.random((C if labels else 1, J)).astype(np.float32),
         grid=draw(100, M) if J == 2 else None,
+        effects=effects(min(J, 24), M, rng),
     )
+
+
+def effects(K, M, rng):
+    rate = np.sort(rng.random(K).astype(np.float32))[::-1]
+    value, change = rng.normal(size=K).astype(np.float32), rng.normal(size=(K, M)).astype(np.float32)
+    return Effects(rng.permutation(K), rate, value, change)
 
 
 def history(elbo, steps=(0, 100, 200)):
@@ -88,7 +95,15 @@ def test_every_figure_draws_and_names_its_axes(kind, J, labels):
         plots.class_heatmap(s.class_code, classes, "mean code"),
         plots.class_heatmap(s.class_gamma, classes, "spike probability"),
         plots.denoising([s, s], ["VAE", "VSC"], shape),
+        plots.effects(s.effects, shape),
     ]
+    if len(shape) == 1:
+        names = [f"a long name of column {m}" for m in range(shape[0])]
+        figures += [
+            plots.code_panels(s, shape, classes, features=names),
+            plots.denoising([s, s], ["VAE", "VSC"], shape, names),
+            plots.effects(s.effects, shape, names),
+        ]
     if s.grid is not None:
         figures.append(plots.latent_grid(s.grid, shape))
     for figure in figures:
@@ -124,6 +139,24 @@ def test_a_steep_start_does_not_flatten_the_curve_and_is_owned_up_to():
     assert "below the axis" not in calm.get_title("left")
 
 
+@pytest.mark.parametrize("dip", [300, 800])
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_one_dip_does_not_flatten_the_curves_and_is_owned_up_to(dip, split):
+    rows = [{"step": s, "split": split, "elbo": -4200 if s == dip else -15 + s / 1000} for s in range(0, 1001, 100)]
+    elbo = draw(plots.training_curves({"VAE": history(-14.0), "VSC": rows})).axes[0]
+    low, high = elbo.get_ylim()
+    assert -17 < low < -15
+    assert high > -14
+    assert "below the axis" in elbo.get_title("left")
+
+
+def test_a_training_that_ends_low_is_shown():
+    rows = [{"step": s, "split": "valid", "elbo": -4200 if s == 1000 else -15} for s in range(0, 1001, 100)]
+    elbo = draw(plots.training_curves({"VSC": rows})).axes[0]
+    assert elbo.get_ylim()[0] < -4200
+    assert "below the axis" not in elbo.get_title("left")
+
+
 def test_a_single_validation_is_a_visible_point():
     elbo, l0, used = draw(plots.training_curves({"VSC": history(-90.0, steps=[300])})).axes
     for axes in (elbo, l0, used):
@@ -154,6 +187,65 @@ def test_a_latent_that_is_off_is_a_dot_and_never_a_bar(J):
         assert list(dots.get_xdata()) == list(np.flatnonzero(code == 0))
         assert axes.get_title("right") == f"{np.count_nonzero(code)} of {J} active"
     assert len({axes.get_ylim() for axes in codes}) == 1
+
+
+def test_bars_are_called_a_hard_code_only_where_there_are_spikes():
+    s = showcase((1, 5, 4), 32)
+    hard, dense = (
+        next(a for a in plots.code_panels(one, (1, 5, 4), []).axes if a.get_ylabel() == "code").get_title("left")
+        for one in (s, s._replace(class_gamma=None))
+    )
+    assert "gamma > 1/2" in hard
+    assert "gamma" not in dense
+
+
+@pytest.mark.parametrize("K", [1, 8, 17, 24])
+def test_effects_on_images_are_the_differences_on_one_scale_around_zero(K):
+    shown = effects(K, 20, np.random.default_rng(0))
+    axes = draw(plots.effects(shown, (1, 5, 4))).axes
+    cells, (bar,) = [a for a in axes if a.get_title("left")], [a for a in axes if not a.get_title("left")]
+    assert len(cells) == K
+    peak = np.abs(shown.change).max()
+    for cell, latent, rate, change in zip(cells, shown.latent, shown.rate, shown.change, strict=True):
+        assert cell.get_title("left").startswith(f"latent {latent}\non for {100 * rate:.0f} %\nset to ")
+        assert np.array_equal(cell.images[0].get_array(), change.reshape(5, 4))
+        assert cell.images[0].get_clim() == (-peak, peak)
+    assert bar.get_ylabel() == "change of the output"
+
+
+def test_effects_on_colours_are_means_over_the_channels():
+    change = np.array([[3.0, 0.0, -1.0, 0.0, 1.0, 0.0]], np.float32)  # three channels of two pixels
+    one = Effects(np.array([0]), np.array([0.5]), np.array([1.0]), change)
+    assert np.asarray(plots.effects(one, (3, 1, 2)).axes[0].images[0].get_array()).tolist() == [[1.0, 0.0]]
+
+
+@pytest.mark.parametrize("M", [12, 90])
+def test_effects_on_a_table_are_a_map_of_latents_by_columns(M):
+    shown, names = effects(5, M, np.random.default_rng(0)), [f"$col_{m}" for m in range(M)]
+    axes, bar = draw(plots.effects(shown, (M,), names)).axes
+    assert np.array_equal(axes.images[0].get_array(), shown.change)
+    low, high = axes.images[0].get_clim()
+    assert -low == high == np.abs(shown.change).max()
+    assert [t.get_text().split(" · ")[0] for t in axes.get_yticklabels()] == [f"latent {k}" for k in shown.latent]
+    assert ([t.get_text().replace("\\", "") for t in axes.get_xticklabels()] == names) == (M == 12)
+    assert bar.get_ylabel().startswith("change of the column")
+
+
+def test_without_a_latent_there_is_no_effect_to_draw():
+    with pytest.raises(ValueError, match="no latent"):
+        plots.effects(effects(0, 20, np.random.default_rng(0)), (1, 5, 4))
+
+
+@pytest.mark.parametrize(("M", "given", "named"), [(20, 20, True), (21, 21, False), (20, 19, False)])
+def test_columns_carry_their_names_where_they_fit(M, given, named):
+    s, names = showcase((M,), 4), [f"col{m}" for m in range(given)]
+    for figure in (
+        plots.code_panels(s, (M,), [], features=names),
+        plots.denoising([s], ["VSC"], (M,), names),
+    ):
+        ticks = {t.get_text() for a in draw(figure).axes for t in a.get_xticklabels()}
+        assert (set(names) <= ticks) == named
+        assert ("feature index" in {a.get_xlabel() for a in figure.axes}) != named
 
 
 def test_heatmap_colours_are_centred_on_zero_for_codes_and_run_to_one_for_probabilities():

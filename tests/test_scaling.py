@@ -136,3 +136,10 @@ def test_values_that_are_not_finite_are_refused(bad):
 def test_what_is_not_numbers_is_refused(bad):
     with pytest.raises(UsageError, match="numbers"):
         as_examples(bad, 2)
+
+
+@pytest.mark.parametrize("kind", ["unit-interval", "standard", "none"])
+@pytest.mark.parametrize("x", [BYTES, FLOATS], ids=["uint8", "float"])
+def test_inverse_gives_the_stored_values_back(kind, x):
+    scaler = fit_scaler(kind, x, None)
+    assert torch.allclose(scaler.inverse(scaler(x)), x.float(), rtol=1e-4, atol=1e-4)

@@ -1,5 +1,6 @@
 """The command line: `vsc COMMAND`, every option derived from the dataclass that the command takes."""
 
+import math
 import os
 import shlex
 import sys
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from vsc.config import Compare, Config, Encode, Evaluate, Sample, ShowData, TrainRun
 from vsc.errors import RunError, UsageError
-from vsc.options import is_path, parse, run_folder, stem
+from vsc.options import comparison_folder, is_path, parse, run_folder
 
 if TYPE_CHECKING:
     from vsc.evaluation import Scores
+    from vsc.models import Autoencoder
 
 
 def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the command does)
@@ -47,7 +49,7 @@ def compare(config: Compare) -> None:  # noqa: D103
     from vsc import comparison, data
 
     loaded = data.load(**_data_arguments(config))
-    folder = Path(config.out or f"runs/compare-{stem(config.data.name)}")
+    folder = comparison_folder(config)
     trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty())
     print()
     print(_table([one.title for one in trained], [one.mean for one in trained], [one.spread for one in trained]))
@@ -77,7 +79,8 @@ def encode(config: Encode) -> None:  # noqa: D103
         chosen = evaluation.pick(data.load(**_data_arguments(saved, config.data_root)), config.split)
         x, y = chosen.x, chosen.y
     else:
-        x, y = data.read_rows(Path(config.data))
+        x, y, columns = data.read_rows(Path(config.data))
+        _check_columns(config.data, columns, x.shape[1], model)
     codes = model.encode(x)
     arrays = {"z": codes.z, "hard": codes.hard, "gamma": codes.gamma, "mu": codes.mu}
     arrays |= {} if y is None else {"y": y}
@@ -88,6 +91,19 @@ def encode(config: Encode) -> None:  # noqa: D103
     order = [int(j) for j in rate.argsort(descending=True, stable=True) if rate[j] > 0.01]
     listed = ", ".join(f"{j} ({rate[j]:.0%})" for j in order[:20]) + (", ..." if len(order) > 20 else "")
     print(f"used latents, counted from 0, and the share of examples they are on for: {listed or 'none'}")
+
+
+def _check_columns(file: str, columns: Sequence[str], M: int, model: "Autoencoder") -> None:
+    """Refuse a file that is not laid out like the data that the model was trained on."""
+    expected = math.prod(model.shape)
+    if expected != M:
+        raise UsageError(f"{file}: its examples have {M} values each, and those of the run had {expected}")
+    if columns and model.columns and tuple(columns) != model.columns:
+        place = next(i for i, (a, b) in enumerate(zip(columns, model.columns, strict=True)) if a != b)
+        raise UsageError(
+            f"{file}: column {place + 1} is {columns[place]!r} where the run had {model.columns[place]!r}; "
+            "give the same columns in the same order"
+        )
 
 
 def sample(config: Sample) -> None:  # noqa: D103
@@ -104,7 +120,7 @@ def sample(config: Sample) -> None:  # noqa: D103
         raise UsageError(f"samples of shape {model.shape} are no images; write them to an .npz file")
     with torch.no_grad():
         z = model.sample_code(config.n)
-        x = model.decode(z)
+        x = model.scaler.inverse(model.decode(z))
     if out.suffix == ".png":
         with files.whole(out) as temporary:
             plots.sample_grid(x.numpy(), model.shape).savefig(temporary, dpi=150)
@@ -125,6 +141,8 @@ def data(config: ShowData) -> None:  # noqa: D103
     x = loaded.train.x
     print(f"{loaded.name}: examples of shape {loaded.shape}, stored as {str(x.dtype).removeprefix('torch.')}; {sizes}")
     print(f"values from {x.min():g} to {x.max():g}, mean {x.float().mean():.4g}")
+    if loaded.features:
+        print(f"columns: {', '.join(loaded.features)}")
     print(f"classes: {', '.join(loaded.classes)}" if loaded.classes else "no labels")
     if config.out:
         out = _with_suffix(config.out, ".npz")
@@ -249,6 +267,7 @@ COLUMNS = {
     "kl_slab": ("KL slab", ".2f"),
     "kl_spike": ("KL spike", ".2f"),
     "l0": ("l0", ".1f"),
+    "active": ("active", ".1f"),
     "used": ("used", ".1f"),
     "always_on": ("always on", ".1f"),
     "dead": ("dead", ".1f"),

@@ -170,9 +170,38 @@ def _prepare(folder: Path, config: Compare) -> None:
             )
     elif folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another folder with --out")
-    asked = runs.plain(asdict(replace(config, out=None, resume=False, overwrite=False)))
+    asked = {k: v for k, v in runs.plain(asdict(config)).items() if k not in ("out", "resume", "overwrite")}
     with whole(folder / "comparison.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """
+    Read what a comparison was asked for, to go on with it.
+
+    Parameters
+    ----------
+    folder : Path
+        Its folder.
+
+    Returns
+    -------
+    dict
+        Settings as in `Compare`, without the folder; empty where there is no comparison yet.
+
+    Raises
+    ------
+    UsageError
+        If the file is damaged.
+    """
+    path = folder / "comparison.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {name: saved[name] for name in ("data", "model", "train", "models", "seeds")}
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is damaged or from another version; start anew with --overwrite") from error
 
 
 def _remove(folder: Path) -> None:
@@ -245,6 +274,7 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
         title=f"{', '.join(one.title for one in trained)} on {data.name}",
         data=data.name,
         shape=data.shape,
+        features=data.features,
         classes=data.classes,
         entries=entries,
         command=command,

@@ -252,7 +252,7 @@ class Sample:
     seed: int = 0
     """Seed of the draws."""
     out: str = "samples.npz"
-    """The file to write: .npz (x and z), or .png for a picture of images."""
+    """The file to write: .npz (x in the units of the data, and z), or .png for a picture of images."""
 
     def __post_init__(self):
         _check_seed("seed", self.seed)

@@ -1,6 +1,7 @@
 """Encode a split once, with hard spikes, and say in numbers and in pictures what the code is worth."""
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -36,13 +37,16 @@ class Scores(NamedTuple):
     kl_slab, kl_spike : float or None
         The two parts of the KL, nats per example, lower is better.
     l0 : float
-        Expected number of active latents per example (sum of gamma); J for models without spikes.
+        Expected number of active latents per example (sum of gamma); J for models without spikes. A latent that the
+        model does not use keeps gamma near the prior's alpha, so l0 exceeds `active`.
+    active : float
+        Mean number of latents per example with gamma > 1/2; J for models without spikes.
     used, always_on, dead : float
         Latents active (gamma > 1/2) on more than 1 %, on more than 99 % and on less than 0.01 % of the examples.
     mse : float
         Squared error of the reconstruction from the hard code, per output, in model units; lower is better.
     denoise_mse, denoise_psnr : float
-        Error (per output) and PSNR (dB, mean over examples, higher is better) against the *clean* input of the
+        Error (per output) and PSNR (dB, of that mean error, higher is better) against the *clean* input of the
         reconstruction of the input with Gaussian noise (sigma 0.1 of the data's range, clipped to it).
     noisy_psnr : float
         PSNR of the noisy input itself, in dB: what doing nothing scores.
@@ -56,6 +60,7 @@ class Scores(NamedTuple):
     kl_slab: float | None
     kl_spike: float | None
     l0: float
+    active: float
     used: float
     always_on: float
     dead: float
@@ -64,6 +69,28 @@ class Scores(NamedTuple):
     denoise_psnr: float
     noisy_psnr: float
     probe: float | None
+
+
+class Effects(NamedTuple):
+    """
+    What single latents do to the reconstruction, for the K used latents that are on most often.
+
+    Attributes
+    ----------
+    latent : numpy.ndarray, shape (K,), int
+        Which latents, in falling order of `rate`.
+    rate : numpy.ndarray, shape (K,), float32
+        Share of the examples on which each is on.
+    value : numpy.ndarray, shape (K,), float32
+        What the latent is set to: the root mean square of its hard code where it is on, with the sign of its mean.
+    change : numpy.ndarray, shape (K, M), float32
+        Decoded code with that latent alone, less the decoded code of all zeros, in model units.
+    """
+
+    latent: np.ndarray
+    rate: np.ndarray
+    value: np.ndarray
+    change: np.ndarray
 
 
 class Showcase(NamedTuple):
@@ -83,6 +110,8 @@ class Showcase(NamedTuple):
         class_gamma is None for models without spikes.
     grid : numpy.ndarray or None, shape (100, M), float32
         Decoded 10 x 10 grid over (-2, 2)^2, first latent along the columns; only when J = 2.
+    effects : Effects
+        What the latents that are on most often do.
     """
 
     x: np.ndarray
@@ -94,6 +123,7 @@ class Showcase(NamedTuple):
     class_code: np.ndarray
     class_gamma: np.ndarray | None
     grid: np.ndarray | None
+    effects: Effects
 
 
 @torch.no_grad()
@@ -162,6 +192,7 @@ def evaluate(
         kl_slab=kl_slab if bound else None,
         kl_spike=kl_spike if bound else None,
         l0=codes.gamma.sum(1).mean().item(),
+        active=rate.sum().item(),
         used=int((rate > 0.01).sum()),
         always_on=int((rate > 0.99).sum()),
         dead=int((rate < 1e-4).sum()),
@@ -283,8 +314,8 @@ def _range(x: Tensor) -> float:
 
 
 def _psnr(x: Tensor, clean: Tensor, peak: float) -> float:
-    error = (x - clean).square().mean(1).clamp_min(1e-12)
-    return (10 * torch.log10(peak**2 / error)).mean().item()
+    # of the mean error, not the mean of every example's: near-empty examples would rule that
+    return 10 * math.log10(peak**2 / max((x - clean).square().mean().item(), 1e-12))
 
 
 def probe(model: Autoencoder, data: Dataset, codes: Codes, held_out: Split, seed: int = 0) -> float | None:
@@ -376,7 +407,40 @@ def showcase(model: Autoencoder, data: Dataset, split: str = "test", shown: int 
         class_code=torch.stack([_mean(codes.z[row]) for row in rows]).numpy(),
         class_gamma=torch.stack([_mean(codes.gamma[row]) for row in rows]).numpy() if isinstance(model, VSC) else None,
         grid=grid,
+        effects=effects(model, codes),
     )
+
+
+@torch.no_grad()
+def effects(model: Autoencoder, codes: Codes, most: int = 24) -> Effects:
+    """
+    Set one latent at a time and see what changes.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In eval mode, on the CPU.
+    codes : Codes
+        Of the data on which rates and typical values are measured.
+    most : int
+        At most so many latents.
+
+    Returns
+    -------
+    Effects
+        For the used latents (on for more than 1 % of the examples).
+    """
+    on = codes.active.float()
+    rate = on.mean(0)
+    latent = rate.argsort(descending=True, stable=True)[:most]
+    latent = latent[rate[latent] > 0.01]
+    count = on.sum(0).clamp_min(1)
+    size = (codes.hard.square().sum(0) / count).sqrt()
+    value = torch.where(codes.hard.sum(0) < 0, -size, size)[latent]
+    one = torch.zeros(len(latent), model.latent_dim)
+    one[torch.arange(len(latent)), latent] = value
+    change = model.decode(one) - model.decode(torch.zeros(1, model.latent_dim))
+    return Effects(latent.numpy(), rate[latent].numpy(), value.numpy(), change.numpy())
 
 
 def _mean(codes: Tensor) -> Tensor:

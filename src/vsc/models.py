@@ -91,6 +91,8 @@ class Autoencoder(nn.Module, ABC):
         if any(width < 1 for width in hidden):
             raise UsageError(f"hidden widths must be at least 1, not {hidden}")
         self.shape, self.latent_dim = shape, latent_dim
+        self.columns: tuple[str, ...] = ()  # names of a table's columns and of the classes, where they are known:
+        self.classes: tuple[str, ...] = ()  # kept with the model for whoever reads its codes
         self.likelihood = LIKELIHOODS["bernoulli"]() if likelihood is None else likelihood
         self.scaler = Scaler("none", torch.zeros(1), torch.ones(1)) if scaler is None else scaler
         build = choose(NETS, net, "net")

@@ -1,17 +1,28 @@
 """From the words of a command line, a YAML file and defaults to the dataclass that a command takes."""
 
 import re
+from argparse import SUPPRESS
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from vsc.config import Config, Encode, Evaluate, Sample, ShowData, TrainRun
+from vsc.config import Compare, Config, Encode, Evaluate, Sample, ShowData, TrainRun
 from vsc.errors import UsageError
 
 POSITIONAL = {Evaluate: "run", Encode: "run", Sample: "run", ShowData: "name"}
 """The option that a command's first bare word stands for."""
+
+EXAMPLES = {
+    Compare: "vsc compare --data mnist --latent-dim 60",
+    TrainRun: "vsc train --data mine.csv --latent-dim 16 --out runs/mine",
+    Evaluate: "vsc evaluate runs/mine",
+    Encode: "vsc encode runs/mine --data mine.csv --out codes.npz",
+    Sample: "vsc sample runs/mine --n 64 --out samples.npz",
+    ShowData: "vsc data smiley --n 60000 --out smiley.npz",
+}
+"""One line to start from, for each command's help."""
 
 SHORT = {
     "--data": "--data.name",
@@ -61,19 +72,21 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
         prog=f"vsc {name}",
-        description=kind.__doc__,
+        usage=f"vsc {name} {POSITIONAL[kind].upper() + ' ' if kind in POSITIONAL else ''}[options]",
+        description=f"{kind.__doc__} {_short_forms(kind)}",
+        epilog=f"Example: {EXAMPLES[kind]}",
         exit_on_error=False,
         allow_abbrev=False,
-        epilog=_short_forms(kind),
     )
     parser.add_argument("--config", action="config", help="YAML file of settings; later options override it.")
     parser.add_class_arguments(kind)
     if "-h" in words or "--help" in words:
         _add_choices(parser)
+        _hide_groups(parser)
     words = _expand(kind, words)
     try:
         parsed = parser.parse_args(words)
-        if kind is TrainRun and parsed.resume:
+        if kind in (TrainRun, Compare) and parsed.resume:
             _default_to_saved(parser, parsed)
             parsed = parser.parse_args(words)
         values = vars(parser.instantiate(parsed))
@@ -121,10 +134,15 @@ def _flags(kind: type, prefix: str = "--") -> Iterator[str]:
 
 def _default_to_saved(parser, parsed) -> None:
     """Let the settings of the run to resume stand in for what is not given."""
-    from vsc import runs
+    from vsc import comparison, runs
 
-    saved = asdict(runs.read_config(run_folder(parsed)))
-    parser.set_defaults({f"{part}.{name}": value for part in saved for name, value in saved[part].items()})
+    if "models" in parsed:
+        saved = comparison.read_settings(comparison_folder(parsed))
+    else:
+        saved = asdict(runs.read_config(run_folder(parsed)))
+    flat = {part: value for part, value in saved.items() if not isinstance(value, dict)}
+    nested = {f"{part}.{name}": value for part in saved.keys() - flat for name, value in saved[part].items()}
+    parser.set_defaults(flat | nested)
 
 
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "NoneType": "null"}
@@ -161,6 +179,14 @@ def _short_forms(kind: type) -> str:
     return "Short forms: " + ", ".join(f"{short} = {full}" for short, full in SHORT.items()) + "."
 
 
+def _hide_groups(parser) -> None:
+    """Leave out of the help that --data, --model and --train take a YAML file each: as words they are short forms."""
+    nested = {action.dest.partition(".")[0] for action in parser._actions if "." in action.dest}
+    for action in parser._actions:
+        if action.dest in nested:
+            action.help = SUPPRESS
+
+
 def _add_choices(parser) -> None:
     """Append to the help of every option that names a member of a registry what its members are."""
     from vsc.comparison import PRESETS
@@ -190,6 +216,11 @@ def _add_choices(parser) -> None:
 def run_folder(config: Any) -> Path:
     """Return the folder of a training run, given or by default runs/DATA-MODEL."""
     return Path(config.out or f"runs/{stem(config.data.name)}-{config.model.name}")
+
+
+def comparison_folder(config: Any) -> Path:
+    """Return the folder of a comparison, given or by default runs/compare-DATA."""
+    return Path(config.out or f"runs/compare-{stem(config.data.name)}")
 
 
 def stem(name: str) -> str:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from vsc.evaluation import Showcase
+from vsc.evaluation import Effects, Showcase
 
 # Okabe and Ito's colours, told apart with every common colour blindness; a marker each, for print in grey.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -47,7 +47,7 @@ STYLE = matplotlib.rc_context(
 @STYLE
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """
-    Draw the ELBO, the active latents per example and the used latents against the training step.
+    Draw the ELBO, l0 and the used latents against the training step.
 
     Parameters
     ----------
@@ -78,11 +78,11 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
             axes.plot(*curve, **valid, markevery=_sparsely(curve))
         bounded = any(_series(rows, split, "elbo")[0].size for split in ("train", "valid"))
         handles.append(Line2D([], [], label=_text(name) + ("" if bounded else " (no bound)"), **valid))
-    cut = _cut_early_steps(elbo)
+    cut = _cut_low_values(elbo)
     last = max((row["step"] for rows in histories.values() for row in rows), default=1)
     for axes, title, unit in (
-        (elbo, "ELBO" + (" (its first steps lie below the axis)" if cut else ""), "nats per example"),
-        (l0, "active latents, l0", "latents per example"),
+        (elbo, "ELBO" + (" (some values lie below the axis)" if cut else ""), "nats per example"),
+        (l0, "expected latents, l0", "latents per example"),
         (used, "used latents", "latents"),
     ):
         axes.set(title=title, xlabel="step", ylabel=unit, xlim=(-0.03 * last, 1.04 * max(last, 1)))
@@ -91,6 +91,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
         axes.set_axisbelow(True)
         if axes is not elbo:
             axes.set_ylim(0, axes.get_ylim()[1])
+            axes.yaxis.set_major_locator(MaxNLocator(7, integer=True))
         if not any(len(np.asarray(line.get_xdata())) for line in axes.lines):
             _say(axes, "no values recorded")
     handles += [Line2D([], [], color=INK, label="validation")]
@@ -100,7 +101,9 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
 
 
 @STYLE
-def code_panels(showcase: Showcase, shape: Sequence[int], classes: Sequence[str], examples: int = 6) -> Figure:
+def code_panels(
+    showcase: Showcase, shape: Sequence[int], classes: Sequence[str], examples: int = 6, features: Sequence[str] = ()
+) -> Figure:
     """
     Draw one example per row: the input, its code and its reconstruction.
 
@@ -114,6 +117,8 @@ def code_panels(showcase: Showcase, shape: Sequence[int], classes: Sequence[str]
         Class names; may be empty.
     examples : int
         At most so many rows.
+    features : sequence of str
+        Names of a table's columns; used where there are no more than 20.
 
     Returns
     -------
@@ -125,10 +130,11 @@ def code_panels(showcase: Showcase, shape: Sequence[int], classes: Sequence[str]
     image = _is_image(shape)
     side, margin = ((1.0, 0.86), 0.5) if image else ((2.1, 0.86), 0.75)
     width = float(np.clip(0.3 * J, 2.2, WIDTH - 2 * side[0] - margin - 1.25))
-    figure = Figure(figsize=(width + 2 * side[0] + margin + 1.25, 1.14 * n + 0.6))
+    foot = 0.5 if image else _foot(features, shape)
+    figure = Figure(figsize=(width + 2 * side[0] + margin + 1.25, 1.14 * n + foot + 0.1))
     limits, peak = _limits(showcase.x), _peak(showcase.code[:n])
     for i in range(n):
-        last, bottom = i == n - 1, 0.5 + 1.14 * (n - 1 - i)
+        last, bottom = i == n - 1, foot + 1.14 * (n - 1 - i)
         left = _place(figure, margin, bottom, *side)
         middle = _place(figure, margin + side[0] + 0.55, bottom, width, side[1])
         right = _place(figure, margin + side[0] + width + 1.1, bottom, *side)
@@ -140,12 +146,15 @@ def code_panels(showcase: Showcase, shape: Sequence[int], classes: Sequence[str]
         right.set_ylabel("" if image else "value")
         if i == 0:
             left.set_title("input")
-            middle.set_title("code" if J < 8 else "code: mean of each latent")
+            middle.set_title(_code_title(showcase, width))
             right.set_title("reconstruction" + ("" if image else " (grey: input)"))
         for axes, name in ((left, "feature index"), (middle, "latent index"), (right, "feature index")):
             axes.tick_params(labelbottom=last)
             if last and (axes is middle or not image):
                 axes.set_xlabel(name)
+        if not image:
+            _name_features(left, features, shape)
+            _name_features(right, features, shape)
     return figure
 
 
@@ -208,6 +217,105 @@ def class_heatmap(matrix: np.ndarray, classes: Sequence[str], quantity: str) -> 
 
 
 @STYLE
+def effects(effects: Effects, shape: Sequence[int], features: Sequence[str] = ()) -> Figure:
+    """
+    Draw what each latent alone does to the decoder's output.
+
+    Parameters
+    ----------
+    effects : Effects
+        Of at least one latent.
+    shape : sequence of int
+        (C, H, W) for images with one or three channels, (M,) for tables.
+    features : sequence of str
+        Names of a table's columns; may be empty.
+
+    Returns
+    -------
+    Figure
+        Images: one difference image per latent (the mean over colour channels). Tables: a heat map, latents
+        down and columns across. One colour scale, centred on zero, for all.
+
+    Raises
+    ------
+    ValueError
+        If there is no latent to draw.
+    """
+    if not len(effects.latent):
+        raise ValueError("no latent is in use, so there is no effect to draw")
+    return _effect_images(effects, shape) if _is_image(shape) else _effect_table(effects, features)
+
+
+def _effect_images(effects: Effects, shape: Sequence[int]) -> Figure:
+    K, (_, H, W) = len(effects.latent), shape
+    images = effects.change.reshape(K, *shape).mean(1)
+    rows, cell = -(-K // 8), 1.02
+    columns = -(-K // rows)
+    height, top = cell * min(H / W, 1.5), 0.52  # three lines of words above each
+    figure = Figure(figsize=(max(columns * (cell + 0.16) + 0.95, 2.4), rows * (height + top + 0.08)))
+    high = _peak(images)
+    shown = None
+    for k, (image, words) in enumerate(zip(images, _effect_labels(effects, "\n"), strict=True)):
+        row, column = divmod(k, columns)
+        bottom = 0.08 + (rows - 1 - row) * (height + top + 0.08)
+        axes = _place(figure, 0.08 + column * (cell + 0.16), bottom, cell, height)
+        shown = axes.imshow(image, cmap="RdBu_r", vmin=-high, vmax=high, interpolation="nearest", aspect="auto")
+        axes.set_title(words, fontsize=7.5, color=INK, pad=3, linespacing=1.05)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color="#cccccc")
+    tall = min(rows * (height + top + 0.08) - 0.2, 2.6)
+    bar = _place(figure, columns * (cell + 0.16) + 0.12, figure.get_figheight() - tall - 0.1, 0.13, tall)
+    _effect_bar(figure, shown, bar, "change of the output")
+    return figure
+
+
+def _effect_table(effects: Effects, features: Sequence[str]) -> Figure:
+    K, M = effects.change.shape
+    rows = _effect_labels(effects, " · ")
+    named = _names(features, M, most=40, longest=24)
+    foot = 0.38 + (0.068 * max(map(len, named)) if named else 0.12)
+    left = 0.3 + 0.066 * max(map(len, rows))
+    width = float(np.clip(0.36 * M, 1.6, WIDTH - left - 1.2))
+    height = max(0.24 * K, 1.5)  # the colour bar's label needs as much
+    figure = Figure(figsize=(left + width + 1.2, height + foot + 0.12))
+    axes = _place(figure, left, foot, width, height)
+    bar = _place(figure, left + width + 0.18, foot + height - min(height, 3.0), 0.13, min(height, 3.0))
+    high = _peak(effects.change)
+    image = axes.imshow(effects.change, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-high, vmax=high)
+    axes.set_yticks(range(K), rows)
+    if named:
+        axes.set_xticks(range(M), named, rotation=90)
+    else:
+        _count(axes, M)
+    axes.set(xlabel="feature" if named else "feature index")
+    axes.tick_params(length=2)
+    axes.spines[["top", "right"]].set_visible(True)
+    if K > 1:  # a line between the latents: rows are read across
+        axes.hlines(np.arange(K - 1) + 0.5, -0.5, M - 0.5, color="white", linewidth=1.2)
+        axes.set(xlim=(-0.5, M - 0.5), ylim=(K - 0.5, -0.5))
+    _effect_bar(figure, image, bar, "change of the column\n(model units)")
+    return figure
+
+
+def _effect_labels(effects: Effects, between: str) -> list[str]:
+    return [
+        between.join(
+            (
+                f"latent {latent}",
+                f"on for {100 * rate:.0f} %",
+                f"set to {round(float(value), 1) + 0.0:.1f}".replace("-", "−"),
+            )
+        )
+        for latent, rate, value in zip(effects.latent, effects.rate, effects.value, strict=True)
+    ]
+
+
+def _effect_bar(figure: Figure, image: Any, bar: Axes, label: str) -> None:
+    figure.colorbar(image, cax=bar, ticks=MaxNLocator(4)).set_label(label)
+    bar.tick_params(length=2)
+
+
+@STYLE
 def latent_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
     """
     Draw the decoded plane of a model with two latents.
@@ -252,7 +360,9 @@ def latent_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
 
 
 @STYLE
-def denoising(showcases: Sequence[Showcase], names: Sequence[str], shape: Sequence[int]) -> Figure:
+def denoising(
+    showcases: Sequence[Showcase], names: Sequence[str], shape: Sequence[int], features: Sequence[str] = ()
+) -> Figure:
     """
     Draw clean inputs, the same with noise, and what each model makes of the noisy ones.
 
@@ -264,6 +374,8 @@ def denoising(showcases: Sequence[Showcase], names: Sequence[str], shape: Sequen
         The models' names.
     shape : sequence of int
         (C, H, W) or (M,).
+    features : sequence of str
+        Names of a table's columns; used where there are no more than 20.
 
     Returns
     -------
@@ -291,9 +403,10 @@ def denoising(showcases: Sequence[Showcase], names: Sequence[str], shape: Sequen
         axes.set(xlabel="held-out example")
         return figure
     width = (WIDTH - left - 0.7) / columns - 0.15
-    figure = Figure(figsize=(WIDTH, 1.05 * len(rows) + 0.8))
+    foot = _foot(features, shape)
+    figure = Figure(figsize=(WIDTH, 1.05 * len(rows) + foot + 0.3))
     for r, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        bottom = 0.5 + 1.05 * (len(rows) - 1 - r)
+        bottom = foot + 1.05 * (len(rows) - 1 - r)
         figure.text(0.1 / WIDTH, (bottom + 0.42) / figure.get_figheight(), label, va="center", color=INK)
         for c in range(columns):
             axes = _place(figure, left + 0.6 + c * (width + 0.15), bottom, width, 0.85)
@@ -305,6 +418,7 @@ def denoising(showcases: Sequence[Showcase], names: Sequence[str], shape: Sequen
                 axes.set_xlabel("feature index")
             if c == 0:
                 axes.set_ylabel("value")
+            _name_features(axes, features, shape)
     return figure
 
 
@@ -366,6 +480,32 @@ def _label(label: np.ndarray | None, i: int, classes: Sequence[str]) -> str:
     return _text(name if len(name) > 3 else f"class {name}", 14)
 
 
+def _code_title(showcase: Showcase, width: float) -> str:
+    """Say what the bars are, as far as there is room for it beside the number of active latents."""
+    if showcase.class_gamma is None:
+        return "code" if width < 3 else "code: one number per latent"
+    return "hard code" if width < 4.15 else "hard code: mu if gamma > 1/2, else exactly 0"
+
+
+def _names(features: Sequence[str], M: int, most: int = 20, longest: int = 16) -> list[str]:
+    """Return the columns' names as printed; none where there are too many, or not one for each."""
+    return [_text(name, longest) for name in features] if len(features) == M <= most else []
+
+
+def _foot(features: Sequence[str], shape: Sequence[int]) -> float:
+    """Inches below the lowest axes of a table, for the names of its columns and the axis' own."""
+    names = _names(features, prod(shape))
+    return 0.38 + 0.064 * max(map(len, names)) if names else 0.5
+
+
+def _name_features(axes: Axes, features: Sequence[str], shape: Sequence[int]) -> None:
+    """Put the columns' names instead of their indices, if there are any and they fit."""
+    if names := _names(features, prod(shape)):
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7.5 if len(names) <= 14 else 6.5)
+        if axes.get_xlabel():
+            axes.set_xlabel("feature")
+
+
 def _count(axes: Axes, n: int, most: int = 12) -> None:
     """Put at most so many ticks at whole indices 0 .. n - 1."""
     if n <= most // 2:
@@ -391,17 +531,23 @@ def _sparsely(curve: tuple[np.ndarray, np.ndarray]) -> int:
     return max(1, len(curve[0]) // 10)
 
 
-def _cut_early_steps(axes: Axes) -> bool:
-    """Let the axis begin where the curves are after a fifth of the steps; say whether that hides anything."""
+def _cut_low_values(axes: Axes) -> bool:
+    """Let the axis begin where the curves are but for their start and a dip; say whether that hides anything."""
     curves = [np.asarray(line.get_xydata()) for line in axes.lines]
-    points = np.concatenate([c for c in curves if len(c)]) if any(len(c) for c in curves) else np.zeros((0, 2))
-    later = points[points[:, 0] >= 0.2 * points[:, 0].max(), 1] if len(points) else points
-    if len(later) < 2 or np.ptp(later) == 0:
+    curves = [curve for curve in curves if len(curve)]
+    if not curves:
         return False
-    low, high = later.min() - 0.06 * np.ptp(later), points[:, 1].max() + 0.06 * np.ptp(later)
-    if points[:, 1].min() >= low:
+    values = np.concatenate([curve[:, 1] for curve in curves])
+    start = 0.2 * max(curve[:, 0].max() for curve in curves)
+    later = [curve[curve[:, 0] >= start, 1] for curve in curves]
+    # a tenth of a curve may lie below; where it ends is always shown
+    low = min(min(np.quantile(part, 0.1, method="higher"), part[-1]) for part in later if len(part))
+    high = values.max()
+    span = high - low or 1.0
+    seen = values[values >= low - 0.5 * span]  # a third of the axis at most is spent on lower ones
+    if len(seen) == len(values):
         return False
-    axes.set_ylim(low, high)
+    axes.set_ylim(seen.min() - 0.06 * span, high + 0.06 * span)
     return True
 
 

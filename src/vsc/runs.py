@@ -146,7 +146,9 @@ def build_likelihood(model: ModelConfig) -> Likelihood:
 def new_model(config: Config, data: Dataset) -> Autoencoder:
     """Build the untrained model of a resolved config, its scaler fitted to the training set."""
     assert config.data.scale != "auto"
-    return build_model(config.model, data.shape, fit_scaler(config.data.scale, data.train.x, data.high))
+    model = build_model(config.model, data.shape, fit_scaler(config.data.scale, data.train.x, data.high))
+    model.columns, model.classes = data.features, data.classes
+    return model
 
 
 def create(folder: Path, config: Config, overwrite: bool = False) -> None:
@@ -249,15 +251,27 @@ def read_config(folder: Path) -> Config:
         raise UsageError(f"{path} is damaged or from another version: {_first_line(error)}") from error
 
 
-def save_model(folder: Path, model: Autoencoder, config: Config, classes: tuple[str, ...]) -> None:
-    """Write model/model.safetensors, then model/config.json, which has its checksum: all that `load` needs."""
+def save_model(folder: Path, model: Autoencoder, config: Config) -> None:
+    """
+    Write model/model.safetensors, then model/config.json, which has its checksum: all that `load` needs.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    model : Autoencoder
+        The trained model.
+    config : Config
+        Its resolved settings.
+    """
     weights = write_tensors({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
     described = {
         "format": FORMAT,
         "model": plain(asdict(config.model)),
         "shape": list(model.shape),
         "scale": model.scaler.kind,
-        "classes": list(classes),
+        "columns": list(model.columns),
+        "classes": list(model.classes),
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     with whole(folder / "model" / "model.safetensors") as temporary:
@@ -300,6 +314,7 @@ def load(path: str | Path) -> Autoencoder:
         scaler = Scaler(described["scale"], weights["scaler.shift"].float(), weights["scaler.factor"].float())
         model = build_model(settings, tuple(described["shape"]), scaler)
         model.load_state_dict(weights)
+        model.columns, model.classes = tuple(described["columns"]), tuple(described["classes"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise RunError(f"the model in {folder} is damaged or not ours: {_first_line(error)}") from error
     return model.eval()

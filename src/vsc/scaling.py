@@ -44,6 +44,10 @@ class Scaler(nn.Module):
             x = x.clamp_(0, 1)  # a range that was read off the training set may not hold elsewhere
         return x
 
+    def inverse(self, x: Tensor) -> Tensor:
+        """Map model units (..., M) back to stored values; a norm that `unit-norm` took out cannot come back."""
+        return x / self.factor + self.shift
+
 
 def _none(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
     return torch.zeros(1), torch.ones(1)

@@ -164,7 +164,7 @@ def train(
         module.load_state_dict(done.best_weights)
     module = module.to("cpu", torch.float32).eval()  # whatever precision it was trained in
     if folder is not None and lead:
-        runs.save_model(folder, module, config, data.classes)
+        runs.save_model(folder, module, config)
     return module
 
 

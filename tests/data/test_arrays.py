@@ -278,3 +278,27 @@ def test_every_reader_rejects_an_empty_file(tmp_path):
         (tmp_path / f"a{suffix}").touch()
         with pytest.raises(UsageError, match="empty"):
             load(tmp_path / f"a{suffix}")
+
+
+def test_rows_of_a_file_keep_their_order_and_labels(tmp_path):
+    path = tmp_path / "few.csv"
+    path.write_text("a,b,label\n3,1,dog\n2,5,cat\n")  # fewer than training needs
+    x, y, features = arrays.read_rows(path)
+    assert x.tolist() == [[3, 1], [2, 5]]
+    assert y.tolist() == ["dog", "cat"]
+    assert features == ("a", "b")
+
+
+def test_rows_of_images_are_as_stored(tmp_path):
+    images = RNG.integers(0, 256, (4, 3, 2), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", x=images, x_test=images[:1])
+    x, y, features = arrays.read_rows(tmp_path / "images.npz")
+    assert x.dtype == torch.uint8
+    assert np.array_equal(x.reshape(4, 3, 2), images)
+    assert (y, features) == (None, ())
+
+
+def test_rows_want_a_label_each(tmp_path):
+    np.savez(tmp_path / "short.npz", x=TABLE, y=np.arange(29))
+    with pytest.raises(UsageError, match=r"short\.npz: y holds 29 labels for 30 examples"):
+        arrays.read_rows(tmp_path / "short.npz")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vsc.evaluation import Scores, Showcase
+from vsc.evaluation import Effects, Scores, Showcase
 from vsc.report import Entry, Page
 
 SCORES = Scores(
@@ -13,6 +13,7 @@ SCORES = Scores(
     kl_slab=15.0,
     kl_spike=5.0,
     l0=2.5,
+    active=1.75,
     used=5,
     always_on=1,
     dead=0,
@@ -45,6 +46,12 @@ def make_entry():
             class_code=rng.normal(size=(C, J)).astype(np.float32),
             class_gamma=rng.random((C, J)).astype(np.float32) if spikes else None,
             grid=rng.random((100, M)).astype(np.float32) if J == 2 else None,
+            effects=Effects(
+                latent=np.arange(J)[::-1],
+                rate=np.linspace(0.8, 0.2, J, dtype=np.float32),
+                value=rng.normal(size=J).astype(np.float32),
+                change=rng.normal(size=(J, M)).astype(np.float32),
+            ),
         )
         history = [
             {"step": s, "split": split, "elbo": scores.elbo, "l0": scores.l0, "used": scores.used}

@@ -5,8 +5,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
+from vsc.evaluation import Effects
 from vsc.report import figures, write
 from vsc.report.page import render
 
@@ -87,8 +89,8 @@ def test_nothing_is_fetched_from_anywhere(four):
 
 def test_every_picture_has_its_own_words(four):
     pictures = Tree(four).all("img")
-    # curves, denoising, two per model, and the spike probabilities of the two with spikes
-    assert len(pictures) == 2 + 2 * 4 + 2
+    # curves, denoising, two per model; the effects and the spike probabilities of the two with spikes
+    assert len(pictures) == 2 + 2 * 4 + 2 * 2
     alts = [picture["alt"] for picture in pictures]
     assert all(len(alt) > 60 and re.search(r"\d", alt) for alt in alts)
     assert len(set(alts)) == len(alts)
@@ -146,6 +148,42 @@ def test_different_noise_is_owned_up_to(make_entry, make_page):
     assert "noise of its own" in render(make_page([one, two]))
 
 
+def with_effects(entry, latent, rate, value, change):
+    found = Effects(np.array(latent, int), *(np.array(v, np.float32) for v in (rate, value, change)))
+    return replace(entry, showcase=entry.showcase._replace(effects=found))
+
+
+def test_what_a_latent_does_is_told_in_the_names_of_the_columns(make_entry, make_page):
+    entry = make_entry("vsc", shape=(4,), settings={"data": {"scale": "standard"}})
+    entry = with_effects(entry, [5, 2], [0.34, 0.1], [-1.2, 0.5], [[0.1, -2.5, 0.0, 1.0], [0.3, 0, 0, 0]])
+    columns = ["age", "<dose>", "noise", "height"]
+    html = render(make_page([entry], shape=(4,), features=columns))
+    (alt,) = (a["alt"] for a in Tree(html).all("img") if "What single latents" in a["alt"])
+    assert "latent 5 (on for 34 %, set to −1.2) changes <dose> by −2.50, height by +1.00 and age by +0.10" in alt
+    assert "latent 2 (on for 10 %, set to 0.5) changes age by +0.30" in alt
+    assert "<dose>" not in html
+    assert "one standard deviation of the column" in html
+    assert "halves of one factor" in html
+
+
+def test_what_a_latent_does_to_an_image_is_told_by_its_place(make_entry, make_page):
+    change = np.zeros((1, 16))
+    change[0, 6] = -0.8  # row 1, column 2 of 4 by 4; the mean size is 0.8 / 16
+    html = render(make_page([with_effects(make_entry("vsc"), [3], [0.5], [1.0], change)]))
+    (alt,) = (a["alt"] for a in Tree(html).all("img") if "What single latents" in a["alt"])
+    assert "row 1, column 2 most, by −0.80 (mean size 0.05)" in alt
+    assert "standard deviation of the column" not in html
+
+
+def test_a_collapsed_code_has_no_picture_of_its_latents_but_a_sentence(make_entry, make_page):
+    entry = with_effects(make_entry("vsc"), [], [], [], np.zeros((0, 16)))
+    html = render(make_page([entry]))
+    assert "No latent is in use." in html
+    assert not any("What single latents" in a["alt"] for a in Tree(html).all("img"))
+    dense = render(make_page([make_entry("vae", spikes=False)]))
+    assert "What each latent does" not in dense
+
+
 def test_one_entry_alone_makes_a_page(make_entry, make_page):
     html = render(make_page([make_entry("vsc")]))
     assert "★" not in "".join(row(html, "VSC").values())
@@ -156,7 +194,7 @@ def test_one_entry_alone_makes_a_page(make_entry, make_page):
 @pytest.mark.parametrize(("shape", "J"), [((3, 4, 4), 1), ((12,), 2), ((12,), 200)])
 def test_other_data_and_code_sizes(make_entry, make_page, shape, J):
     tree = Tree(render(make_page([make_entry("vsc", shape=shape, J=J)], shape=shape, latent_dim=J, classes=[])))
-    assert len(tree.all("img")) == (6 if J == 2 else 5)
+    assert len(tree.all("img")) == (7 if J == 2 else 6)
 
 
 def test_names_that_are_the_same_are_told_apart(make_entry, make_page):

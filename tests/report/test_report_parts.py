@@ -85,10 +85,11 @@ def test_the_price_of_sparsity_is_taken_against_the_best_dense_bound(scores):
 
 
 def test_the_code_sentence_counts_latents(scores):
-    rows = [scores._replace(l0=10.0), scores._replace(l0=2.34)]
+    rows = [scores._replace(l0=10.0, active=10.0), scores._replace(l0=4.5, active=2.34)]
     text = said(facts(rows, [False, True]))["Code"]
     assert "2.3 in m1" in text
     assert "m0 uses all 10" in text
+    assert "4.5" not in text  # l0 counts dead latents too
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,9 @@ def test_denoising_is_held_against_doing_nothing(scores, psnr, expected):
 
 def test_the_probe_comes_with_its_sampling_error(scores):
     # sqrt(0.9 * 0.1 / 400) = 1.5 %
-    assert "±1.5 points" in said(facts([scores], [True]))["Classes"]
+    text = said(facts([scores], [True]))["Classes"]
+    assert "±1.5 points" in text
+    assert "between seeds it can move by more" in text
 
 
 def test_a_single_seed_is_called_no_proof(scores):
@@ -137,8 +140,10 @@ def test_the_spread_over_seeds_stands_in_the_cell(scores):
     ("change", "word"),
     [
         ({"used": 0, "always_on": 0}, "collapsed"),
-        ({"used": 4, "always_on": 4}, "narrow"),
-        ({"dead": 6}, "6 of 10 latents are dead"),
+        ({"used": 1, "always_on": 0}, "has collapsed: hardly any latent is used (1 of 10)"),
+        ({"used": 1, "always_on": 1}, "Raise model.alpha or train.kl_warmup, or leave out the warm-up."),
+        ({"used": 4, "always_on": 4}, "has collapsed: the same 4 of 10"),
+        ({"used": 10, "always_on": 10}, "Lower model.alpha"),
         ({"relaxed_elbo": -88.0}, "12.00 nats"),
         ({"mse": math.nan}, "not finite"),
         ({"elbo": -math.inf}, "not finite"),
@@ -150,7 +155,14 @@ def test_numbers_that_mislead_are_pointed_out(scores, change, word):
 
 
 def test_a_sound_model_needs_no_caution(scores):
-    assert cautions(facts([scores, scores._replace(used=10, always_on=10)], [True, False])) == []
+    dense = scores._replace(used=10, always_on=10)
+    assert cautions(facts([scores, scores._replace(used=3, dead=7), dense], [True, True, False])) == []
+
+
+def test_a_single_latent_has_not_collapsed(scores):
+    row = scores._replace(used=1, always_on=1)
+    assert cautions(facts([row], [True], latent_dim=1)) == []
+    assert "collapsed" in cautions(facts([row._replace(used=0, always_on=0)], [True], latent_dim=1))[0]
 
 
 def test_settings_are_split_by_whether_they_differ():

@@ -97,7 +97,26 @@ def from_file(path: Path, valid_fraction: float = 0.1, seed: int = 0) -> Dataset
         return hold_out(_source(*_read(path)), path.stem, valid_fraction, seed)
 
 
-def read_rows(path: Path) -> tuple[Tensor, NDArray[Any] | None]:
+class Rows(NamedTuple):
+    """
+    The examples of a file in their order.
+
+    Attributes
+    ----------
+    x : torch.Tensor, shape (N, M), uint8 or float32
+        The examples as stored.
+    y : numpy.ndarray or None, shape (N,)
+        The labels as they stand in the file.
+    features : tuple of str
+        Names of the columns; empty where the file has none.
+    """
+
+    x: Tensor
+    y: NDArray[Any] | None
+    features: tuple[str, ...]
+
+
+def read_rows(path: Path) -> Rows:
     """
     Read all examples of a file in their order, without splitting them.
 
@@ -108,10 +127,8 @@ def read_rows(path: Path) -> tuple[Tensor, NDArray[Any] | None]:
 
     Returns
     -------
-    x : torch.Tensor, shape (N, M), uint8 or float32
-        The examples as stored.
-    y : numpy.ndarray or None, shape (N,)
-        The labels as they stand in the file.
+    Rows
+        Examples, labels and names of columns.
 
     Raises
     ------
@@ -124,7 +141,7 @@ def read_rows(path: Path) -> tuple[Tensor, NDArray[Any] | None]:
         y = None if arrays.y is None else _to_numpy(arrays.y, "y")
         if y is not None and len(y) != len(x):
             raise UsageError(f"y holds {len(y)} labels for {len(x)} examples")
-        return x, y
+        return Rows(x, y, arrays.features)
 
 
 class _Arrays(NamedTuple):

@@ -127,7 +127,7 @@ def _unsuitable(line: int, row: list[str], columns: list[str], label: int | None
     """Say which cell of a row cannot be used, and what to do about it."""
     for i, (cell, column) in enumerate(zip(row, columns, strict=True)):
         if not cell or (i != label and _is_blank(cell)):  # a class may well be called "none" or "NA"
-            return UsageError(f"row {line}, column {column!r} is blank; fill it or remove the row")
+            return UsageError(f"row {line}, column {column!r} is blank or no number; fill it or remove the row")
         if i != label and not _is_number(cell):
             todo = "encode it as numbers, remove it, or name it 'label' if it holds the classes"
             return UsageError(f"column {column!r} is not numeric ({cell!r} in row {line}); {todo}")

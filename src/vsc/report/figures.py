@@ -60,7 +60,7 @@ def training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:
             if row.get("split") == "valid":
                 last |= {key: value for key, value in row.items() if value is not None}
         values = [f"ELBO {number(last['elbo'], '.1f')} nats" if "elbo" in last else "no ELBO"]
-        values += [f"{number(last['l0'], '.1f')} active latents per example"] if "l0" in last else []
+        values += [f"an l0 of {number(last['l0'], '.1f')}"] if "l0" in last else []
         values += [f"{last['used']} used latents"] if "used" in last else []
         ends.append(
             f"{label} ends at step {last['step']} with {listing(values)}" if last else f"{label}: no validation"
@@ -73,9 +73,11 @@ def training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:
     )
 
 
-def model(showcase: Showcase, label: str, shape: Sequence[int], classes: Sequence[str]) -> list[Picture]:
+def codes(
+    showcase: Showcase, label: str, shape: Sequence[int], classes: Sequence[str], features: Sequence[str] = ()
+) -> Picture:
     """
-    Pictures of one model: codes, class means, spike probabilities, and the plane of two latents.
+    Picture of some inputs, their codes in one model and their reconstructions.
 
     Parameters
     ----------
@@ -85,34 +87,140 @@ def model(showcase: Showcase, label: str, shape: Sequence[int], classes: Sequenc
         The model's name.
     shape : sequence of int
         (C, H, W) or (M,).
-    classes : sequence of str
+    classes, features : sequence of str
+        Names of the classes and of a table's columns; may be empty.
+
+    Returns
+    -------
+    Picture
+        Its alternative text counts the active latents and gives the error.
+    """
+    shown = showcase.code[:6]
+    active = [str(np.count_nonzero(code)) for code in shown]
+    return _picture(
+        plots.code_panels(showcase, shape, classes, features=features),
+        f"{len(shown)} held-out examples, each with its input, its code in {label} as bars, and its "
+        f"reconstruction. Of {shown.shape[1]} latents, {listing(active)} are active. Mean squared error of "
+        f"these reconstructions: {_error(showcase.reconstruction[:6], showcase.x[:6])}.",
+        "Each row is one held-out input, what the model writes down about it, and what it rebuilds from that."
+        + (
+            " A bar is a latent’s mu, drawn where its gamma is above 1/2; a grey dot is a latent that is off: "
+            "exactly zero."
+            if showcase.class_gamma is not None
+            else ""
+        ),
+    )
+
+
+def effects(
+    showcase: Showcase, label: str, shape: Sequence[int], features: Sequence[str] = (), scale: str = ""
+) -> Picture | None:
+    """
+    Picture of what each latent of one model with spikes does to the output.
+
+    A model without spikes never writes a code of one latent, so that one latent alone says little about it.
+
+    Parameters
+    ----------
+    showcase : Showcase
+        The model's arrays.
+    label : str
+        The model's name.
+    shape : sequence of int
+        (C, H, W) or (M,).
+    features : sequence of str
+        Names of a table's columns; may be empty.
+    scale : str
+        How the data were scaled, if it is known.
+
+    Returns
+    -------
+    Picture or None
+        Its alternative text says what the five most active latents change most. None where no latent is in use
+        and for models without spikes.
+    """
+    found, (K, M), J = showcase.effects, showcase.effects.change.shape, showcase.code.shape[1]
+    if not K or showcase.class_gamma is None:
+        return None
+    image = len(shape) == 3 and shape[0] in (1, 3)
+    caption = (
+        "The decoder’s output with this latent alone at its typical value, less its output for all zeros: red is more, "
+        "blue less. The rate is the share of held-out inputs that it is on for; the latents that are on most often "
+        "come first. Two latents with opposite changes can be the + and − halves of one factor."
+    )
+    if image:
+        caption += " Colours are averaged over the channels." if shape[0] > 1 else ""
+    elif scale == "standard":
+        caption += " One model unit is one standard deviation of the column."
+    elif scale == "none":
+        caption += " Model units are those of the data."
+    shown = f"{K} of {J} latents" if K < J else f"{J} latents"
+    what = f"difference images, one for each of {shown}" if image else f"heat map of {shown} by {M} columns"
+    alt = f"What single latents of {label} do to the output: {what}. "
+    alt += "; ".join(
+        f"latent {found.latent[k]} ({_percent(float(found.rate[k]))}, set to {number(float(found.value[k]), '.1f')}) "
+        + (_most_changed_pixel(found.change[k], shape) if image else _most_changed(found.change[k], features))
+        for k in range(min(K, 5))
+    )
+    return _picture(plots.effects(found, shape, features), alt + ".", caption)
+
+
+def classes(showcase: Showcase, label: str, names: Sequence[str]) -> list[Picture]:
+    """
+    Pictures of one model's mean codes and, where it has spikes, mean spike probabilities, by class.
+
+    Parameters
+    ----------
+    showcase : Showcase
+        The model's arrays.
+    label : str
+        The model's name.
+    names : sequence of str
         Class names.
 
     Returns
     -------
     list of Picture
-        Two to four.
+        One or two.
     """
-    pictures = [
-        _codes(showcase, label, shape, classes),
-        _heatmap(showcase.class_code, label, classes, "mean code"),
-    ]
+    pictures = [_heatmap(showcase.class_code, label, names, "mean code")]
     if showcase.class_gamma is not None:
-        pictures.append(_heatmap(showcase.class_gamma, label, classes, "spike probability"))
-    if showcase.grid is not None:
-        spread = float(np.std(np.nan_to_num(showcase.grid), axis=0).mean())
-        pictures.append(
-            _picture(
-                plots.latent_grid(showcase.grid, shape),
-                f"What {label} decodes at 10 by 10 places of its two latents, each from -2 to 2. "
-                f"From place to place an output varies by {number(spread, '.2g')} (mean standard deviation).",
-                "The decoder’s output for latents set by hand, from −2 to 2.",
-            )
-        )
+        pictures.append(_heatmap(showcase.class_gamma, label, names, "spike probability"))
     return pictures
 
 
-def denoising(showcases: Sequence[Showcase], labels: Sequence[str], shape: Sequence[int]) -> Picture:
+def grid(showcase: Showcase, label: str, shape: Sequence[int]) -> Picture | None:
+    """
+    Picture of the decoded plane of a model with two latents.
+
+    Parameters
+    ----------
+    showcase : Showcase
+        The model's arrays.
+    label : str
+        The model's name.
+    shape : sequence of int
+        (C, H, W) or (M,).
+
+    Returns
+    -------
+    Picture or None
+        None for any other number of latents.
+    """
+    if showcase.grid is None:
+        return None
+    spread = float(np.std(np.nan_to_num(showcase.grid), axis=0).mean())
+    return _picture(
+        plots.latent_grid(showcase.grid, shape),
+        f"What {label} decodes at 10 by 10 places of its two latents, each from -2 to 2. "
+        f"From place to place an output varies by {number(spread, '.2g')} (mean standard deviation).",
+        "The decoder’s output for latents set by hand, from −2 to 2.",
+    )
+
+
+def denoising(
+    showcases: Sequence[Showcase], labels: Sequence[str], shape: Sequence[int], features: Sequence[str] = ()
+) -> Picture:
     """
     Picture of clean, noisy and reconstructed examples.
 
@@ -124,6 +232,8 @@ def denoising(showcases: Sequence[Showcase], labels: Sequence[str], shape: Seque
         The models' names.
     shape : sequence of int
         (C, H, W) or (M,).
+    features : sequence of str
+        Names of a table's columns; may be empty.
 
     Returns
     -------
@@ -135,26 +245,13 @@ def denoising(showcases: Sequence[Showcase], labels: Sequence[str], shape: Seque
     errors = [f"noisy input {_error(first.noisy, first.x)}"]
     errors += [f"{label} {_error(s.denoised, s.x)}" for s, label in zip(showcases, labels, strict=True)]
     return _picture(
-        plots.denoising(showcases, labels, shape),
+        plots.denoising(showcases, labels, shape, features),
         "Held-out examples in columns; in rows the clean input, the noisy input and each model’s "
         "reconstruction of the noisy one. Mean squared error against the clean input over the "
         f"{len(first.x)} examples kept for pictures: " + ", ".join(errors) + ".",
         "No model was trained to remove noise; a code that has no room for it leaves it out."
         + ("" if same else " Every model had noise of its own; the noisy row shows the first one’s.")
         + ("" if len(shape) == 3 else " The clean input is in grey behind each row."),
-    )
-
-
-def _codes(showcase: Showcase, label: str, shape: Sequence[int], classes: Sequence[str]) -> Picture:
-    shown = showcase.code[:6]
-    active = [str(np.count_nonzero(code)) for code in shown]
-    return _picture(
-        plots.code_panels(showcase, shape, classes),
-        f"{len(shown)} held-out examples, each with its input, its code in {label} as bars, and its "
-        f"reconstruction. Of {shown.shape[1]} latents, {listing(active)} are active. Mean squared error of "
-        f"these reconstructions: {_error(showcase.reconstruction[:6], showcase.x[:6])}.",
-        "Each row is one held-out input, what the model writes down about it, and what it rebuilds from that."
-        + (" A grey dot is a latent that is off: exactly zero." if showcase.class_gamma is not None else ""),
     )
 
 
@@ -176,12 +273,33 @@ def _heatmap(matrix: np.ndarray, label: str, classes: Sequence[str], quantity: s
         never, always = int((finite.max(0) < 0.01).sum()), int((finite.min(0) > 0.99).sum())
         alt += f" {never} latents stay below 0.01 and {always} above 0.99 in every row."
         caption = (
-            "How probable it is that a latent is on. A column that is dark for some classes and white for "
+            "How probable it is that a latent is on. A column that is dark for some classes and pale for "
             "others has learned something that only those classes have."
             if C > 1
             else "How probable it is that a latent is on, over all the data."
-        )
+        ) + " A latent that is dead is not white: its probability stays near the prior’s alpha."
     return _picture(plots.class_heatmap(matrix, classes, quantity), alt, caption)
+
+
+def _percent(rate: float) -> str:
+    return f"on for {number(100 * rate, '.0f')} %"
+
+
+def _most_changed(change: np.ndarray, features: Sequence[str]) -> str:
+    """Name the three columns that change most, with their signs."""
+    names = features if len(features) == len(change) else [f"feature {m}" for m in range(len(change))]
+    order = np.argsort(-np.abs(np.nan_to_num(change)), kind="stable")[:3]
+    return "changes " + listing([f"{names[m]} by {number(float(change[m]), '+.2f')}" for m in order])
+
+
+def _most_changed_pixel(change: np.ndarray, shape: Sequence[int]) -> str:
+    """Say where in the image the change is greatest, and how great it is all over."""
+    image = np.nan_to_num(change.reshape(tuple(shape)).mean(0))
+    row, column = divmod(int(np.argmax(np.abs(image))), image.shape[1])
+    return (
+        f"changes row {row}, column {column} most, by {number(float(image[row, column]), '+.2f')} "
+        f"(mean size {number(float(np.abs(image).mean()), '.2g')})"
+    )
 
 
 def _error(a: np.ndarray, b: np.ndarray) -> str:

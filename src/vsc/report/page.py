@@ -85,6 +85,8 @@ class Page:
         Number of held-out examples behind the scores.
     notes : sequence of str
         Sentences that a reader of any number here must know.
+    features : sequence of str
+        Names of a table's columns; empty where there are none.
     """
 
     title: str
@@ -98,6 +100,7 @@ class Page:
     likelihood: str
     test_examples: int
     notes: Sequence[str] = ()
+    features: Sequence[str] = ()
 
 
 def write(page: Page, path: str | os.PathLike[str]) -> Path:
@@ -162,7 +165,11 @@ def render(page: Page) -> str:
         {
             "label": label,
             "entry": entry,
-            "pictures": figures.model(entry.showcase, label, page.shape, page.classes),
+            "codes": figures.codes(entry.showcase, label, page.shape, page.classes, page.features),
+            "spikes": entry.showcase.class_gamma is not None,
+            "effects": figures.effects(entry.showcase, label, page.shape, page.features, _scale(entry)),
+            "classes": figures.classes(entry.showcase, label, page.classes),
+            "grid": figures.grid(entry.showcase, label, page.shape),
         }
         for label, entry in zip(labels, page.entries, strict=True)
     ]
@@ -189,12 +196,17 @@ def render(page: Page) -> str:
         columns=scores.columns(rows),
         table=scores.table(rows, spreads),
         curves=figures.training(dict(zip(labels, (entry.history for entry in page.entries), strict=True))),
-        denoising=figures.denoising([entry.showcase for entry in page.entries], labels, page.shape),
+        denoising=figures.denoising([e.showcase for e in page.entries], labels, page.shape, page.features),
         differing=differing,
         common=common,
         several_seeds=any(entry.seeds > 1 for entry in page.entries),
         has_relaxed=any(row.relaxed_elbo is not None for row in rows),
     )
+
+
+def _scale(entry: Entry) -> str:
+    """How the model scaled its data, as far as its settings say so."""
+    return str(settings.flatten(entry.settings).get("data.scale", ""))
 
 
 def _is_seed(key: str) -> bool:

@@ -100,23 +100,16 @@ def cautions(facts: Facts) -> list[str]:
     Returns
     -------
     list of str
-        One sentence each on scores that are not finite, collapsed, dead or always-on codes, and relaxed
-        bounds that lie above the hard ones. Often empty.
+        One sentence each on scores that are not finite, collapsed codes, and relaxed bounds that lie above
+        the hard ones. Often empty: that some latents are dead is how a sparse model finds its size.
     """
     out = []
     for label, row, spikes in zip(facts.labels, facts.scores, facts.spikes, strict=True):
         if not all(value is None or isfinite(value) for value in row):
             out.append(f"{label}: some scores are not finite; the training most likely diverged.")
             continue
-        if spikes and row.used == 0:
-            out.append(f"{label}: no latent is in use. The code has collapsed; its other scores say nothing of it.")
-        elif spikes and row.used == row.always_on:
-            out.append(
-                f"{label}: each of the {row.used:.0f} latents in use is on for nearly every input. The code is "
-                "narrow: it drops latents altogether instead of choosing some for each input."
-            )
-        if row.used and 2 * row.dead > facts.latent_dim:
-            out.append(f"{label}: {row.dead:.0f} of {facts.latent_dim} latents are dead, active for next to no input.")
+        if spikes and (collapse := _collapse(row, facts.latent_dim)):
+            out.append(f"{label} {collapse}")
         if row.elbo is not None and row.relaxed_elbo is not None and row.relaxed_elbo - row.elbo >= 1:
             out.append(
                 f"{label}: with the relaxed spikes of training, the ELBO would seem "
@@ -124,6 +117,27 @@ def cautions(facts: Facts) -> list[str]:
                 "mask values that hard spikes set to zero. Only the hard figure is a bound."
             )
     return out
+
+
+def _collapse(row: Scores, J: int) -> str:
+    """Say what went wrong where the spikes choose nothing; empty for a sound model."""
+    if row.used < min(2, J):
+        return (
+            f"has collapsed: hardly any latent is used ({number(row.used, '.3g')} of {J}); its scores are those of a "
+            "failed training. Raise model.alpha or train.kl_warmup, or leave out the warm-up."
+        )
+    if J > 1 and row.used == row.always_on == J:
+        return (
+            f"has not become sparse: each of its {J} latents is on for nearly every input, as in a VAE. "
+            "Lower model.alpha."
+        )
+    if J > 1 and row.used == row.always_on:
+        return (
+            f"has collapsed: the same {row.used:.0f} of {J} latents are on for nearly every input and the others "
+            "hardly ever, so that nothing is chosen; its scores are those of a failed training. Raise model.alpha or "
+            "train.kl_warmup, or leave out the warm-up."
+        )
+    return ""
 
 
 _NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
@@ -159,12 +173,12 @@ def _bounds(facts: Facts) -> str:
 
 def _codes(facts: Facts) -> str:
     J = facts.latent_dim
-    sparse = [f"{number(value, '.1f')} in {name}" for name, value in _known(facts, "l0", True)]
-    dense = [name for name, _ in _known(facts, "l0", False)]
+    sparse = [f"{number(value, '.1f')} in {name}" for name, value in _known(facts, "active", True)]
+    dense = [name for name, _ in _known(facts, "active", False)]
     rest = f"{listing(dense)} {'uses' if len(dense) == 1 else 'use'} all {J}" if dense else ""
     if not sparse:
         return f"No model here has spikes: {rest} for every input." if rest else ""
-    begin = f"Of the {J} latents, an input uses on average {listing(sparse)}"
+    begin = f"Of the {J} latents, an input uses on average {listing(sparse)}"  # active, not l0: that counts dead ones
     return f"{begin}; {rest} for every input." if rest else f"{begin}."
 
 
@@ -208,7 +222,8 @@ def _probe(facts: Facts) -> str:
     error = number(100 * sqrt(middle * (1 - middle) / max(facts.test_examples, 1)), ".1f")
     return (
         f"From the code alone, a linear classifier names the right class for {listing(parts)}. With "
-        f"{count(facts.test_examples)} held-out examples, chance alone moves this by about ±{error} points."
+        f"{count(facts.test_examples)} held-out examples, chance alone moves this by about ±{error} points; "
+        "between seeds it can move by more."
     )
 
 

@@ -1,47 +1,43 @@
 """Draw training, codes and reconstructions: arrays in, matplotlib ``Figure`` out; no pyplot, no global."""
 
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from vsc.evaluation import Effects, Showcase
-
-# Okabe and Ito's colours, told apart with every common colour blindness; a marker each, for print in grey.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-CODE, OFF, INK = PALETTE[0], "#b4b4b4", "#333333"
-WIDTH = 10.4  # inches: the width of the report's text at 96 pixels per inch, so that 9 pt looks like 9 pt
-
-STYLE = matplotlib.rc_context(
-    {
-        "font.size": 9.0,
-        "axes.titlesize": 9.5,
-        "axes.titlelocation": "left",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": "#777777",
-        "axes.linewidth": 0.7,
-        "axes.labelcolor": INK,
-        "axes.titlecolor": "#111111",
-        "xtick.color": "#555555",
-        "ytick.color": "#555555",
-        "xtick.labelsize": 8.0,
-        "ytick.labelsize": 8.0,
-        "legend.frameon": False,
-        "figure.facecolor": "white",
-        "figure.autolayout": False,  # axes are placed in inches; a layout engine would move them, slowly
-        "figure.constrained_layout.use": False,
-    }
+from vsc.drawing import (
+    CODE,
+    INK,
+    MARKERS,
+    PALETTE,
+    STYLE,
+    WIDTH,
+    axes_at,
+    class_label,
+    code_bars,
+    code_title,
+    count_ticks,
+    cut_low_values,
+    draw_example,
+    feature_names,
+    foot_for,
+    is_image,
+    mosaic_of,
+    name_features,
+    peak_of,
+    plain_text,
+    say_instead,
+    series_of,
+    show_pixels,
+    sparsely,
+    value_limits,
 )
+from vsc.evaluation import Effects, Showcase
 
 
 @STYLE
@@ -62,23 +58,23 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
         use validation, or training where a history has no validation rows.
     """
     figure = Figure(figsize=(WIDTH, 3.7))
-    elbo = _place(figure, 0.75, 0.55, 4.2, 2.35)
-    l0 = _place(figure, 5.75, 0.55, 1.85, 2.35)
-    used = _place(figure, 8.35, 0.55, 1.85, 2.35)
+    elbo = axes_at(figure, 0.75, 0.55, 4.2, 2.35)
+    l0 = axes_at(figure, 5.75, 0.55, 1.85, 2.35)
+    used = axes_at(figure, 8.35, 0.55, 1.85, 2.35)
     handles = []
     for i, (name, rows) in enumerate(histories.items()):
         # Models without spikes all sit at J: later lines are thinner, so that earlier ones show behind them.
         look = {"color": PALETTE[i % 7], "linewidth": max(1.2, 3.0 - 0.6 * i)}
         valid = {"marker": MARKERS[i % 7], "markersize": 4, **look}
-        elbo.plot(*_series(rows, "train", "elbo"), linestyle=(0, (3, 2)), **{**look, "linewidth": 1.0})
-        elbo.plot(*(curve := _series(rows, "valid", "elbo")), **valid, markevery=_sparsely(curve))
+        elbo.plot(*series_of(rows, "train", "elbo"), linestyle=(0, (3, 2)), **{**look, "linewidth": 1.0})
+        elbo.plot(*(curve := series_of(rows, "valid", "elbo")), **valid, markevery=sparsely(curve))
         for axes, key in ((l0, "l0"), (used, "used")):
-            curve = _series(rows, "valid", key)
-            curve = curve if curve[0].size else _series(rows, "train", key)
-            axes.plot(*curve, **valid, markevery=_sparsely(curve))
-        bounded = any(_series(rows, split, "elbo")[0].size for split in ("train", "valid"))
-        handles.append(Line2D([], [], label=_text(name) + ("" if bounded else " (no bound)"), **valid))
-    cut = _cut_low_values(elbo)
+            curve = series_of(rows, "valid", key)
+            curve = curve if curve[0].size else series_of(rows, "train", key)
+            axes.plot(*curve, **valid, markevery=sparsely(curve))
+        bounded = any(series_of(rows, split, "elbo")[0].size for split in ("train", "valid"))
+        handles.append(Line2D([], [], label=plain_text(name) + ("" if bounded else " (no bound)"), **valid))
+    cut = cut_low_values(elbo)
     last = max((row["step"] for rows in histories.values() for row in rows), default=1)
     for axes, title, unit in (
         (elbo, "ELBO" + (" (some values lie below the axis)" if cut else ""), "nats per example"),
@@ -93,7 +89,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
             axes.set_ylim(0, axes.get_ylim()[1])
             axes.yaxis.set_major_locator(MaxNLocator(7, integer=True))
         if not any(len(np.asarray(line.get_xdata())) for line in axes.lines):
-            _say(axes, "no values recorded")
+            say_instead(axes, "no values recorded")
     handles += [Line2D([], [], color=INK, label="validation")]
     handles += [Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (3, 2)), label="training")]
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.06, 1.0), ncols=min(len(handles), 6))
@@ -127,34 +123,34 @@ def code_panels(
         line, never a bar.
     """
     n, J = min(examples, len(showcase.x)), showcase.code.shape[1]
-    image = _is_image(shape)
+    image = is_image(shape)
     side, margin = ((1.0, 0.86), 0.5) if image else ((2.1, 0.86), 0.75)
     width = float(np.clip(0.3 * J, 2.2, WIDTH - 2 * side[0] - margin - 1.25))
-    foot = 0.5 if image else _foot(features, shape)
+    foot = 0.5 if image else foot_for(features, shape)
     figure = Figure(figsize=(width + 2 * side[0] + margin + 1.25, 1.14 * n + foot + 0.1))
-    limits, peak = _limits(showcase.x), _peak(showcase.code[:n])
+    limits, peak = value_limits(showcase.x), peak_of(showcase.code[:n])
     for i in range(n):
         last, bottom = i == n - 1, foot + 1.14 * (n - 1 - i)
-        left = _place(figure, margin, bottom, *side)
-        middle = _place(figure, margin + side[0] + 0.55, bottom, width, side[1])
-        right = _place(figure, margin + side[0] + width + 1.1, bottom, *side)
-        _draw(left, showcase.x[i], shape, limits, INK)
-        _draw(right, showcase.reconstruction[i], shape, limits, CODE, showcase.x[i])
-        _bars(middle, showcase.code[i], peak, width)
+        left = axes_at(figure, margin, bottom, *side)
+        middle = axes_at(figure, margin + side[0] + 0.55, bottom, width, side[1])
+        right = axes_at(figure, margin + side[0] + width + 1.1, bottom, *side)
+        draw_example(left, showcase.x[i], shape, limits, INK)
+        draw_example(right, showcase.reconstruction[i], shape, limits, CODE, showcase.x[i])
+        code_bars(middle, showcase.code[i], peak, width)
         middle.set_title(f"{np.count_nonzero(showcase.code[i])} of {J} active", loc="right", fontsize=8, color=INK)
-        left.set_ylabel(_label(showcase.label, i, classes) + ("" if image else "\nvalue"))
+        left.set_ylabel(class_label(showcase.label, i, classes) + ("" if image else "\nvalue"))
         right.set_ylabel("" if image else "value")
         if i == 0:
             left.set_title("input")
-            middle.set_title(_code_title(showcase, width))
+            middle.set_title(code_title(showcase, width))
             right.set_title("reconstruction" + ("" if image else " (grey: input)"))
         for axes, name in ((left, "feature index"), (middle, "latent index"), (right, "feature index")):
             axes.tick_params(labelbottom=last)
             if last and (axes is middle or not image):
                 axes.set_xlabel(name)
         if not image:
-            _name_features(left, features, shape)
-            _name_features(right, features, shape)
+            name_features(left, features, shape)
+            name_features(right, features, shape)
     return figure
 
 
@@ -186,17 +182,17 @@ def class_heatmap(matrix: np.ndarray, classes: Sequence[str], quantity: str) -> 
         raise ValueError(f"unknown quantity {quantity!r}; one of 'mean code', 'spike probability'")
     C, J = matrix.shape
     names = list(classes) if len(classes) == C else ["all data"] if C == 1 else [str(c) for c in range(C)]
-    names = [_text(name, 16) for name in names]
+    names = [plain_text(name, 16) for name in names]
     left = 0.65 + 0.075 * max(map(len, names))
     width = float(np.clip(0.3 * J, 1.6, WIDTH - left - 1.2))
     height = float(np.clip(0.22 * C, 1.15, 5.2))  # the colour bar's label needs an inch
     figure = Figure(figsize=(left + width + 1.2, height + 0.75))
     axes, bar = (
-        _place(figure, left, 0.5, width, height),
-        _place(figure, left + width + 0.18, 0.5, 0.13, height),
+        axes_at(figure, left, 0.5, width, height),
+        axes_at(figure, left + width + 0.18, 0.5, 0.13, height),
     )
     signed = quantity == "mean code"
-    high = _peak(matrix) if signed else 1.0
+    high = peak_of(matrix) if signed else 1.0
     image = axes.imshow(
         matrix,
         aspect="auto",
@@ -208,7 +204,7 @@ def class_heatmap(matrix: np.ndarray, classes: Sequence[str], quantity: str) -> 
     every = int(np.ceil(0.16 * C / height))  # a label needs 0.16 inches
     axes.set_yticks(range(0, C, every), names[::every])
     axes.set(xlabel="latent index", ylabel="class" if C > 1 else "")
-    _count(axes, J)
+    count_ticks(axes, J)
     axes.tick_params(length=2)
     axes.spines[["top", "right"]].set_visible(True)
     figure.colorbar(image, cax=bar, ticks=MaxNLocator(4)).set_label(quantity)
@@ -243,7 +239,7 @@ def effects(effects: Effects, shape: Sequence[int], features: Sequence[str] = ()
     """
     if not len(effects.latent):
         raise ValueError("no latent is in use, so there is no effect to draw")
-    return _effect_images(effects, shape) if _is_image(shape) else _effect_table(effects, features)
+    return _effect_images(effects, shape) if is_image(shape) else _effect_table(effects, features)
 
 
 def _effect_images(effects: Effects, shape: Sequence[int]) -> Figure:
@@ -253,18 +249,18 @@ def _effect_images(effects: Effects, shape: Sequence[int]) -> Figure:
     columns = -(-K // rows)
     height, top = cell * min(H / W, 1.5), 0.52  # three lines of words above each
     figure = Figure(figsize=(max(columns * (cell + 0.16) + 0.95, 2.4), rows * (height + top + 0.08)))
-    high = _peak(images)
+    high = peak_of(images)
     shown = None
     for k, (image, words) in enumerate(zip(images, _effect_labels(effects, "\n"), strict=True)):
         row, column = divmod(k, columns)
         bottom = 0.08 + (rows - 1 - row) * (height + top + 0.08)
-        axes = _place(figure, 0.08 + column * (cell + 0.16), bottom, cell, height)
+        axes = axes_at(figure, 0.08 + column * (cell + 0.16), bottom, cell, height)
         shown = axes.imshow(image, cmap="RdBu_r", vmin=-high, vmax=high, interpolation="nearest", aspect="auto")
         axes.set_title(words, fontsize=7.5, color=INK, pad=3, linespacing=1.05)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(visible=True, color="#cccccc")
     tall = min(rows * (height + top + 0.08) - 0.2, 2.6)
-    bar = _place(figure, columns * (cell + 0.16) + 0.12, figure.get_figheight() - tall - 0.1, 0.13, tall)
+    bar = axes_at(figure, columns * (cell + 0.16) + 0.12, figure.get_figheight() - tall - 0.1, 0.13, tall)
     _effect_bar(figure, shown, bar, "change of the output")
     return figure
 
@@ -272,21 +268,21 @@ def _effect_images(effects: Effects, shape: Sequence[int]) -> Figure:
 def _effect_table(effects: Effects, features: Sequence[str]) -> Figure:
     K, M = effects.change.shape
     rows = _effect_labels(effects, " · ")
-    named = _names(features, M, most=40, longest=24)
+    named = feature_names(features, M, most=40, longest=24)
     foot = 0.38 + (0.068 * max(map(len, named)) if named else 0.12)
     left = 0.3 + 0.066 * max(map(len, rows))
     width = float(np.clip(0.36 * M, 1.6, WIDTH - left - 1.2))
     height = max(0.24 * K, 1.5)  # the colour bar's label needs as much
     figure = Figure(figsize=(left + width + 1.2, height + foot + 0.12))
-    axes = _place(figure, left, foot, width, height)
-    bar = _place(figure, left + width + 0.18, foot + height - min(height, 3.0), 0.13, min(height, 3.0))
-    high = _peak(effects.change)
+    axes = axes_at(figure, left, foot, width, height)
+    bar = axes_at(figure, left + width + 0.18, foot + height - min(height, 3.0), 0.13, min(height, 3.0))
+    high = peak_of(effects.change)
     image = axes.imshow(effects.change, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-high, vmax=high)
     axes.set_yticks(range(K), rows)
     if named:
         axes.set_xticks(range(M), named, rotation=90)
     else:
-        _count(axes, M)
+        count_ticks(axes, M)
     axes.set(xlabel="feature" if named else "feature index")
     axes.tick_params(length=2)
     axes.spines[["top", "right"]].set_visible(True)
@@ -334,12 +330,12 @@ def latent_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
     """
     rows = images.reshape(10, 10, -1)[::-1]
     figure = Figure(figsize=(6.2, 6.2))
-    axes, limits = _place(figure, 0.6, 0.55, 5.4, 5.4), _limits(images)
+    axes, limits = axes_at(figure, 0.6, 0.55, 5.4, 5.4), value_limits(images)
     step = 4 / 9
-    if _is_image(shape):
+    if is_image(shape):
         half = 2 + step / 2
-        picture = _mosaic(rows, shape, limits)
-        _show(axes, picture, extent=(-half, half, -half, half), aspect="auto")
+        picture = mosaic_of(rows, shape, limits)
+        show_pixels(axes, picture, extent=(-half, half, -half, half), aspect="auto")
     else:
         M, (low, high) = images.shape[1], limits
         across = np.linspace(-0.42, 0.42, max(M, 2)) * step
@@ -383,19 +379,19 @@ def denoising(
         One column per example; rows named at the left.
     """
     rows = [showcases[0].x, showcases[0].noisy, *(s.denoised for s in showcases)]
-    labels = ["clean input", "noisy input", *(_text(name, 20) for name in names)]
-    limits = _limits(showcases[0].x)
-    columns = min(len(showcases[0].x), 8 if _is_image(shape) else 4)
+    labels = ["clean input", "noisy input", *(plain_text(name, 20) for name in names)]
+    limits = value_limits(showcases[0].x)
+    columns = min(len(showcases[0].x), 8 if is_image(shape) else 4)
     left = 0.35 + 0.078 * max(map(len, labels))
-    if _is_image(shape):
+    if is_image(shape):
         _, H, W = shape
         cell = min(1.0, (WIDTH - left - 0.2) / columns / (W / H))
         size = columns * cell * W / H, len(rows) * cell
         figure = Figure(figsize=(left + size[0] + 0.2, size[1] + 0.6))
-        axes = _place(figure, left, 0.5, *size)
-        picture = _mosaic(np.stack([row[:columns] for row in rows]), shape, limits)
+        axes = axes_at(figure, left, 0.5, *size)
+        picture = mosaic_of(np.stack([row[:columns] for row in rows]), shape, limits)
         extent = (0.5, columns + 0.5, len(rows) + 0.5, 0.5)
-        _show(axes, picture, extent=extent, aspect="auto")
+        show_pixels(axes, picture, extent=extent, aspect="auto")
         axes.set_xticks(range(1, columns + 1))
         axes.set_yticks(range(1, len(rows) + 1), labels, fontsize=9, color=INK)
         axes.tick_params(length=0)
@@ -403,14 +399,14 @@ def denoising(
         axes.set(xlabel="held-out example")
         return figure
     width = (WIDTH - left - 0.7) / columns - 0.15
-    foot = _foot(features, shape)
+    foot = foot_for(features, shape)
     figure = Figure(figsize=(WIDTH, 1.05 * len(rows) + foot + 0.3))
     for r, (row, label) in enumerate(zip(rows, labels, strict=True)):
         bottom = foot + 1.05 * (len(rows) - 1 - r)
         figure.text(0.1 / WIDTH, (bottom + 0.42) / figure.get_figheight(), label, va="center", color=INK)
         for c in range(columns):
-            axes = _place(figure, left + 0.6 + c * (width + 0.15), bottom, width, 0.85)
-            _draw(axes, row[c], shape, limits, INK if r < 2 else CODE, rows[0][c] if r else None)
+            axes = axes_at(figure, left + 0.6 + c * (width + 0.15), bottom, width, 0.85)
+            draw_example(axes, row[c], shape, limits, INK if r < 2 else CODE, rows[0][c] if r else None)
             axes.tick_params(labelbottom=r == len(rows) - 1, labelleft=c == 0)
             if r == 0:
                 axes.set_title(f"example {c + 1}")
@@ -418,7 +414,7 @@ def denoising(
                 axes.set_xlabel("feature index")
             if c == 0:
                 axes.set_ylabel("value")
-            _name_features(axes, features, shape)
+            name_features(axes, features, shape)
     return figure
 
 
@@ -441,195 +437,12 @@ def sample_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
     """
     columns = int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
-    limits = _limits(images)
+    limits = value_limits(images)
     cells = np.full((rows * columns, images.shape[1]), limits[1])
     cells[: len(images)] = images
     _, H, W = shape
     figure = Figure(figsize=(6.0, 6.0 * rows * H / (columns * W)))
     axes = figure.add_axes((0, 0, 1, 1))
-    _show(axes, _mosaic(cells.reshape(rows, columns, -1), shape, limits), aspect="auto")
+    show_pixels(axes, mosaic_of(cells.reshape(rows, columns, -1), shape, limits), aspect="auto")
     axes.set_axis_off()
     return figure
-
-
-# --- the parts that the figures share ---------------------------------------------------------------------
-
-
-def _place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place given in inches."""
-    across, up = figure.get_size_inches()
-    return figure.add_axes((left / across, bottom / up, width / across, height / up))
-
-
-def _is_image(shape: Sequence[int]) -> bool:
-    return len(shape) == 3 and shape[0] in (1, 3)
-
-
-def _text(text: object, longest: int = 40) -> str:
-    r"""Return a name that is printed as it is: a $ opens mathematics, a leading _ hides a legend entry."""
-    name = str(text)
-    name = name if len(name) <= longest else name[: longest - 1] + "…"
-    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
-
-
-def _label(label: np.ndarray | None, i: int, classes: Sequence[str]) -> str:
-    if label is None:
-        return f"example {i + 1}"
-    index = int(label[i])
-    name = classes[index] if 0 <= index < len(classes) else str(index)
-    return _text(name if len(name) > 3 else f"class {name}", 14)
-
-
-def _code_title(showcase: Showcase, width: float) -> str:
-    """Say what the bars are, as far as there is room for it beside the number of active latents."""
-    if showcase.class_gamma is None:
-        return "code" if width < 3 else "code: one number per latent"
-    return "hard code" if width < 4.15 else "hard code: mu if gamma > 1/2, else exactly 0"
-
-
-def _names(features: Sequence[str], M: int, most: int = 20, longest: int = 16) -> list[str]:
-    """Return the columns' names as printed; none where there are too many, or not one for each."""
-    return [_text(name, longest) for name in features] if len(features) == M <= most else []
-
-
-def _foot(features: Sequence[str], shape: Sequence[int]) -> float:
-    """Inches below the lowest axes of a table, for the names of its columns and the axis' own."""
-    names = _names(features, prod(shape))
-    return 0.38 + 0.064 * max(map(len, names)) if names else 0.5
-
-
-def _name_features(axes: Axes, features: Sequence[str], shape: Sequence[int]) -> None:
-    """Put the columns' names instead of their indices, if there are any and they fit."""
-    if names := _names(features, prod(shape)):
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7.5 if len(names) <= 14 else 6.5)
-        if axes.get_xlabel():
-            axes.set_xlabel("feature")
-
-
-def _count(axes: Axes, n: int, most: int = 12) -> None:
-    """Put at most so many ticks at whole indices 0 .. n - 1."""
-    if n <= most // 2:
-        axes.set_xticks(range(n))
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
-
-
-def _say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#777777")
-
-
-def _series(rows: Sequence[Mapping[str, Any]], split: str, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and finite values of one quantity on one split."""
-    pairs = [(row["step"], row[key]) for row in rows if row.get("split") == split and row.get(key) is not None]
-    table = np.array(pairs, dtype=float).reshape(-1, 2)
-    table = table[np.isfinite(table).all(1)]
-    return table[:, 0], table[:, 1]
-
-
-def _sparsely(curve: tuple[np.ndarray, np.ndarray]) -> int:
-    """Say which of a curve's points get a marker: about ten."""
-    return max(1, len(curve[0]) // 10)
-
-
-def _cut_low_values(axes: Axes) -> bool:
-    """Let the axis begin where the curves are but for their start and a dip; say whether that hides anything."""
-    curves = [np.asarray(line.get_xydata()) for line in axes.lines]
-    curves = [curve for curve in curves if len(curve)]
-    if not curves:
-        return False
-    values = np.concatenate([curve[:, 1] for curve in curves])
-    start = 0.2 * max(curve[:, 0].max() for curve in curves)
-    later = [curve[curve[:, 0] >= start, 1] for curve in curves]
-    # a tenth of a curve may lie below; where it ends is always shown
-    low = min(min(np.quantile(part, 0.1, method="higher"), part[-1]) for part in later if len(part))
-    high = values.max()
-    span = high - low or 1.0
-    seen = values[values >= low - 0.5 * span]  # a third of the axis at most is spent on lower ones
-    if len(seen) == len(values):
-        return False
-    axes.set_ylim(seen.min() - 0.06 * span, high + 0.06 * span)
-    return True
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Return the value range to draw: [0, 1] for data that fill it, else the data's own."""
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
-    if low >= 0 and 0.5 < high <= 1:  # images of unit norm stay far below 1 and would be drawn black
-        return 0.0, 1.0
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
-
-
-def _peak(values: ArrayLike) -> float:
-    """Largest finite absolute value, or 1 where there is none or it is 0."""
-    finite = np.abs(np.nan_to_num(np.asarray(values, dtype=float), nan=0.0, posinf=0.0, neginf=0.0))
-    return float(finite.max(initial=0.0)) or 1.0
-
-
-def _unit(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Scale values to [0, 1] by the limits, clipped; what is not a number becomes 0."""
-    return np.clip(np.nan_to_num((values - limits[0]) / (limits[1] - limits[0])), 0, 1)
-
-
-def _mosaic(images: np.ndarray, shape: Sequence[int], limits: tuple[float, float]) -> np.ndarray:
-    """Put flat images (R, K, M) side by side on white: one imshow instead of R K."""
-    R, K = images.shape[:2]
-    C, H, W = shape
-    gap = max(1, round(0.04 * H))
-    cells = np.ones((R, K, C, H + 2 * gap, W + 2 * gap), dtype=np.float32)
-    cells[..., gap:-gap, gap:-gap] = _unit(images, limits).reshape(R, K, C, H, W)
-    picture = cells.transpose(0, 3, 1, 4, 2).reshape(R * (H + 2 * gap), K * (W + 2 * gap), C)
-    return picture[..., 0] if C == 1 else picture
-
-
-def _show(axes: Axes, picture: np.ndarray, **place: Any) -> None:
-    """Show pixels as they are: smoothing would hide how coarse the data are, and triples the file."""
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", **place)
-
-
-def _draw(
-    axes: Axes,
-    values: np.ndarray,
-    shape: Sequence[int],
-    limits: tuple[float, float],
-    colour: str,
-    reference: np.ndarray | None = None,
-) -> None:
-    """Draw one example: an image, or features as stems (lines from 60 on), a grey reference behind them."""
-    if _is_image(shape):
-        picture = _unit(values, limits).reshape(tuple(shape)).transpose(1, 2, 0)
-        _show(axes, picture[..., 0] if shape[0] == 1 else picture)
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(visible=True, color="#cccccc")
-        return
-    M, margin = prod(shape), 0.08 * (limits[1] - limits[0])
-    index, flat = np.arange(M), values.reshape(-1)
-    few = M <= 60
-    if reference is not None:
-        style = {"marker": "o", "markersize": 5.5, "linestyle": "", "markerfacecolor": "none"} if few else {}
-        axes.plot(index, reference.reshape(-1), color=OFF, linewidth=2.0, **style)
-    if few:
-        axes.vlines(index, 0, flat, color=colour, linewidth=0.8)
-        axes.plot(index, flat, color=colour, marker="o", markersize=2.6, linestyle="")
-    else:
-        axes.plot(index, flat, color=colour, linewidth=0.9)
-    axes.axhline(0, color="#cccccc", linewidth=0.7, zorder=0)
-    axes.set(xlim=(-0.6, M - 0.4), ylim=(limits[0] - margin, limits[1] + margin))
-    _count(axes, M, 5)
-    axes.yaxis.set_major_locator(MaxNLocator(3))
-
-
-def _bars(axes: Axes, code: np.ndarray, peak: float, width: float) -> None:
-    """Draw a bar for each active latent, a grey dot on the zero line for each that is exactly zero."""
-    J = len(code)
-    index = np.arange(J)
-    on = code != 0
-    points = width * 72 / J  # one latent's width
-    axes.axhline(0, color="#dddddd", linewidth=0.7, zorder=0)
-    axes.vlines(index[on], 0, code[on], color=CODE, linewidth=float(np.clip(0.62 * points, 0.8, 16)))
-    axes.plot(index[~on], np.zeros(J - on.sum()), ".", color=OFF, markersize=float(np.clip(0.6 * points, 0.8, 4)))
-    axes.set(xlim=(-0.7, J - 0.3), ylim=(-1.1 * peak, 1.1 * peak), ylabel="code")
-    _count(axes, J)
-    axes.yaxis.set_major_locator(MaxNLocator(3))

@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="training steps per measurement")
     asked = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {B}, {M}-{HIDDEN}-{J}")
+    torch.set_flush_denormal(True)  # as the command line does, before torch starts its threads
     examples = data(10_000)
     steps, share = [], []
     for _ in range(asked.rounds):

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the command does)
     from torch import distributed
 
-    from vsc import data, runs, training
+    from vsc import data, processes, runs, training
 
+    processes.flush_denormals()
     common = Config(config.data, config.model, config.train)
     folder = run_folder(config)
     loaded = data.load(**_data_arguments(common))
@@ -46,8 +47,9 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
 
 
 def compare(config: Compare) -> None:  # noqa: D103
-    from vsc import comparison, data
+    from vsc import comparison, data, processes
 
+    processes.flush_denormals()
     loaded = data.load(**_data_arguments(config))
     folder = comparison_folder(config)
     trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty())

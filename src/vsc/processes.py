@@ -66,6 +66,16 @@ def gather(fabric, mine: Tensor) -> Tensor:
     return torch.stack(everyone).cpu()
 
 
+def flush_denormals() -> None:
+    """
+    Let numbers below 1e-38 become zero, on this thread and on all that it starts from now on.
+
+    The moments of a weight that gets no gradient, as those of a latent that is off, fade into such numbers within a
+    thousand steps, and a step then takes up to 40 % longer. Call it before torch has started its threads.
+    """
+    torch.set_flush_denormal(True)
+
+
 @contextmanager
 def cpu_threads(module: Autoencoder) -> Iterator[None]:
     """

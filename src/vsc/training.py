@@ -17,7 +17,7 @@ from vsc.data.batches import Batches, mixed
 from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError
 from vsc.models import AE, Autoencoder
-from vsc.processes import agreed, by_lead, cpu_threads, launch, signals
+from vsc.processes import agreed, by_lead, cpu_threads, flush_denormals, launch, signals
 from vsc.progress import Log, Progress, check_same, restore, save_progress
 
 
@@ -82,6 +82,7 @@ def train(
     Interrupted
         If SIGINT or SIGTERM arrives; the step is finished and the state saved first.
     """
+    flush_denormals()
     config = runs.resolve(config, data)
     settings = config.train
     assert settings.steps is not None  # resolved

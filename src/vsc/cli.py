@@ -55,7 +55,8 @@ def compare(config: Compare) -> None:  # noqa: D103
     trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty())
     print()
     print(_table([one.title for one in trained], [one.mean for one in trained], [one.spread for one in trained]))
-    print(f"\n{len(loaded.test)} test examples, hard spikes. The report: {folder / 'report.html'}")
+    print(f"\n{len(loaded.test)} test examples, hard spikes, likelihood {trained[0].likelihood}.")
+    print(f"The report: {folder / 'report.html'}")
 
 
 def evaluate(config: Evaluate) -> None:  # noqa: D103
@@ -68,7 +69,8 @@ def evaluate(config: Evaluate) -> None:  # noqa: D103
     about = {"split": config.split, "examples": len(getattr(loaded, config.split)), "samples": config.samples}
     files.write_json(folder / "results.json", about | {"seed": config.seed, "scores": scores._asdict()})
     print(_table([type(model).__name__], [scores], [None]))
-    print(f"\n{about['examples']} {config.split} examples, hard spikes; written to {folder / 'results.json'}")
+    print(f"\n{about['examples']} {config.split} examples, hard spikes, likelihood {model.likelihood.label}.")
+    print(f"Written to {folder / 'results.json'}")
 
 
 def encode(config: Encode) -> None:  # noqa: D103
@@ -138,7 +140,7 @@ def data(config: ShowData) -> None:  # noqa: D103
     if config.name == "smiley" and config.out:
         print(f"{config.n} Smileys: {data.smiley.export(config.out, config.n, config.presence, config.seed)}")
         return
-    loaded = data.load(config.name, config.root)
+    loaded = data.load(config.name, config.data_root)
     sizes = ", ".join(f"{len(getattr(loaded, part))} {part}" for part in ("train", "valid", "test"))
     x = loaded.train.x
     print(f"{loaded.name}: examples of shape {loaded.shape}, stored as {str(x.dtype).removeprefix('torch.')}; {sizes}")

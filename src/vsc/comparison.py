@@ -64,6 +64,11 @@ class Trained:
     parameters: int
 
     @property
+    def likelihood(self) -> str:
+        """The likelihood's name, with every setting that its nats depend on."""
+        return runs.build_likelihood(self.config.model).label
+
+    @property
     def mean(self) -> Scores:
         """Mean over the seeds."""
         return _over(statistics.fmean, self.scores)
@@ -280,7 +285,7 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
         command=command,
         environment=runs.environment(),
         latent_dim=trained[0].config.model.latent_dim,
-        likelihood=runs.build_likelihood(trained[0].config.model).label,
+        likelihood=trained[0].likelihood,
         test_examples=len(data.test),
     )
     report.write(page, folder / "report.html")

@@ -264,7 +264,7 @@ class ShowData:
 
     name: str
     """A data set's name, or the path of a .npy, .npz or .csv file."""
-    root: str | None = None
+    data_root: str | None = None
     """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's."""
     out: str | None = None
     """An .npz file to write: all the data set's splits, or newly generated Smileys."""

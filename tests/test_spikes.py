@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vsc.distributions import SpikeAndSlab
+from vsc.errors import UsageError
 from vsc.spikes import SPIKES, concrete, hard, sigmoid, straight_through
 
 HARD_DRAWS = {"hard": hard, "straight-through": straight_through}
@@ -166,3 +167,61 @@ class TestEverySpikeEstimator:
             torch.manual_seed(5)
             values.append(SPIKES[name](q, wavy, self.relaxation))
         assert torch.equal(*values)
+
+
+def gradients(estimator, n, J=4):
+    """Per-draw gradients of the estimate with respect to the logits, (n, J), and the values, (n,)."""
+    generator = torch.Generator().manual_seed(3)
+    mu, logvar, logits = torch.randn(3, J, generator=generator, dtype=torch.float64).unsqueeze(1).repeat(1, n, 1)
+    logits.requires_grad_()
+    value = estimator(SpikeAndSlab(mu, logvar - 1, spike_logits=logits), wavy, 0.5)
+    return torch.autograd.grad(value.sum(), logits)[0], value.detach()
+
+
+def reinforce(qz, log_px, relaxation):
+    """The score function without a baseline, written independently of the estimators."""
+    w = torch.bernoulli(qz.gamma.detach())
+    f = log_px(w * qz.slab())
+    score = torch.distributions.Bernoulli(logits=qz.spike_logits).log_prob(w).sum(-1)
+    return f + f.detach() * (score - score.detach())
+
+
+@pytest.mark.parametrize("name", ["disarm", "rloo"])
+def test_unbiased_estimators_agree_with_the_exact_gradient(name):
+    n = 60_000
+    torch.manual_seed(5)
+    estimate, value = gradients(SPIKES[name], n)
+    truth, expected = gradients(SPIKES["exact"], n)  # exact in the gates, Monte Carlo in the slab
+    error = (estimate.mean(0) - truth.mean(0)).abs()
+    allowed = 4 * ((estimate.var(0) + truth.var(0)) / n).sqrt()
+    assert (error <= allowed).all()
+    assert (value.mean() - expected.mean()).abs() <= 4 * ((value.var() + expected.var()) / n).sqrt()
+    # and the gradient is far enough from nothing for that to mean something
+    assert (truth.mean(0).abs() > 2 * allowed).any()
+
+
+@pytest.mark.parametrize("name", ["disarm", "rloo"])
+def test_variance_is_below_that_of_plain_reinforce(name):
+    torch.manual_seed(6)
+    plain = gradients(reinforce, 20_000)[0].var(0).sum()
+    assert gradients(SPIKES[name], 20_000)[0].var(0).sum() < plain
+
+
+def test_mean_passes_the_slope_of_w_to_gamma():
+    torch.manual_seed(7)
+    gamma = torch.tensor([[0.2, 0.9]], dtype=torch.float64, requires_grad=True)
+    mu = torch.tensor([[3.0, -2.0]], dtype=torch.float64)
+    value = SPIKES["mean"](SpikeAndSlab(mu, torch.full_like(mu, -200), gamma=gamma), lambda z: z.sum(-1), 0.0)
+    assert torch.autograd.grad(value.sum(), gamma)[0].tolist() == [[3.0, -2.0]]
+
+
+def test_exact_is_the_sum_over_all_gates():
+    gamma = torch.tensor([[0.3, 0.6]], dtype=torch.float64)
+    mu = torch.tensor([[2.0, 5.0]], dtype=torch.float64)
+    value = SPIKES["exact"](SpikeAndSlab(mu, torch.full_like(mu, -200), gamma=gamma), lambda z: z.prod(-1) + 1, 0.0)
+    assert value.item() == pytest.approx(0.3 * 0.6 * 10 + 1)
+
+
+def test_exact_refuses_many_latents():
+    with pytest.raises(UsageError, match="at most 10 latents, not 11"):
+        SPIKES["exact"](SpikeAndSlab(torch.zeros(1, 11), torch.zeros(1, 11), gamma=torch.full((1, 11), 0.5)), wavy, 0.0)

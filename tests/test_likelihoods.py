@@ -8,7 +8,14 @@ from torch import distributions as D
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vsc.errors import UsageError
-from vsc.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, GaussianFixed
+from vsc.likelihoods import (
+    LIKELIHOODS,
+    Bernoulli,
+    ContinuousBernoulliLogits,
+    Gaussian,
+    GaussianFixed,
+    GaussianShared,
+)
 
 
 def doubles(*shape):
@@ -69,7 +76,28 @@ def test_gaussian_fixed(variance):
     torch.testing.assert_close(GaussianFixed(variance).log_prob(x, out), expected)
 
 
-@pytest.mark.parametrize("kind", [Gaussian, GaussianFixed])
+def test_gaussian_shared_learns_one_variance():
+    likelihood = GaussianShared(0.01).double()
+    out, x = doubles(2, 6, 9)
+    likelihood.logvar.data.fill_(-0.7)
+    variance = math.exp(-0.7) + 0.01
+    expected = D.Normal(out, math.sqrt(variance)).log_prob(x).sum(-1)
+    torch.testing.assert_close(likelihood.log_prob(x, out), expected)
+    assert "floor 0.01" in likelihood.label
+    # its optimum is the mean squared error, where the gradient vanishes
+    likelihood.logvar.data.fill_(math.log((x - out).square().mean().item() - 0.01))
+    assert torch.autograd.grad(likelihood.log_prob(x, out).sum(), likelihood.logvar)[0].abs() < 1e-9
+
+
+def test_continuous_bernoulli_is_normalised():
+    likelihood = ContinuousBernoulliLogits()
+    x = torch.linspace(0, 1, 10_001, dtype=torch.float64).unsqueeze(-1)
+    for logit in (-3.0, 0.0, 0.2, 4.0):
+        density = likelihood.log_prob(x, torch.full_like(x, logit)).exp()
+        assert torch.trapezoid(density, x[:, 0]).item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Gaussian, GaussianFixed, GaussianShared])
 @pytest.mark.parametrize("variance", [0.0, -1.0, math.nan])
 def test_variances_must_be_positive(kind, variance):
     with pytest.raises(UsageError, match="positive"):
@@ -108,7 +136,9 @@ class TestEveryLikelihood:
         scores = likelihood.log_prob(likelihood.sample(out), out)
         if name == "bernoulli":
             entropy = D.Bernoulli(logits=out[0]).entropy().sum()
+        elif name == "continuous-bernoulli":
+            entropy = D.ContinuousBernoulli(logits=out[0]).entropy().sum()
         else:
-            variance = torch.ones(3) if name == "gaussian-fixed" else out[0, 3:].exp() + 1e-6
+            variance = out[0, 3:].exp() + 1e-6 if name == "gaussian" else torch.ones(3)
             entropy = 0.5 * (2 * math.pi * math.e * variance).log().sum()
         assert abs(scores.mean() + entropy) <= 4 * scores.std() / 200

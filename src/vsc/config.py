@@ -43,7 +43,7 @@ class ModelConfig:
     variance: float = 1.0
     """Variance of the likelihood gaussian-fixed."""
     variance_floor: float = 1e-6
-    """Least variance of the likelihood gaussian; part of every result with it."""
+    """Least variance of the likelihoods gaussian and gaussian-shared; part of every result with it."""
     alpha: float = 0.1
     """Prior spike probability in (0, 1]: the share of latents expected on. Smaller is sparser (VSC)."""
     spikes: str = "straight-through"
@@ -85,8 +85,8 @@ class TrainConfig:
     beta: float = 1.0
     """Weight of the KL in the loss; other than 1 makes a VAE a beta-VAE."""
     kl_warmup: float | None = None
-    """Share of the steps over which the KL's weight rises from 0 to beta; None is 0.1 with the likelihood gaussian,
-    where gates would shut before the variances are learned, else 0."""
+    """Share of the steps over which the KL's weight rises from 0 to beta; None is 0.1 with the likelihoods gaussian
+    and gaussian-shared, where gates would shut before the variances are learned, else 0."""
     lam_hold: float = 0.0
     """Share of the steps with lambda = 0, the slab held at N(0, 1) (VSC with warm-up)."""
     lam_ramp: float = 0.0

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.distributions import ContinuousBernoulli
 
 from vsc.distributions import LOG_2PI, softplus
 from vsc.errors import UsageError
@@ -168,8 +169,83 @@ class GaussianFixed(Likelihood):
         return f"gaussian-fixed (variance {self.variance:g})"
 
 
+class GaussianShared(Likelihood):
+    """
+    Gaussian with one learned variance for all outputs (sigma-VAE; Rybkin et al. 2021).
+
+    Parameters
+    ----------
+    variance_floor : float
+        Added to the variance, as for `Gaussian`.
+
+    Raises
+    ------
+    UsageError
+        If the floor is not positive.
+    """
+
+    def __init__(self, variance_floor: float = 1e-6):
+        super().__init__()
+        if not variance_floor > 0:
+            raise UsageError(f"variance_floor must be positive, not {variance_floor}")
+        self.variance_floor = variance_floor
+        self.logvar = nn.Parameter(torch.zeros(()))
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of every output, a scalar tensor."""
+        return self.logvar.exp() + self.variance_floor
+
+    def log_prob(self, x, out):
+        """Return the sum of the Gaussian log-densities in nats, shape (B,)."""
+        constant = 0.5 * x.shape[-1] * (LOG_2PI + self.variance.log())
+        return (x - out).square().sum(-1) * (-0.5 / self.variance) - constant
+
+    def mean(self, out):
+        """Return the means, shape (B, M)."""
+        return out
+
+    def sample(self, out):
+        """Draw x, shape (B, M)."""
+        return out + self.variance.sqrt() * torch.randn_like(out)
+
+    @property
+    def label(self):
+        """Name with the floor."""
+        return f"gaussian-shared (one learned variance, floor {self.variance_floor:g})"
+
+
+class ContinuousBernoulliLogits(Likelihood):
+    """
+    Continuous Bernoulli with logits: a normalised likelihood on grey values in [0, 1] (Loaiza-Ganem et al. 2019).
+
+    Its nats are log-densities, so they do not compare with the cross-entropy of `bernoulli`.
+    """
+
+    unit_interval = True
+
+    def log_prob(self, x, out):
+        """Return the sum of the log-densities in nats, shape (B,)."""
+        return ContinuousBernoulli(logits=out, validate_args=False).log_prob(x).sum(-1)
+
+    def mean(self, out):
+        """Return the means, shape (B, M); not S(l)."""
+        return ContinuousBernoulli(logits=out, validate_args=False).mean
+
+    def sample(self, out):
+        """Draw x in [0, 1], shape (B, M)."""
+        return ContinuousBernoulli(logits=out, validate_args=False).sample()
+
+    @property
+    def label(self):
+        """Name in the registry."""
+        return "continuous-bernoulli"
+
+
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "gaussian": Gaussian,
     "gaussian-fixed": GaussianFixed,
+    "gaussian-shared": GaussianShared,
+    "continuous-bernoulli": ContinuousBernoulliLogits,
 }

@@ -79,7 +79,7 @@ def resolve(config: Config, data: Dataset) -> Config:
         steps = 10_000 if len(data.train) > 10_000 else 2000
     kl_warmup = config.train.kl_warmup
     if kl_warmup is None:
-        kl_warmup = 0.1 if likelihood == "gaussian" else 0.0
+        kl_warmup = 0.1 if likelihood in ("gaussian", "gaussian-shared") else 0.0
     valid_every = config.train.valid_every or max(1, steps // 20)
     return Config(
         data=replace(config.data, scale=scale),
@@ -139,7 +139,8 @@ def build_model(model: ModelConfig, shape: tuple[int, ...], scaler: Scaler) -> A
 def build_likelihood(model: ModelConfig) -> Likelihood:
     """Build the likelihood that a model's settings name, with its own settings."""
     kind = choose(LIKELIHOODS, model.likelihood, "likelihood")
-    settings = {"gaussian": {"variance_floor": model.variance_floor}, "gaussian-fixed": {"variance": model.variance}}
+    floor = {"variance_floor": model.variance_floor}
+    settings = {"gaussian": floor, "gaussian-shared": floor, "gaussian-fixed": {"variance": model.variance}}
     return kind(**settings.get(model.likelihood, {}))
 
 

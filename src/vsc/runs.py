@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import platform
 import zipfile
@@ -323,8 +324,10 @@ def load(path: str | Path) -> Autoencoder:
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training state, whole or not at all."""
-    with whole(path) as temporary, temporary.open("wb") as file:  # given a path, torch hides a full disk
-        torch.save(dict(state), file)
+    buffer = io.BytesIO()  # writing to a disk itself, torch reports a full one as an error of its own kind
+    torch.save(dict(state), buffer)
+    with whole(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -13,6 +13,15 @@ def seed():
     return 0
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Models this small are faster so, and other tests may be running beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """Return 60/20/20 black-and-white images (1, 8, 8) of three classes: a bar per class, with 3 % of flips."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from vsc import comparison, runs
@@ -24,15 +23,6 @@ SETTINGS = Compare(
     models="vsc,ae",
     seeds=2,
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Models this small are faster so, and other tests may be running beside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -23,15 +23,6 @@ SETTINGS = Config(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Models this small are faster so, and other tests may be running beside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def run(tiny, tmp_path):
     train(SETTINGS, tiny, tmp_path / "run")

@@ -25,15 +25,6 @@ MOVING = replace(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Models this small are faster so, and other tests may be running beside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def config(name="vsc", train=SHORT, spikes="straight-through", binarise=False, **model):
     model = {"latent_dim": 4, "hidden": (16,), "likelihood": "bernoulli"} | model
     return Config(DataConfig("tiny", binarise=binarise), ModelConfig(name, spikes=spikes, **model), train)

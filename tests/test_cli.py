@@ -20,6 +20,7 @@ from vsc.likelihoods import LIKELIHOODS
 from vsc.models import HEADS, MODELS
 from vsc.nets import NETS
 from vsc.options import SHORT
+from vsc.priors import PRIORS, SELECTORS
 from vsc.scaling import SCALES
 from vsc.spikes import SPIKES
 
@@ -177,6 +178,8 @@ def test_the_bare_word_may_stand_anywhere():
         (["train", "--likelihood", "nope"], LIKELIHOODS),
         (["train", "--model.spikes", "nope"], SPIKES),
         (["train", "--model.head", "nope"], HEADS),
+        (["train", "--prior", "nope"], PRIORS),
+        (["train", "--prior", "mixture", "--model.selector", "nope"], SELECTORS),
         (["train", "--data.scale", "nope"], SCALES),
         (["compare", "--models", "vae,nope"], PRESETS),
         (["data", "nope"], DATASETS),
@@ -226,6 +229,15 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--data.binarise", "--data.scale", "standard"], "binarise"),
         (["--likelihood", "bernoulli", "--data.scale", "standard"], "bernoulli"),
         (["--likelihood", "gaussian-fixed", "--model.variance", "0"], "variance must be positive"),
+        (["--prior", "pseudo-inputs", "--model.components", "0"], "at least 1 component, not 0"),
+        (["--prior", "pseudo-inputs", "--model.components", "9999"], "lower model.components"),
+        (["--prior", "pseudo-inputs", "--model.nu", "-1"], "nu must be positive"),
+        (["--prior", "learned", "--alpha", "1"], "in (0, 1), not 1"),
+        (["--target-l0", "0"], "train.target_l0 must be a positive number"),
+        (["--target-l0", "40"], "train.target_l0 must be below the number of latents, 32"),
+        (["--train.penalty", "-1"], "train.penalty"),
+        (["--train.penalty_ramp", "2"], "train.penalty_ramp is a share"),
+        (["--train.clip", "0"], "train.clip must be a positive number"),
         (["--nope", "3"], "unknown option --nope; vsc train --help lists all"),
         (["--latent-dims", "3"], "unknown option --latent-dims; did you mean --latent-dim?"),
         (["--resum"], "did you mean --resume?"),
@@ -426,6 +438,33 @@ def test_evaluate_writes_results_and_prints_a_table(capsys, run):
     assert yaml.safe_load((Path(run) / "results.json").read_text())["scores"] == first
     says(capsys, "evaluate", run, "--split", "valid")
     assert yaml.safe_load((Path(run) / "results.json").read_text())["examples"] == 144
+
+
+def test_evaluate_measures_the_importance_weighted_bound_if_asked(capsys, run):
+    assert "IWAE" not in says(capsys, "evaluate", run)
+    assert "IWAE" in says(capsys, "evaluate", run, "--iwae", "20")
+    results = yaml.safe_load((Path(run) / "results.json").read_text())
+    assert results["iwae_draws"] == 20
+    assert results["scores"]["iwae"] > results["scores"]["elbo"]
+    assert "iwae is a number of draws" in fails(capsys, "evaluate", run, "--iwae", "0")
+
+
+def test_a_collapsed_run_says_so_and_names_the_setting(capsys, tmp_path):
+    words = ["--steps", "300", "--latent-dim", "6", "--alpha", "0.0001", "--beta", "1000", "--out", str(tmp_path / "r")]
+    out = says(capsys, "train", *words)
+    assert "CAUTION: the model has collapsed" in out
+    assert "model.alpha" in out
+    assert "CAUTION" in says(capsys, "evaluate", str(tmp_path / "r"))
+
+
+def test_a_bound_that_leans_on_the_variance_floor_says_so(capsys, tmp_path):
+    np.save(tmp_path / "x.npy", np.hstack([np.random.default_rng(0).normal(size=(200, 2)), np.ones((200, 3))]))
+    run = str(tmp_path / "r")
+    words = ["--data.scale", "none", "--likelihood", "gaussian", "--model.variance_floor", "0.2", "--steps", "400"]
+    says(capsys, "train", "--data", str(tmp_path / "x.npy"), "--latent-dim", "2", *words, "--out", run)
+    out = says(capsys, "evaluate", run)
+    assert "variance floor 0.2" in out
+    assert "of the variances lie at model.variance_floor" in out
 
 
 def test_encode_writes_the_codes_of_the_test_set(capsys, run):

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 import pytest
 
 from vsc import config
-from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.config import Config, DataConfig, Knobs, ModelConfig, TrainConfig
 from vsc.errors import UsageError
 
 DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__module__ == config.__name__]
@@ -16,7 +16,7 @@ DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__modul
 def test_plain_knobs_are_constant():
     settings = TrainConfig(steps=100, lr=0.01, beta=2.0, temperature=0.7)
     for step in (0, 50, 99, 100):
-        assert settings.knobs(step) == (1.0, 2.0, 0.7, 0.01)
+        assert settings.knobs(step) == Knobs(lam=1.0, beta=2.0, penalty=0.0, relaxation=0.7, lr=0.01)
 
 
 def test_lambda_holds_ramps_and_stays():

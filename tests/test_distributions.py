@@ -1,4 +1,4 @@
-"""Spike-and-slab: densities, moments and divergences against closed forms, limits and Monte Carlo."""
+"""Spike-and-slabs: densities, moments and divergences against closed forms, limits and Monte Carlo."""
 
 import math
 
@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 import torch
 from scipy import integrate, stats
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.distributions import Bernoulli, Laplace, Normal, kl_divergence
 
-from vsc.distributions import SpikeAndSlab, bernoulli_kl, kl_parts, normal_kl
+from vsc.distributions import (
+    SpikeAndSlab,
+    ThresholdedLaplace,
+    bernoulli_kl,
+    kl_parts,
+    laplace_kl,
+    normal_kl,
+    softplus,
+)
 
 
 def random_q(*shape, seed=0):
@@ -214,3 +222,104 @@ def test_arguments_outside_their_domain(bad):
 def test_validate_args_checks_the_sample():
     with pytest.raises(ValueError, match="support"):
         scalar(validate_args=True).log_prob(torch.tensor([math.nan], dtype=torch.float64))
+
+
+def test_slab_draws_are_reparameterised():
+    """d z / d mu = 1 and d z / d ln s^2 = (z - mu) / 2 for every draw of mu + s eps."""
+    mu, logvar = torch.randn(2, 6, dtype=torch.float64).unbind(0)
+    mu.requires_grad_(), logvar.requires_grad_()
+    q = SpikeAndSlab(mu, logvar, gamma=torch.zeros(6, dtype=torch.float64))
+    z = q.slab((40_000,))
+    assert z.shape == (40_000, 6)
+    by_mu, by_logvar = torch.autograd.grad(z[0].sum(), (mu, logvar))
+    assert by_mu.tolist() == [1] * 6
+    torch.testing.assert_close(by_logvar, (z[0] - mu).detach() / 2)
+    z = z.detach()
+    assert within(z, mu.detach())
+    assert within((z - mu.detach()).square(), logvar.detach().exp())
+
+
+def test_softplus_is_numpys():
+    x = torch.linspace(-60, 60, 1001, dtype=torch.float64)  # torch's own is linear from 20 on
+    np.testing.assert_allclose(softplus(x).numpy(), np.logaddexp(0, x.numpy()), rtol=1e-12, atol=1e-15)
+
+
+class TestThresholdedLaplace:
+    mu = torch.tensor([0.0, 0.7, -1.5], dtype=torch.float64)
+    scale = torch.tensor([1.0, 0.4, 2.0], dtype=torch.float64)
+    t = torch.tensor([0.5, 1.0, 0.2], dtype=torch.float64)
+    n = 100_000
+
+    def q(self):
+        return ThresholdedLaplace(self.mu, self.scale.log(), self.t)
+
+    def by_definition(self):
+        """Draw z = mu + soft_t(xi) with xi ~ Lap(0, b), and z = 0 where |xi| <= t, by numpy alone."""
+        xi = np.random.default_rng(0).laplace(0, self.scale.numpy(), (self.n, 3))
+        t = self.t.numpy()
+        return np.where(np.abs(xi) > t, self.mu.numpy() + np.sign(xi) * (np.abs(xi) - t), 0.0)
+
+    def test_it_is_a_spike_and_slab(self):
+        """Share of zeros, and mean, variance and spread of the rest, of the definition and of the class."""
+        q, z = self.q(), self.by_definition()
+        assert within(z != 0, q.gamma)
+        torch.testing.assert_close(q.gamma, torch.exp(-self.t / self.scale))
+        drawn = q.sample((self.n,)).numpy()
+        for codes in (z, drawn):
+            for j in range(3):
+                on = codes[:, j][codes[:, j] != 0]
+                mean, b = self.mu[j].item(), self.scale[j].item()
+                assert within(on, mean)
+                assert within((on - mean) ** 2, 2 * b**2)
+                assert within(np.abs(on - mean), b)
+        assert within(drawn != 0, q.gamma)
+        assert within(q.slab((self.n,)).numpy(), self.mu)
+
+    def test_mean_is_that_of_the_draws(self):
+        assert within(self.by_definition(), self.q().mean)
+
+    def test_log_prob_is_the_atom_at_zero_and_the_slab_elsewhere(self):
+        z = np.array([[0.0, 0.3, -2.0], [1.2, 0.0, 0.0]])
+        gamma = np.exp(-self.t.numpy() / self.scale.numpy())
+        slab = stats.laplace.logpdf(z, self.mu.numpy(), self.scale.numpy())
+        expected = np.where(z == 0, np.log1p(-gamma), np.log(gamma) + slab)
+        np.testing.assert_allclose(self.q().log_prob(torch.as_tensor(z)).numpy(), expected, rtol=1e-12)
+
+    def test_kl_is_the_mean_log_ratio(self):
+        """gamma KL(Lap || Lap(0, 1)) + KL of the gates, with other thresholds in the prior."""
+        q = self.q()
+        p = ThresholdedLaplace(torch.zeros_like(self.mu), torch.zeros_like(self.mu), self.t + 0.3)
+        z = torch.as_tensor(self.by_definition())
+        kl = q.gamma * laplace_kl(q.mu, q.logscale) + bernoulli_kl(q.spike_logits, p.spike_logits)
+        assert within(q.log_prob(z) - p.log_prob(z), kl)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_finite_where_threshold_and_scale_are_far_apart(self, dtype):
+        logs = torch.tensor([-800.0, -40.0, -8.0, -3.0, 0.0, 3.0, 10.0, 20.0], dtype=dtype)  # ln of t / b
+        logscale, threshold = (-logs).requires_grad_(), torch.ones_like(logs, requires_grad=True)
+        q = ThresholdedLaplace(torch.zeros_like(logs), logscale, threshold)
+        assert torch.isfinite(q.spike_logits).all()
+        assert (q.spike_logits.diff() <= 0).all()
+        for gradient in torch.autograd.grad(q.spike_logits.sum(), (logscale, threshold)):
+            assert torch.isfinite(gradient).all()
+        # logit exp(-r): -ln r for small r, -r for large
+        assert q.spike_logits[2].item() == pytest.approx(8, rel=1e-4)
+        assert q.spike_logits[6].item() == pytest.approx(-math.exp(10), rel=1e-5)
+
+    def test_gate_falls_with_the_threshold_as_the_formula_says(self):
+        """d gamma / d t = -gamma / b, and d gamma / d ln b = gamma t / b."""
+        logscale, t = self.scale.log().requires_grad_(), self.t.clone().requires_grad_()
+        gamma = ThresholdedLaplace(self.mu, logscale, t).gamma
+        by_t, by_logscale = torch.autograd.grad(gamma.sum(), (t, logscale))
+        gamma = gamma.detach()
+        torch.testing.assert_close(by_t, -gamma / self.scale)
+        torch.testing.assert_close(by_logscale, gamma * self.t / self.scale)
+
+
+def test_laplace_kl_equals_torchs():
+    mu, logscale = torch.randn(2, 100, dtype=torch.float64)
+    mu[0] = 0
+    expected = kl_divergence(Laplace(mu, logscale.exp()), Laplace(0.0, 1.0))
+    torch.testing.assert_close(laplace_kl(mu, logscale), expected)
+    assert (laplace_kl(mu, logscale) >= 0).all()
+    assert laplace_kl(torch.zeros(1), torch.zeros(1)).item() == 0

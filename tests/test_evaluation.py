@@ -7,10 +7,20 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from vsc.bounds import importance_weighted
 from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
-from vsc.evaluation import NOISE, add_noise, effects, evaluate, inputs, showcase
+from vsc.evaluation import (
+    NOISE,
+    add_noise,
+    effects,
+    evaluate,
+    importance_weighted_bound,
+    inputs,
+    seeded,
+    showcase,
+)
 from vsc.likelihoods import GaussianFixed
 from vsc.models import AE, VAE, VSC, Codes
 from vsc.scaling import fit_scaler
@@ -32,6 +42,35 @@ def identity(data):
         model.encoder[0].weight.copy_(torch.eye(64))
         model.decoder[0].weight.copy_(torch.eye(64))
     return model
+
+
+@pytest.mark.parametrize("rows", [7, 40, 4000])
+def test_the_importance_weighted_bound_does_not_depend_on_how_it_is_cut_up(tiny, rows):
+    model = random_vsc(tiny)
+    x = model.scaler(tiny.test.x)[:20]
+    found = []
+    for seed in range(8):
+        with seeded(seed):
+            found.append(importance_weighted_bound(model, x, 40, rows=rows).mean())
+    with seeded(100):
+        whole = importance_weighted(model.log_weights(x, 40 * 200).unflatten(0, (40, 200))).mean(-1)
+    found = torch.stack(found)
+    error = math.hypot(found.std() / math.sqrt(8), whole.std(0).item() / math.sqrt(200))
+    assert abs(found.mean() - whole.mean()) <= 4 * error
+
+
+def test_memory_of_the_importance_weighted_bound_is_bounded(tiny, monkeypatch):
+    model, seen = random_vsc(tiny), []
+    weigh = VSC.log_weights
+    monkeypatch.setattr(VSC, "log_weights", lambda self, x, k: (seen.append(len(x) * k), weigh(self, x, k))[1])
+    importance_weighted_bound(model, model.scaler(tiny.test.x), 1000, rows=300)
+    assert max(seen) <= 300
+    assert sum(seen) == len(tiny.test) * 1000
+
+
+def test_an_ae_has_no_importance_weighted_bound(tiny):
+    with pytest.raises(UsageError, match="no bound"):
+        evaluate(identity(tiny), tiny, iwae=5)
 
 
 def without_labels(data):

@@ -22,6 +22,7 @@ LAYERS = [
     "bounds",  # the terms of the ELBO
     "priors",  # p(z): kl and sample
     "models",  # AE, VAE, VSC: forward reads like the paper
+    "sampling",  # what a trained model draws: new examples, and paths through its codes
     "schedules",  # pure functions of the step
     "files",  # whole files or none; nothing above this line touches a file
     "config",  # every setting, once

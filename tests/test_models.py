@@ -1,15 +1,18 @@
-"""AE, VAE and VSC: what a forward returns, and where one model must equal another."""
+"""AE, VAE, VSC and their relatives: what a forward returns, and where one model must equal another."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Laplace, Normal, kl_divergence
 
+from vsc.distributions import bernoulli_kl
 from vsc.errors import UsageError
 from vsc.likelihoods import Gaussian, GaussianFixed
-from vsc.models import AE, HEADS, MODELS, VAE, VSC, log_relu_head
+from vsc.models import AE, HEADS, MODELS, TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
+from vsc.models.sparse import log_relu_head
+from vsc.priors import PRIORS, SELECTORS, FreeMixturePrior, MixturePrior, PseudoInputPrior
 from vsc.scaling import fit_scaler
 from vsc.spikes import SPIKES
 
@@ -74,6 +77,48 @@ def test_vae_terms():
     torch.testing.assert_close(bound.kl_slab, kl_divergence(qz, Normal(0.0, 1.0)).sum(-1))
     assert (bound.kl_spike == 0).all()
     assert bound.elbo.shape == (12,)
+
+
+def test_laplace_terms():
+    model = LaplaceVAE(SHAPE, J, hidden=(7,))
+    mu, logscale = model.encoder(X).chunk(2, -1)
+    bound = model(X)
+    torch.testing.assert_close(bound.kl, kl_divergence(Laplace(mu, logscale.exp()), Laplace(0.0, 1.0)).sum(-1))
+    assert (bound.kl_spike == 0).all()
+
+
+def test_thresholded_laplace_terms():
+    """gamma = exp(-t / b) and alpha = exp(-t), with the one threshold for posterior and prior."""
+    model = ThresholdedLaplaceVSC(SHAPE, J, hidden=(7,), alpha=0.2)
+    mu, logscale = model.encoder(X).chunk(2, -1)
+    t = -math.log(0.2)
+    gamma, alpha = torch.exp(-t / logscale.exp()), torch.tensor(0.2)
+    bound = model(X)
+    slab = gamma * kl_divergence(Laplace(mu, logscale.exp()), Laplace(0.0, 1.0))
+    torch.testing.assert_close(bound.kl_slab, slab.sum(-1))
+    torch.testing.assert_close(bound.kl_spike, bernoulli_kl(torch.logit(gamma), torch.logit(alpha)).sum(-1))
+    torch.testing.assert_close(bound.l0, gamma.sum(-1))
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 0.9])
+def test_gates_of_the_thresholded_laplace_start_at_one_half(alpha):
+    """Whatever the prior's sparsity: b = t / ln 2, but for the bias that torch gives a layer, up to 1 / sqrt(M)."""
+    model = ThresholdedLaplaceVSC(SHAPE, J, hidden=(), alpha=alpha)
+    with torch.no_grad():
+        model.encoder[-1].weight[J:] = 0
+    gamma = model.posterior(X).gamma
+    assert (gamma > 2 ** -math.exp(0.25)).all()
+    assert (gamma < 2 ** -math.exp(-0.25)).all()
+
+
+def test_tcvae_is_a_vae_but_for_its_penalty():
+    bounds = []
+    for kind in (VAE, TCVAE):
+        torch.manual_seed(2)
+        bounds.append(kind(SHAPE, J, hidden=(7,))(X))
+    torch.testing.assert_close(bounds[1][:5], bounds[0][:5])
+    assert (bounds[0].penalty == 0).all()
+    assert (bounds[1].penalty != 0).all()
 
 
 def test_ae_is_its_reconstruction():
@@ -205,19 +250,27 @@ class TestEveryModel:
     def model(self, name, net, likelihood):
         return MODELS[name]((1, 8, 8), J, net=net, hidden=(7,), likelihood=likelihood)
 
-    def test_bound_has_one_number_per_example(self, name, net, likelihood):
-        bound = self.model(name, net, likelihood)(torch.rand(9, 64))
-        for term in (*bound, bound.kl, bound.elbo, bound.weighted(2.0)):
+    @pytest.mark.parametrize("training", [True, False])
+    def test_bound_has_one_number_per_example(self, name, net, likelihood, training):
+        model, x = self.model(name, net, likelihood).train(training), torch.rand(9, 64)
+        bound = model(x)
+        for term in (*bound, bound.kl, bound.elbo, bound.weighted(2.0, 1.0, 0.1)):
             assert term.shape == (9,)
             assert torch.isfinite(term).all()
+        torch.testing.assert_close(bound.l0, model.codes(x).gamma.sum(-1))
+        if not model.spiked:
+            assert bound.l0.tolist() == [J] * 9
+            assert (bound.kl_spike == 0).all()
 
     def test_gradient_reaches_every_weight(self, name, net, likelihood):
         model = self.model(name, net, likelihood)
         (-model(torch.rand(64, 64)).elbo.mean()).backward()
-        for parameter in model.parameters():
-            assert parameter.grad is not None
-            assert torch.isfinite(parameter.grad).all()
-            assert (parameter.grad != 0).any()
+        reached(model)
+
+    def test_one_step_lowers_the_loss(self, name, net, likelihood):
+        model, x = self.model(name, net, likelihood), torch.rand(64, 64)
+        losses = one_step(model, x, penalty=0.1)
+        assert losses[1] < losses[0]
 
     def test_encode(self, name, net, likelihood):
         model = self.model(name, net, likelihood).eval()
@@ -236,6 +289,116 @@ class TestEveryModel:
                 model.sample(3)
         else:
             assert model.sample(3).shape == (3, 1, 8, 8)
+            z = model.sample_code(2000)
+            assert z.shape == (2000, J)
+            assert bool((z == 0).any()) == model.spiked
+
+    def test_log_weights(self, name, net, likelihood):
+        model, x = self.model(name, net, likelihood).eval(), torch.rand(9, 64)
+        if isinstance(model, AE):
+            with pytest.raises(UsageError, match="no bound"):
+                model.log_weights(x, 3)
+        else:
+            log_weights = model.log_weights(x, 3)
+            assert log_weights.shape == (3, 9)
+            assert torch.isfinite(log_weights).all()
+
+
+def reached(model):
+    """Check that every parameter has a finite gradient that is not zero."""
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert (parameter.grad != 0).any(), name
+
+
+def one_step(model, x, penalty):
+    """Take one Adam step on the loss; return the loss before and after, on the same draws."""
+    optimizer, losses = torch.optim.Adam(model.parameters(), lr=1e-3), []
+    for _ in range(2):
+        torch.manual_seed(3)
+        loss = -model(x).weighted(1.0, penalty).mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+
+
+PRIOR_CASES = [
+    (name, selector)
+    for name, kind in PRIORS.items()
+    for selector in (SELECTORS if issubclass(kind, MixturePrior) else [None])
+]
+
+
+@pytest.mark.parametrize(("name", "selector"), PRIOR_CASES)
+class TestVSCWithEveryPrior:
+    def model(self, name, selector, **options):
+        latent = {"latent_dim": J} | ({} if name == "normal" else {"alpha": 0.2})
+        mixed = {"inputs": 16, "components": 6, "selector": selector} if selector else {}
+        return VSC(SHAPE, J, hidden=(7,), prior=PRIORS[name](**latent, **mixed), **options)
+
+    def test_a_step_reaches_every_weight_and_the_priors_own(self, name, selector):
+        """Pseudo-inputs, selector scores, components and learned alphas included; an open gate has nothing to learn."""
+        model = self.model(name, selector)
+        before = {key: value.detach().clone() for key, value in model.named_parameters()}
+        losses = one_step(model, X.repeat(20, 1), penalty=0.1)
+        assert losses[1] < losses[0]
+        reached(model)
+        for key, value in model.named_parameters():
+            assert (value != before[key]).any(), key
+        expected = {"pseudo-inputs": {"prior.pseudo_inputs"}, "learned": {"prior.spike_logits"}}
+        expected["mixture"] = {"prior.mu", "prior.logvar", "prior.spike_logits"}
+        own = {key for key in before if key.startswith("prior.") and "scores" not in key}
+        assert own == expected.get(name, set())
+        assert ("prior.scores.weight" in before) == (selector in ("softmax", "paper", "released"))
+
+    def test_bound_codes_samples_and_weights(self, name, selector):
+        model = self.model(name, selector).eval()
+        bound = model(X)
+        for term in (*bound, bound.elbo):
+            assert term.shape == (12,)
+            assert torch.isfinite(term).all()
+        torch.testing.assert_close(bound.l0, model.codes(X).gamma.sum(-1))
+        assert torch.isfinite(model.log_weights(X, 3)).all()
+        z = model.sample_code(500)
+        assert z.shape == (500, J)
+        assert bool((z == 0).any()) != model.prior.gates_open
+        assert model.sample(3).shape == (3, *SHAPE)
+
+    def test_forward_adds_up_as_the_prior_says(self, name, selector):
+        model = self.model(name, selector)
+        bound, kl = model(X), model.prior.kl(model.posterior(X), X, model.posterior)
+        torch.testing.assert_close(tuple(bound[1:4]), tuple(kl[:3]))
+        torch.testing.assert_close(bound.penalty, kl.penalty)
+        torch.testing.assert_close(bound.elbo, bound.log_px - kl.slab - kl.spike - kl.selection)
+
+
+def test_warm_up_reaches_the_pseudo_inputs():
+    """Posterior and prior are one encoder, so at lambda = 0 both have standard normal slabs, which agree."""
+    model = VSC(SHAPE, J, hidden=(7,), prior=PseudoInputPrior(16, J, 0.2, 6))
+    assert model(X, lam=0.0).kl_slab.abs().max() < 1e-5
+    assert (model(X, lam=1.0).kl_slab > 1e-3).all()
+    free = VSC(SHAPE, J, hidden=(7,), prior=FreeMixturePrior(16, J, 0.2, 6))
+    assert (free(X, lam=0.0).kl_slab > 1e-3).all()
+
+
+@pytest.mark.parametrize("likelihood", [GaussianFixed(0.5), None], ids=["gaussian-fixed", "bernoulli"])
+def test_log_weights_are_their_three_densities(likelihood):
+    """At the draw that the model made: ln p(x|z) + ln p(z) - ln q(z|x), each by itself."""
+    model = VSC(SHAPE, J, hidden=(7,), alpha=0.3, likelihood=likelihood).eval()
+    seen = codes_seen(model)
+    log_weights = model.log_weights(X, 4)
+    (z,) = seen
+    z, qz = z.reshape(4, 12, J), model.posterior(X)
+    for k in range(4):
+        on = z[k] != 0
+        log_p = torch.where(on, math.log(0.3) + Normal(0.0, 1.0).log_prob(z[k]), math.log(0.7)).sum(-1)
+        slab = qz.gamma.log() + Normal(qz.mu, (qz.logvar / 2).exp()).log_prob(z[k])
+        log_q = torch.where(on, slab, (1 - qz.gamma).log()).sum(-1)
+        log_px = model.likelihood.log_prob(X, model.decoder(z[k]))
+        torch.testing.assert_close(log_weights[k], log_px + log_p - log_q)
 
 
 def test_encode_scales_as_in_training():

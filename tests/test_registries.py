@@ -9,6 +9,7 @@ from vsc.errors import UsageError, choose
 from vsc.likelihoods import LIKELIHOODS, Likelihood
 from vsc.models import HEADS, MODELS, Autoencoder
 from vsc.nets import NETS
+from vsc.priors import PRIORS, SELECTORS, Prior
 from vsc.scaling import SCALES, fit_scaler
 from vsc.spikes import SPIKES
 
@@ -18,6 +19,8 @@ REGISTRIES = {
     "net": NETS,
     "model": MODELS,
     "head": HEADS,
+    "prior": PRIORS,
+    "selector": SELECTORS,
     "scale": SCALES,
     "data set": data.DATASETS,
 }
@@ -60,17 +63,26 @@ def test_loading_a_data_set_by_a_wrong_name(name):
         assert known in str(caught.value)
 
 
-@pytest.mark.parametrize("registry", [SPIKES, NETS], ids=["spikes", "nets"])
+@pytest.mark.parametrize("registry", [SPIKES, NETS, SELECTORS], ids=["spikes", "nets", "selectors"])
 def test_members_of_a_family_share_one_signature(registry):
     counts = {len(inspect.signature(member).parameters) for member in registry.values()}
     assert len(counts) == 1
 
 
-@pytest.mark.parametrize(("registry", "base"), [(LIKELIHOODS, Likelihood), (MODELS, Autoencoder)])
+@pytest.mark.parametrize("method", ["kl", "sample", "log_prob"])
+def test_priors_share_the_signatures_of_their_base(method):
+    expected = list(inspect.signature(getattr(Prior, method)).parameters)
+    for member in PRIORS.values():
+        assert list(inspect.signature(getattr(member, method)).parameters) == expected
+
+
+@pytest.mark.parametrize(("registry", "base"), [(LIKELIHOODS, Likelihood), (MODELS, Autoencoder), (PRIORS, Prior)])
 def test_members_of_a_family_are_final(registry, base):
-    """A class is abstract or final: members derive from the base and from nothing else of ours."""
+    """A class is abstract or final: members derive from abstract classes of ours alone."""
     assert inspect.isabstract(base)
     for member in registry.values():
         assert issubclass(member, base)
         assert not inspect.isabstract(member)
         assert not member.__subclasses__()
+        for parent in member.__mro__[1:]:
+            assert inspect.isabstract(parent) or not parent.__module__.startswith("vsc.")

@@ -14,6 +14,8 @@ import yaml
 from vsc import runs
 from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.errors import RunError, UsageError
+from vsc.models import MODELS
+from vsc.priors import PRIORS, SELECTORS
 from vsc.training import train
 
 SETTINGS = Config(
@@ -67,7 +69,7 @@ def test_the_saved_settings_are_resolved_plain_yaml_and_come_back_equal(run, tin
     assert runs.read_config(run) == runs.resolve(SETTINGS, tiny)
 
 
-@pytest.mark.parametrize("name", ["ae", "vae", "vsc"])
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian-fixed"])
 def test_a_loaded_model_gives_the_same_codes(tiny, tmp_path, name, likelihood):
     settings = replace(SETTINGS, model=replace(SETTINGS.model, name=name, likelihood=likelihood))
@@ -80,6 +82,30 @@ def test_a_loaded_model_gives_the_same_codes(tiny, tmp_path, name, likelihood):
             assert torch.equal(ours, theirs)
         z = model.encode(tiny.test.x).hard
         assert torch.equal(model.decode(z), loaded.decode(z))
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_a_loaded_model_has_the_same_prior(tiny, tmp_path, prior, selector):
+    settings = replace(SETTINGS.model, name="vsc", prior=prior, selector=selector, components=5, nu=3.0)
+    model = train(replace(SETTINGS, model=settings), tiny, tmp_path / "run")
+    loaded = runs.load(tmp_path / "run")
+    found = []
+    for one in (model, loaded):
+        torch.manual_seed(0)
+        x = one.scaler(tiny.test.x)
+        with torch.no_grad():
+            found.append([*one(x), one.sample(3), one.log_weights(x, 2)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_pseudo_inputs_start_at_training_examples(tiny):
+    settings = replace(SETTINGS.model, name="vsc", prior="pseudo-inputs", components=5)
+    model = runs.new_model(runs.resolve(replace(SETTINGS, model=settings), tiny), tiny)
+    examples = model.scaler(tiny.train.x)
+    for pseudo in model.prior.pseudo_inputs:
+        assert (examples == pseudo).all(1).any()
+    assert len(model.prior.pseudo_inputs.unique(dim=0)) == 5
 
 
 @pytest.mark.parametrize("scale", ["standard", "unit-norm"])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vsc.distributions import SpikeAndSlab
+from vsc.distributions import SpikeAndSlab, ThresholdedLaplace
 from vsc.errors import UsageError
 from vsc.spikes import SPIKES, concrete, hard, sigmoid, straight_through
 
@@ -205,6 +205,74 @@ def test_variance_is_below_that_of_plain_reinforce(name):
     torch.manual_seed(6)
     plain = gradients(reinforce, 20_000)[0].var(0).sum()
     assert gradients(SPIKES[name], 20_000)[0].var(0).sum() < plain
+
+
+class TestThresholdedLaplace:
+    """The same estimators, where the gate gamma = exp(-t / b) and the slab Lap(mu, b) share b."""
+
+    mu = torch.tensor([0.9, -0.4, 1.5], dtype=torch.float64)
+    scale = torch.tensor([0.8, 1.5, 0.5], dtype=torch.float64)
+    t = torch.tensor([0.5, 1.0, 0.2], dtype=torch.float64)
+
+    def leaves(self, n):
+        rows = (part.expand(n, -1).clone().requires_grad_() for part in (self.mu, self.scale.log(), self.t))
+        return list(rows)
+
+    @pytest.mark.parametrize("name", ["disarm", "rloo", "exact"])
+    def test_unbiased_estimators_have_the_closed_form_gradient(self, name):
+        """E[z + z^2] = gamma (mu + mu^2 + 2 b^2) in each dimension, differentiated by hand."""
+        n = 60_000
+        parts = self.leaves(n)
+        value = SPIKES[name](ThresholdedLaplace(*parts), lambda z: (z + z.square()).sum(-1), 0.0)
+        mu, b, t = self.mu, self.scale, self.t
+        gamma, inside = torch.exp(-t / b), mu + mu.square() + 2 * b.square()
+        expected = (
+            gamma * (1 + 2 * mu),
+            gamma * t / b * inside + gamma * 4 * b.square(),
+            -gamma / b * inside,
+        )
+        value_error = 4 * value.std().item() / math.sqrt(n)
+        assert abs(value.mean().item() - (gamma * inside).sum().item()) <= value_error
+        for draws, truth in zip(torch.autograd.grad(value.sum(), parts), expected, strict=True):
+            allowed = 4 * draws.std(0) / math.sqrt(n)
+            assert ((draws.mean(0) - truth).abs() <= allowed).all()
+            assert (truth.abs() > 2 * allowed).all()
+
+    @pytest.mark.parametrize("name", ["disarm", "rloo"])
+    def test_unbiased_estimators_agree_with_the_exact_gradient(self, name):
+        """Of a function that does not fall apart into dimensions."""
+        n = 60_000
+        parts = self.leaves(n)
+        estimate, truth = (
+            torch.autograd.grad(SPIKES[kind](ThresholdedLaplace(*parts), bounded, 0.0).sum(), parts[1])[0]
+            for kind in (name, "exact")
+        )
+        allowed = 4 * ((estimate.var(0) + truth.var(0)) / n).sqrt()
+        assert ((estimate.mean(0) - truth.mean(0)).abs() <= allowed).all()
+        assert (truth.mean(0).abs() > 2 * allowed).any()
+
+    @pytest.mark.parametrize("name", SPIKES)
+    def test_gradient_reaches_every_parameter(self, name):
+        parts = self.leaves(64)
+        value = SPIKES[name](ThresholdedLaplace(*parts), wavy, 2.0)
+        assert value.shape == (64,)
+        assert torch.isfinite(value).all()
+        for gradient in torch.autograd.grad(value.sum(), parts):
+            assert torch.isfinite(gradient).all()
+            assert (gradient.abs().sum(0) > 0).all()
+
+    @pytest.mark.parametrize("name", HARD_DRAWS)
+    def test_hard_draws_open_a_gate_with_probability_gamma(self, name):
+        seen = []
+        HARD_DRAWS[name](ThresholdedLaplace(*self.leaves(20_000)), lambda z: seen.append(z) or z.sum(-1), 0.5)
+        gamma = torch.exp(-self.t / self.scale)
+        error = ((seen[0] != 0).double().mean(0) - gamma).abs()
+        assert (error <= 4 * (gamma * (1 - gamma) / 20_000).sqrt()).all()
+
+
+def bounded(z):
+    """A function of all latents at once, whose Monte Carlo error stays small under Laplace tails."""
+    return torch.tanh(z.sum(-1)) + torch.sin(z).prod(-1)
 
 
 def test_mean_passes_the_slope_of_w_to_gamma():

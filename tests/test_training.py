@@ -12,11 +12,11 @@ import torch
 from vsc import runs
 from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.data.batches import Batches
-from vsc.data.split import Split
+from vsc.data.split import Dataset, Split
 from vsc.errors import RunError, UsageError
 from vsc.models import VSC
 from vsc.scaling import Scaler
-from vsc.training import Interrupted, Progress, train, validate
+from vsc.training import Interrupted, Progress, collapse, train, validate
 
 # 60 examples in batches of 16 are epochs of 3 steps, so that steps 4, 5, 7, 8 end inside an epoch
 SHORT = TrainConfig(steps=14, batch_size=16, log_every=3, valid_every=4, checkpoint_every=5, device="cpu")
@@ -194,6 +194,18 @@ def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, p
         pytest.param(config("vsc", MOVING), id="vsc"),
         pytest.param(config("vsc", replace(MOVING, sharpness_final=90.0), "sigmoid"), id="sigmoid"),
         pytest.param(config("vae", MOVING, binarise=True), id="vae-binarised"),
+        pytest.param(
+            config(
+                "vsc",
+                replace(MOVING, target_l0=2.0, penalty=1.0, clip=1.0),
+                prior="pseudo-inputs",
+                components=8,
+                nu=5.0,
+            ),
+            id="pseudo-inputs-target",
+        ),
+        pytest.param(config("thresholded-laplace", replace(MOVING, target_l0=2.0)), id="thresholded-laplace"),
+        pytest.param(config("tcvae", replace(MOVING, penalty=3.0, penalty_ramp=0.5)), id="tcvae"),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch, settings, step):
@@ -404,6 +416,78 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint_or_a_model(tiny, 
     assert not (tmp_path / "run" / "model").exists()
 
 
+# ---- pressure on the codes
+
+
+def clusters():
+    """300 examples of 12 pixels: 4 patterns, of which 1 to 3 are on."""
+    generator = torch.Generator().manual_seed(0)
+    on = torch.rand(300, 4, generator=generator) < 0.5
+    x = (on.repeat_interleave(3, 1) * 255).to(torch.uint8)
+    return Dataset("clusters", (12,), *(Split(part) for part in x.split([200, 50, 50])), high=255.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", ["spike-slab", "learned", "pseudo-inputs", "mixture"])
+@pytest.mark.parametrize("target", [1.0, 3.0])
+def test_a_target_for_l0_is_reached(prior, target):
+    settings = TrainConfig(steps=1500, target_l0=target, device="cpu", valid_every=1500)
+    data = clusters()
+    model = train(config(train=settings, latent_dim=8, prior=prior, components=16), data)
+    gamma = model.encode(data.valid.x).gamma
+    assert gamma.sum(1).mean().item() == pytest.approx(target, rel=0.1)
+
+
+def test_a_target_sets_alpha_and_must_be_below_the_number_of_latents(tiny):
+    target = replace(SHORT, target_l0=1.0)
+    assert runs.resolve(config(train=target), tiny).model.alpha == 0.25
+    with pytest.raises(UsageError, match="target_l0 must be below the number of latents, 4, not 4"):
+        runs.resolve(config(train=replace(SHORT, target_l0=4.0)), tiny)
+
+
+def test_a_penalty_on_the_components_closes_their_gates(tiny):
+    def mean_gate(weight):
+        settings = replace(SHORT, steps=200, penalty=weight)
+        model = train(config(train=settings, prior="pseudo-inputs", components=8, alpha=0.01), tiny)
+        return model.prior.mixed(model.posterior).gamma.mean().item()
+
+    assert mean_gate(20.0) < 0.7 * mean_gate(0.0)
+
+
+def test_clipping_bounds_the_gradient(tiny, monkeypatch):
+    norms, step = [], torch.optim.Adam.step
+
+    def seen(self, *args, **kwargs):
+        norms.append(torch.stack([p.grad.norm() for group in self.param_groups for p in group["params"]]).norm().item())
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", seen)
+    train(config(), tiny)
+    free = min(norms)
+    norms.clear()
+    train(config(train=replace(SHORT, clip=free / 2)), tiny)
+    assert max(norms) <= free / 2 * 1.001
+
+
+@pytest.mark.parametrize(
+    ("used", "always_on", "J", "word"),
+    [
+        (0, 0, 32, "hardly any latent is used"),
+        (1, 0, 32, "Raise model.alpha"),
+        (6, 4, 32, "has collapsed: 4 of the 6"),
+        (32, 32, 32, "has not become sparse"),
+        (20, 10, 32, ""),
+        (2, 0, 32, ""),
+        (1, 0, 1, ""),
+        (1, 1, 1, ""),
+    ],
+)
+def test_a_collapse_is_named_with_the_setting_to_change(used, always_on, J, word):
+    found = collapse(used, always_on, J)
+    assert word in found
+    assert bool(found) == bool(word)
+
+
 # ---- settings that cannot be
 
 
@@ -413,6 +497,7 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint_or_a_model(tiny, 
         ({"precision": "foo"}, "precision"),
         ({"device": "foo"}, "device"),
         ({"devices": 3}, "multiple of the 3 processes"),
+        ({"target_l0": 9.0}, "target_l0 must be below"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_anything_is_written(tiny, tmp_path, settings, message):

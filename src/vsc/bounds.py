@@ -1,36 +1,153 @@
-"""The evidence lower bound and its terms: one value per example, in nats."""
+"""Lower bounds of log p(x) and their terms: one value per example, in nats."""
 
+import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
 class Bound(NamedTuple):
     """
-    The terms of an ELBO.
+    The terms of an ELBO, and what training may add to the loss.
 
     Attributes
     ----------
     log_px : torch.Tensor, shape (B,)
         An estimate of E_q log p(x|z).
-    kl_slab, kl_spike : torch.Tensor, shape (B,)
-        KL(q(z|x) || p(z)): its continuous part, and that of the gates (zero for models without).
+    kl_slab, kl_spike, kl_selection : torch.Tensor, shape (B,)
+        What the code costs: its values, its gates, and the choice among the prior's components (zero where a model
+        has no gates, or one component). Their sum is at least KL(q(z|x) || p(z)).
+    l0 : torch.Tensor, shape (B,)
+        Expected number of active latents, sum_j gamma_j. Not part of the bound.
+    penalty : torch.Tensor, shape (B,)
+        What `train.penalty` weighs in the loss. Not part of the bound.
     """
 
     log_px: Tensor
     kl_slab: Tensor
     kl_spike: Tensor
+    kl_selection: Tensor
+    l0: Tensor
+    penalty: Tensor
 
     @property
     def kl(self) -> Tensor:
-        """KL(q(z|x) || p(z)), shape (B,)."""
-        return self.kl_slab + self.kl_spike
+        """The whole price of the code, shape (B,)."""
+        return self.kl_slab + self.kl_spike + self.kl_selection
 
     @property
     def elbo(self) -> Tensor:
         """E_q log p(x|z) - KL, shape (B,); higher is better."""
         return self.log_px - self.kl
 
-    def weighted(self, beta: float = 1.0) -> Tensor:
-        """E_q log p(x|z) - beta KL, shape (B,): what training maximises. A bound only for beta >= 1."""
-        return self.log_px - beta * self.kl
+    def weighted(self, beta: float = 1.0, penalty: float = 0.0, price: float = 0.0) -> Tensor:
+        """
+        Return what training maximises, shape (B,): E_q log p(x|z) - beta KL - penalty - price l0.
+
+        Parameters
+        ----------
+        beta : float
+            Weight of the KL.
+        penalty : float
+            Weight of `penalty`.
+        price : float
+            Nats per active latent, on top of what the prior charges.
+
+        Returns
+        -------
+        torch.Tensor, shape (B,)
+            A bound only for beta >= 1, penalty >= 0 and price >= 0.
+        """
+        total = self.log_px - beta * self.kl
+        total = total - penalty * self.penalty if penalty else total
+        return total - price * self.l0 if price else total
+
+
+def dense(log_px: Tensor, kl: Tensor, latent_dim: int, penalty: Tensor | None = None) -> Bound:
+    """
+    Return the bound of a model without gates: all J latents are on.
+
+    Parameters
+    ----------
+    log_px, kl : torch.Tensor, shape (B,)
+        Nats.
+    latent_dim : int
+        J.
+    penalty : torch.Tensor, shape (B,), optional
+        See `Bound`.
+
+    Returns
+    -------
+    Bound
+        Its spike and selection terms zero.
+    """
+    zero = torch.zeros_like(log_px)
+    return Bound(
+        log_px, kl, zero, zero, torch.full_like(log_px, float(latent_dim)), zero if penalty is None else penalty
+    )
+
+
+def importance_weighted(log_weights: Tensor) -> Tensor:
+    """
+    Return ln 1/K sum_k exp(ln w_k): its mean is the importance-weighted bound L_K (Burda et al. 2015).
+
+    Parameters
+    ----------
+    log_weights : torch.Tensor, shape (K, B)
+        ln p(x|z_k) + ln p(z_k) - ln q(z_k|x) at draws z_k of q.
+
+    Returns
+    -------
+    torch.Tensor, shape (B,)
+        Nats. Its expectation never falls with K; K = 1 is the ELBO.
+    """
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
+
+
+class KLDecomposition(NamedTuple):
+    """
+    beta-TCVAE's three parts of E_x KL(q(z|x) || p(z)), estimated at one draw per example; shape (B,), in nats.
+
+    Attributes
+    ----------
+    index_code : torch.Tensor
+        ln q(z|x) - ln q(z): what the code tells of which example it is.
+    total_correlation : torch.Tensor
+        ln q(z) - sum_j ln q(z_j): how far the latents are from independent.
+    dimension_wise : torch.Tensor
+        sum_j ln q(z_j) - ln p(z_j).
+    """
+
+    index_code: Tensor
+    total_correlation: Tensor
+    dimension_wise: Tensor
+
+
+def decompose_kl(z: Tensor, log_q: Tensor, log_p: Tensor, examples: int = 1) -> KLDecomposition:
+    """
+    Split the KL by minibatch-weighted sampling (Chen et al. 2018, eq. S4).
+
+    Parameters
+    ----------
+    z : torch.Tensor, shape (B, J)
+        One draw of q(z|x_i) for each example of the batch.
+    log_q : torch.Tensor, shape (B, B, J)
+        ln q(z_ij | x_k) at [i, k, j].
+    log_p : torch.Tensor, shape (B,)
+        ln p(z).
+    examples : int
+        Size N of the data set, for weights 1 / (N B); 1 takes the batch for q(z) itself. N only moves constants
+        between the parts, so no gradient depends on it.
+
+    Returns
+    -------
+    KLDecomposition
+        Their sum is ln q(z|x) - ln p(z), whatever N.
+    """
+    B = len(z)
+    log_size = math.log(B * examples)
+    joint = log_q.sum(-1)  # ln q(z_i | x_k)  (B, B)
+    log_qz = joint.logsumexp(1) - log_size
+    log_marginals = (log_q.logsumexp(1) - log_size).sum(-1)
+    return KLDecomposition(joint.diagonal() - log_qz, log_qz - log_marginals, log_marginals - log_p)

@@ -37,10 +37,11 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         rows.sort(key=lambda row: row.get("elbo", row["log_px"]))
     for key, value in (rows[-1] if rows else {}).items():
         print(f"  {key:10} {value:.4g}" if isinstance(value, float) else f"  {key:10} {value}")
+    J = model.latent_dim
     count = sum(p.numel() for p in model.parameters())
     print(f"trained {type(model).__name__} with {count} parameters; saved in {folder}")
-    if rows and rows[-1]["used"] < 2 and config.model.name == "vsc":
-        print("hardly any latent is used: raise model.alpha or train.kl_warmup, or lower the likelihood's variance")
+    if rows and model.spiked and (found := training.collapse(rows[-1]["used"], rows[-1]["always_on"], J)):
+        print(f"CAUTION: the model {found}")
     run, own = shlex.quote(str(folder)), config.data.name
     print(f"next: vsc evaluate {run}    (the test set, hard spikes)")
     print(f"      vsc encode {run}" + (f" --data {shlex.quote(own)}" if is_path(own) else "") + "    (codes to a file)")
@@ -60,16 +61,23 @@ def compare(config: Compare) -> None:  # noqa: D103
 
 
 def evaluate(config: Evaluate) -> None:  # noqa: D103
-    from vsc import data, evaluation, files, runs
+    from vsc import data, evaluation, files, runs, training
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
     loaded = data.load(**_data_arguments(saved, config.data_root))
-    scores = evaluation.evaluate(model, loaded, saved, config.split, config.samples, config.seed)
+    scores = evaluation.evaluate(
+        model, loaded, saved, config.split, config.samples, config.seed, config.iwae, progress=sys.stderr.isatty()
+    )
     about = {"split": config.split, "examples": len(getattr(loaded, config.split)), "samples": config.samples}
+    about |= {"likelihood": model.likelihood.label} | ({} if config.iwae is None else {"iwae_draws": config.iwae})
     files.write_json(folder / "results.json", about | {"seed": config.seed, "scores": scores._asdict()})
     print(_table([type(model).__name__], [scores], [None]))
     print(f"\n{about['examples']} {config.split} examples, hard spikes, likelihood {model.likelihood.label}.")
+    if scores.at_floor is not None and scores.at_floor > evaluation.LEANS_ON_FLOOR:
+        print(f"CAUTION: {scores.at_floor:.0%} of the variances lie at model.variance_floor; the bound leans on it")
+    if model.spiked and (found := training.collapse(scores.used, scores.always_on, model.latent_dim)):
+        print(f"CAUTION: the model {found}")
     print(f"Written to {folder / 'results.json'}")
 
 
@@ -267,9 +275,11 @@ def _command() -> str:
 COLUMNS = {
     "elbo": ("ELBO", ".2f"),
     "relaxed_elbo": ("relaxed", ".2f"),
+    "iwae": ("IWAE", ".2f"),
     "log_px": ("log p(x|z)", ".2f"),
     "kl_slab": ("KL slab", ".2f"),
     "kl_spike": ("KL spike", ".2f"),
+    "kl_selection": ("KL choice", ".2f"),
     "l0": ("l0", ".1f"),
     "active": ("active", ".1f"),
     "used": ("used", ".1f"),
@@ -283,11 +293,16 @@ COLUMNS = {
 
 def _table(titles: Sequence[str], means: Sequence["Scores"], spreads: Sequence["Scores | None"]) -> str:
     """Lay scores out as a Markdown table, mean and standard deviation over the seeds; nats per example."""
-    head = ["model", *(label for label, _ in COLUMNS.values())]
+    shown = {
+        name: column
+        for name, column in COLUMNS.items()
+        if name not in ("relaxed_elbo", "iwae", "kl_selection") or any(getattr(mean, name) for mean in means)
+    }
+    head = ["model", *(label for label, _ in shown.values())]
     rows = []
     for title, mean, spread in zip(titles, means, spreads, strict=True):
         row = [title]
-        for name, (_, style) in COLUMNS.items():
+        for name, (_, style) in shown.items():
             value, sd = getattr(mean, name), getattr(spread, name, None)
             style = ".0f" if isinstance(value, int) else style
             row.append("–" if value is None else f"{value:{style}}" + ("" if sd is None else f" ± {sd:{style}}"))

@@ -37,6 +37,12 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "train.temperature": 1.0,
         },
     ),
+    "vsc-learned": ("VSC, learned alpha", {"model.name": "vsc", "model.prior": "learned"}),
+    "vsc-pseudo": ("VSC, pseudo-inputs", {"model.name": "vsc", "model.prior": "pseudo-inputs"}),
+    "vsc-mixture": ("VSC, mixture", {"model.name": "vsc", "model.prior": "mixture"}),
+    "beta-tcvae": ("beta-TCVAE (beta 4)", {"model.name": "tcvae", "train.penalty": 3.0}),
+    "laplace": ("Laplace VAE", {"model.name": "laplace"}),
+    "thresholded-laplace": ("thresholded Laplace", {"model.name": "thresholded-laplace"}),
     "vsc-paper": (
         "VSC, ICLR recipe",
         {"model.name": "vsc", "model.spikes": "sigmoid", "model.head": "log-relu"},

@@ -43,9 +43,17 @@ class ModelConfig:
     variance: float = 1.0
     """Variance of the likelihood gaussian-fixed."""
     variance_floor: float = 1e-6
-    """Least variance of the likelihoods gaussian and gaussian-shared; part of every result with it."""
+    """Least variance of the likelihoods gaussian, gaussian-shared and laplace; part of every result with them."""
     alpha: float = 0.1
     """Prior spike probability in (0, 1]: the share of latents expected on. Smaller is sparser (VSC)."""
+    prior: str = "spike-slab"
+    """p(z): alpha fixed, alpha learned for each latent, or a mixture that each example chooses from (VSC)."""
+    components: int = 100
+    """Components U of the priors pseudo-inputs and mixture."""
+    selector: str = "optimal"
+    """How an example chooses among them; the choice is always charged."""
+    nu: float | None = None
+    """Sharpen the gates of the pseudo-inputs to S(nu (gamma - 1/2)); the released code has 10. None leaves them."""
     spikes: str = "straight-through"
     """Spike estimator: how gradient passes the gates (VSC)."""
     head: str = "logit"
@@ -60,10 +68,11 @@ def _check_seed(name: str, seed: int) -> None:
 
 
 class Knobs(NamedTuple):
-    """What the schedules say at one step: lambda, KL weight, relaxation (T or c) and learning rate."""
+    """What the schedules say at one step: lambda, KL weight, penalty's weight, relaxation (T or c), learning rate."""
 
     lam: float
     beta: float
+    penalty: float
     relaxation: float
     lr: float
 
@@ -85,8 +94,21 @@ class TrainConfig:
     beta: float = 1.0
     """Weight of the KL in the loss; other than 1 makes a VAE a beta-VAE."""
     kl_warmup: float | None = None
-    """Share of the steps over which the KL's weight rises from 0 to beta; None is 0.1 with the likelihoods gaussian
-    and gaussian-shared, where gates would shut before the variances are learned, else 0."""
+    """Share of the steps over which the KL's weight rises from 0 to beta; None is 0.1 where gates or components would
+    be lost before there is anything to choose from (likelihoods gaussian, gaussian-shared and laplace; priors
+    pseudo-inputs and mixture), else 0."""
+    penalty: float = 0.0
+    """Weight of the model's penalty in the loss, never in a bound: J KL(mean gamma of the components || alpha) with
+    the priors pseudo-inputs and mixture (UAI); the total correlation with tcvae, whose beta is then 1 + penalty."""
+    penalty_hold: float = 0.0
+    """Share of the steps before the penalty sets in."""
+    penalty_ramp: float = 0.0
+    """Share of the steps, after these, over which it rises to its weight."""
+    target_l0: float | None = None
+    """Expected number of active latents to end with: alpha is set to target_l0 / J, and a price per active latent in
+    the loss, never in a bound, is adapted until l0 is there."""
+    clip: float | None = None
+    """Largest norm of the gradient; None does not clip."""
     lam_hold: float = 0.0
     """Share of the steps with lambda = 0, the slab held at N(0, 1) (VSC with warm-up)."""
     lam_ramp: float = 0.0
@@ -124,17 +146,19 @@ class TrainConfig:
         for name, least in whole.items():
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise UsageError(f"train.{name} must be at least {least}, not {getattr(self, name)}")
-        for name in ("lr_drop", "kl_warmup", "lam_hold", "lam_ramp"):
+        for name in ("lr_drop", "kl_warmup", "lam_hold", "lam_ramp", "penalty_hold", "penalty_ramp"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"train.{name} is a share of the steps, in [0, 1], not {value}")
-        for name in ("lr", "temperature", "sharpness", "lr_final", "temperature_final", "sharpness_final"):
+        positive = ("lr", "temperature", "sharpness", "lr_final", "temperature_final", "sharpness_final")
+        for name in (*positive, "target_l0", "clip"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"train.{name} must be a positive number, not {value}")
         _check_seed("train.seed", self.seed)
-        if not 0 <= self.beta < math.inf:
-            raise UsageError(f"train.beta must be a number that is not negative, but is {self.beta}")
+        for name in ("beta", "penalty"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"train.{name} must be a number that is not negative, but is {getattr(self, name)}")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"train.patience must be at least 1, not {self.patience}")
 
@@ -152,7 +176,7 @@ class TrainConfig:
         Returns
         -------
         Knobs
-            lambda, KL weight, relaxation and learning rate at this step.
+            lambda, the weights of KL and penalty, relaxation and learning rate at this step.
         """
         n = self.steps or 0
         first, last = self.temperature, self.temperature_final
@@ -161,6 +185,7 @@ class TrainConfig:
         return Knobs(
             lam=ramp(step, 0.0, 1.0, round(self.lam_hold * n), round(self.lam_ramp * n)),
             beta=ramp(step, 0.0, self.beta, 0, round((self.kl_warmup or 0.0) * n)),
+            penalty=ramp(step, 0.0, self.penalty, round(self.penalty_hold * n), round(self.penalty_ramp * n)),
             relaxation=ramp(step, first, first if last is None else last, 0, n),
             lr=hold(step, self.lr, self.lr if self.lr_final is None else self.lr_final, round(self.lr_drop * n)),
         )
@@ -218,6 +243,8 @@ class Evaluate:
     """Draws of z per example that the bounds are averaged over."""
     seed: int = 0
     """Seed of these draws, of the noise and of the probe's examples."""
+    iwae: int | None = None
+    """Draws K of the importance-weighted bound on log p(x), 5000 for published numbers; by default it is left out."""
     data_root: str | None = None
     """Folder of downloaded data, where it is not the one that the run was trained with."""
 

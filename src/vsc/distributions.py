@@ -1,17 +1,85 @@
-"""The spike-and-slab distribution: exactly zero with probability 1 - gamma, Gaussian otherwise."""
+"""Spike-and-slab distributions: exactly zero with probability 1 - gamma, Gaussian or Laplace otherwise."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints, register_kl
+from torch.autograd.function import once_differentiable
+from torch.distributions import Distribution, Laplace, constraints, register_kl
 from torch.nn.functional import logsigmoid
 
 LOG_2PI = math.log(2 * math.pi)
 
 
-class SpikeAndSlab(Distribution):
+class Spiked(Distribution, ABC):
+    """
+    A slab with an atom at zero, independent over all elements: what every posterior with gates has.
+
+    Attributes
+    ----------
+    mu : torch.Tensor, shape (...)
+        Mean of the slab.
+    spike_logits : torch.Tensor, shape (...)
+        Logit of the spike probability P(z != 0).
+
+    Notes
+    -----
+    `log_prob` is the density with respect to the sum of a point mass at zero and the Lebesgue measure: at zero it
+    is the atom's log-mass, elsewhere ln gamma plus the slab's log-density, never their sum.
+    """
+
+    mu: Tensor
+    spike_logits: Tensor
+    _gamma: Tensor | None = None
+    support = constraints.real  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+
+    @abstractmethod
+    def slab(self, sample_shape=()) -> Tensor:
+        """Reparameterised draw from the slab alone, shape sample_shape + (...)."""
+
+    @abstractmethod
+    def slab_log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of the slab alone, in nats, elementwise."""
+
+    @property
+    def gamma(self) -> Tensor:
+        """Spike probability P(z != 0), shape (...)."""
+        if self._gamma is None:
+            self._gamma = torch.sigmoid(self.spike_logits)
+        return self._gamma
+
+    @property
+    def mean(self) -> Tensor:
+        """Posterior-mean code gamma * mu, shape (...)."""
+        return self.gamma * self.mu
+
+    @property
+    def active(self) -> Tensor:
+        """Where gamma > 1/2, shape (...), bool."""
+        return self.spike_logits > 0
+
+    @property
+    def hard(self) -> Tensor:
+        """Hard code 1[gamma > 1/2] * mu, shape (...): exactly zero where a latent is off."""
+        return self.active * self.mu
+
+    def sample(self, sample_shape=()) -> Tensor:
+        """Draw codes, shape sample_shape + (...); exactly zero where the spike is off."""
+        with torch.no_grad():
+            w = torch.bernoulli(self.gamma.expand(self._extended_shape(torch.Size(sample_shape))))
+            return w * self.slab(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density with respect to delta_0 + Lebesgue, shape of `value` and the parameters (see Notes)."""
+        if self._validate_args:
+            self._validate_sample(value)
+        on = logsigmoid(self.spike_logits) + self.slab_log_prob(value)
+        return torch.where(value == 0, logsigmoid(-self.spike_logits), on)
+
+
+class SpikeAndSlab(Spiked):
     """
     q(z) = gamma N(z; mu, s^2) + (1 - gamma) delta(z), independent over all elements (ICLR eq. 5).
 
@@ -30,11 +98,6 @@ class SpikeAndSlab(Distribution):
     ------
     ValueError
         If both or none of gamma and spike_logits are given, or an argument is outside its domain.
-
-    Notes
-    -----
-    `log_prob` is the density with respect to the sum of a point mass at zero and the Lebesgue measure: at zero it
-    is the atom's log-mass, elsewhere ln gamma plus the slab's log-density, never their sum.
     """
 
     arg_constraints = {  # noqa: RUF012 # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
@@ -43,7 +106,6 @@ class SpikeAndSlab(Distribution):
         "gamma": constraints.unit_interval,
         "spike_logits": constraints.real,
     }
-    support = constraints.real  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     def __init__(
         self,
@@ -58,57 +120,77 @@ class SpikeAndSlab(Distribution):
         self.mu, self.logvar = mu, logvar
         if spike_logits is None:
             assert gamma is not None
-            self.__dict__["gamma"] = gamma
+            self._gamma = gamma
             spike_logits = torch.logit(gamma)
         self.spike_logits = spike_logits
         super().__init__(mu.shape, validate_args=validate_args)
-
-    @property
-    def gamma(self) -> Tensor:
-        """Spike probability P(z != 0), shape (...)."""
-        if "gamma" not in self.__dict__:
-            self.__dict__["gamma"] = torch.sigmoid(self.spike_logits)
-        return self.__dict__["gamma"]
-
-    @property
-    def mean(self) -> Tensor:
-        """Posterior-mean code gamma * mu, shape (...)."""
-        return self.gamma * self.mu
 
     @property
     def variance(self) -> Tensor:
         """Variance gamma (s^2 + mu^2) - (gamma mu)^2, shape (...)."""
         return self.gamma * (self.logvar.exp() + self.mu.square()) - self.mean.square()
 
-    @property
-    def active(self) -> Tensor:
-        """Where gamma > 1/2, shape (...), bool."""
-        return self.spike_logits > 0
+    def slab(self, sample_shape=()) -> Tensor:
+        """Reparameterised draw mu + s * eps from the slab alone, shape sample_shape + (...)."""
+        eps = torch.randn((*sample_shape, *self.mu.shape), dtype=self.mu.dtype, device=self.mu.device)
+        return _Slab.apply(self.mu, self.logvar, eps)
 
-    @property
-    def hard(self) -> Tensor:
-        """Hard code 1[gamma > 1/2] * mu, shape (...): exactly zero where a latent is off."""
-        return self.active * self.mu
+    def slab_log_prob(self, value: Tensor) -> Tensor:
+        """Return ln N(value; mu, s^2), elementwise."""
+        return -0.5 * (LOG_2PI + self.logvar + (value - self.mu).square() / self.logvar.exp())
 
-    def slab(self, eps: Tensor | None = None) -> Tensor:
-        """Reparameterised draw mu + s * eps from the slab alone, shape (...)."""
-        eps = torch.randn_like(self.mu) if eps is None else eps
-        return torch.addcmul(self.mu, (0.5 * self.logvar).exp(), eps)
 
-    def sample(self, sample_shape=()) -> Tensor:
-        """Draw codes, shape sample_shape + (...); exactly zero where the spike is off."""
-        shape = self._extended_shape(torch.Size(sample_shape))
-        with torch.no_grad():
-            w = torch.bernoulli(self.gamma.expand(shape))
-            return w * self.slab(torch.randn(shape, dtype=self.mu.dtype, device=self.mu.device))
+class ThresholdedLaplace(Spiked):
+    """
+    z = mu + soft_t(xi) with xi ~ Lap(0, b), and z = 0 where |xi| <= t.
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density with respect to delta_0 + Lebesgue, shape of `value` and the parameters (see Notes)."""
-        if self._validate_args:
-            self._validate_sample(value)
-        slab = -0.5 * (LOG_2PI + self.logvar + (value - self.mu).square() / self.logvar.exp())
-        on = logsigmoid(self.spike_logits) + slab
-        return torch.where(value == 0, logsigmoid(-self.spike_logits), on)
+    It is a spike-and-slab: gamma = exp(-t / b), and where it is on, z ~ Lap(mu, b).
+
+    Parameters
+    ----------
+    mu, logscale : torch.Tensor, shape (...)
+        Mean of the slab, and ln b.
+    threshold : torch.Tensor, shape broadcastable to (...)
+        t > 0.
+    validate_args : bool, optional
+        As in `torch.distributions`.
+    """
+
+    arg_constraints = {  # noqa: RUF012 # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+        "mu": constraints.real,
+        "logscale": constraints.real,
+        "threshold": constraints.positive,
+    }
+
+    def __init__(self, mu: Tensor, logscale: Tensor, threshold: Tensor, validate_args: bool | None = None):
+        self.mu, self.logscale, self.threshold = mu, logscale, threshold
+        ratio = (threshold * (-logscale).exp()).clamp(min=1e-12)
+        self.spike_logits = -ratio - torch.log(-torch.expm1(-ratio))  # logit exp(-t / b)
+        super().__init__(mu.shape, validate_args=validate_args)
+
+    def slab(self, sample_shape=()) -> Tensor:
+        """Reparameterised draw from Lap(mu, b), shape sample_shape + (...)."""
+        return Laplace(self.mu, self.logscale.exp(), validate_args=False).rsample(torch.Size(sample_shape))
+
+    def slab_log_prob(self, value: Tensor) -> Tensor:
+        """Return ln Lap(value; mu, b), elementwise."""
+        return Laplace(self.mu, self.logscale.exp(), validate_args=False).log_prob(value)
+
+
+class _Slab(torch.autograd.Function):
+    """mu + s eps with its gradient written out, since this is in every training step."""
+
+    @staticmethod
+    def forward(ctx, mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+        noise = (0.5 * logvar).exp_() * eps  # s eps
+        ctx.save_for_backward(noise)
+        return mu + noise
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        (noise,) = ctx.saved_tensors
+        return grad, (grad * noise).mul_(0.5), None
 
 
 class KLParts(NamedTuple):
@@ -119,13 +201,19 @@ class KLParts(NamedTuple):
 
 
 def softplus(x: Tensor) -> Tensor:
-    """Return ln(1 + e^x) to rounding error, in half the time of torch's own, whose log1p is slow on CPUs."""
+    """Return ln(1 + e^x), in half the time of torch's own, whose log1p is slow on CPUs. Not to be differentiated."""
     return x.abs().neg_().exp_().add_(1).log_().add_(torch.relu(x))
 
 
 def normal_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, s^2) || N(0, 1)) elementwise, in nats."""
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+
+
+def laplace_kl(mu: Tensor, logscale: Tensor) -> Tensor:
+    """KL(Lap(mu, b) || Lap(0, 1)) elementwise, in nats: |mu| - ln b - 1 + b exp(-|mu| / b)."""
+    size = mu.abs()
+    return size - logscale - 1 + (logscale - size * (-logscale).exp()).exp()
 
 
 def bernoulli_kl(logits: Tensor, prior_logits: Tensor) -> Tensor:
@@ -161,6 +249,61 @@ def kl_parts(q: SpikeAndSlab, p: SpikeAndSlab) -> KLParts:
     """
     gauss = 0.5 * (p.logvar - q.logvar + (q.logvar.exp() + (q.mu - p.mu).square()) / p.logvar.exp() - 1)
     return KLParts(q.gamma * gauss, bernoulli_kl(q.spike_logits, p.spike_logits))
+
+
+def pairwise_kl(q: SpikeAndSlab, p: SpikeAndSlab) -> KLParts:
+    """
+    KL(q_i || p_u) of every pair, summed over the latents, by matrix products: no (B, U, J) tensor is made.
+
+    The sum over j is bilinear in (gamma, gamma (s^2 + mu^2), gamma mu) of q and (ln t^2 / 2 + m^2 r, r, -2 m r) of p,
+    r = 1 / (2 t^2): one product of (B, 3 J) with (3 J, U), and one more for the gates.
+
+    Parameters
+    ----------
+    q : SpikeAndSlab, shape (B, J)
+        The posteriors.
+    p : SpikeAndSlab, shape (U, J)
+        The components. Logits of either beyond +-40 count as 40: in floats such gates are certain.
+
+    Returns
+    -------
+    KLParts
+        Nats, shape (B, U).
+    """
+    a, l, k = q.gamma, q.spike_logits.clamp(-40, 40), p.spike_logits.clamp(-40, 40)  # noqa: E741
+    mu = q.mu.double()
+    left = torch.cat([torch.ones_like(mu), q.logvar.exp() + mu.square(), mu], -1) * a.repeat(1, 3)
+    slab = (left @ _quadratic(p, 0.5 * p.logvar).T).to(a.dtype) - 0.5 * (a * (1 + q.logvar)).sum(-1, keepdim=True)
+    entropy = (a * l + logsigmoid(-l)).sum(-1, keepdim=True)  # sum_j gamma ln gamma + (1 - gamma) ln(1 - gamma)
+    return KLParts(slab, entropy - a @ k.T - logsigmoid(-k).sum(-1))
+
+
+def mixture_log_prob(z: Tensor, p: SpikeAndSlab) -> Tensor:
+    """
+    Return ln p_u(z_i) of hard codes under every component, by matrix products as in `pairwise_kl`.
+
+    Parameters
+    ----------
+    z : torch.Tensor, shape (N, J)
+        Hard codes: exactly zero where a latent is off.
+    p : SpikeAndSlab, shape (U, J)
+        The components.
+
+    Returns
+    -------
+    torch.Tensor, shape (N, U)
+        Nats, with respect to delta_0 + Lebesgue in each dimension.
+    """
+    k = p.spike_logits.clamp(-40, 40)
+    on, exact = (z != 0).double(), z.double()
+    left = torch.cat([on, exact.square(), exact], -1)
+    return logsigmoid(-k).sum(-1) - (left @ _quadratic(p, 0.5 * (LOG_2PI + p.logvar) - k).T).to(z.dtype)
+
+
+def _quadratic(p: SpikeAndSlab, constant: Tensor) -> Tensor:
+    """Coefficients (U, 3 J) of 1, z^2 and z in constant + (z - m)^2 / (2 t^2); in float64, as they nearly cancel."""
+    mu, r = p.mu.double(), 0.5 * (-p.logvar).exp().double()
+    return torch.cat([constant + mu.square() * r, r, -2 * mu * r], -1)
 
 
 @register_kl(SpikeAndSlab, SpikeAndSlab)

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from vsc.bounds import Bound
 from vsc.config import Config
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
-from vsc.models import AE, VSC, Autoencoder, Codes
+from vsc.models import AE, Autoencoder, Codes
 
 NOISE = 0.1
 """Standard deviation of the denoising test's noise, as a share of the data's range (report 5.3)."""
@@ -34,8 +36,8 @@ class Scores(NamedTuple):
         The same with the relaxed spikes that training used; not a bound. None unless a relaxation was trained.
     log_px : float
         E_q log p(x|z), nats per example, higher is better.
-    kl_slab, kl_spike : float or None
-        The two parts of the KL, nats per example, lower is better.
+    kl_slab, kl_spike, kl_selection : float or None
+        The parts of the KL, nats per example, lower is better: values, gates, and the choice of a prior's component.
     l0 : float
         Expected number of active latents per example (sum of gamma); J for models without spikes. A latent that the
         model does not use keeps gamma near the prior's alpha, so l0 exceeds `active`.
@@ -50,6 +52,11 @@ class Scores(NamedTuple):
         reconstruction of the input with Gaussian noise (sigma 0.1 of the data's range, clipped to it).
     noisy_psnr : float
         PSNR of the noisy input itself, in dB: what doing nothing scores.
+    iwae : float or None
+        Importance-weighted bound on log p(x) of as many draws as were asked for, nats per example, higher is better.
+    at_floor : float or None
+        Share of the reconstructions' output variances within ten times the likelihood's floor, on which log p(x|z)
+        then leans; None for likelihoods without a floor.
     probe : float or None
         Test accuracy of a logistic regression on the mean codes of up to 5000 labelled training examples.
     """
@@ -59,6 +66,7 @@ class Scores(NamedTuple):
     log_px: float
     kl_slab: float | None
     kl_spike: float | None
+    kl_selection: float | None
     l0: float
     active: float
     used: float
@@ -69,6 +77,8 @@ class Scores(NamedTuple):
     denoise_psnr: float
     noisy_psnr: float
     probe: float | None
+    iwae: float | None = None
+    at_floor: float | None = None
 
 
 class Effects(NamedTuple):
@@ -134,6 +144,8 @@ def evaluate(
     split: str = "test",
     samples: int = 5,
     seed: int = 0,
+    iwae: int | None = None,
+    progress: bool = False,
 ) -> Scores:
     """
     Measure a trained model on one split, with hard spikes.
@@ -152,6 +164,10 @@ def evaluate(
         Draws of z per example that the bounds are averaged over.
     seed : int
         Seed of these draws, of the noise and of the probe's examples.
+    iwae : int, optional
+        Draws K of the importance-weighted bound; by default it is not measured.
+    progress : bool
+        Whether to show a progress bar for it.
 
     Returns
     -------
@@ -161,24 +177,27 @@ def evaluate(
     Raises
     ------
     UsageError
-        If the split is unknown or empty, or samples < 1.
+        If the split is unknown or empty, samples or iwae < 1, or an AE is asked for a bound.
     """
     held_out = pick(data, split)
     config = Config() if config is None else config
     if samples < 1:
         raise UsageError(f"samples must be at least 1, not {samples}")
+    if iwae is not None and iwae < 1:
+        raise UsageError(f"iwae is a number of draws, at least 1, not {iwae}")
     was_training = model.training
     model.eval()  # a draw in training mode may be relaxed
     with seeded(seed):
         x = inputs(model, held_out.x, config)
-        log_px, kl_slab, kl_spike = mean_terms(model, x, samples)
+        terms = mean_terms(model, x, samples)
         relaxed = None
-        if config.model.name == "vsc" and config.model.spikes in RELAXED:
+        if model.spiked and config.model.spikes in RELAXED:
             last = config.train.knobs(config.train.steps or 0, config.model.spikes)
-            terms = mean_terms(model.train(), x, samples, last.relaxation)
+            relaxed = mean_terms(model.train(), x, samples, last.relaxation).elbo.item()
             model.eval()
-            relaxed = terms[0] - terms[1] - terms[2]
+        tight = None if iwae is None else importance_weighted_bound(model, x, iwae, progress).mean().item()
         codes = model.encode(held_out.x)
+        at_floor = _at_floor(model, codes)
         clean = model.scaler(held_out.x)
         noisy = add_noise(clean, seed)
         denoised = reconstruct(model, noisy)
@@ -186,11 +205,12 @@ def evaluate(
     bound = not isinstance(model, AE)
     peak = _range(clean)
     scores = Scores(
-        elbo=log_px - kl_slab - kl_spike if bound else None,
+        elbo=terms.elbo.item() if bound else None,
         relaxed_elbo=relaxed,
-        log_px=log_px,
-        kl_slab=kl_slab if bound else None,
-        kl_spike=kl_spike if bound else None,
+        log_px=terms.log_px.item(),
+        kl_slab=terms.kl_slab.item() if bound else None,
+        kl_spike=terms.kl_spike.item() if bound else None,
+        kl_selection=terms.kl_selection.item() if bound else None,
         l0=codes.gamma.sum(1).mean().item(),
         active=rate.sum().item(),
         used=int((rate > 0.01).sum()),
@@ -201,6 +221,8 @@ def evaluate(
         denoise_psnr=_psnr(denoised, clean, peak),
         noisy_psnr=_psnr(noisy, clean, peak),
         probe=probe(model, data, codes, held_out, seed),
+        iwae=tight,
+        at_floor=at_floor,
     )
     model.train(was_training)
     return scores
@@ -250,11 +272,9 @@ def inputs(model: Autoencoder, x: Tensor, config: Config) -> Tensor:
     return torch.bernoulli(scaled) if config.data.binarise else scaled
 
 
-def mean_terms(
-    model: Autoencoder, x: Tensor, samples: int, relaxation: float = 0.0, batch_size: int = 1000
-) -> tuple[float, float, float]:
+def mean_terms(model: Autoencoder, x: Tensor, samples: int, relaxation: float = 0.0, batch_size: int = 1000) -> Bound:
     """
-    Return the terms of the bound, means over examples and draws, in the model's present mode.
+    Return a bound whose fields are means over examples and draws, in the model's present mode.
 
     Parameters
     ----------
@@ -271,15 +291,54 @@ def mean_terms(
 
     Returns
     -------
-    log_px, kl_slab, kl_spike : float
-        Nats per example.
+    Bound
+        Scalar tensors.
     """
-    total = torch.zeros(3, dtype=torch.float64)
+    total = torch.zeros(len(Bound._fields), dtype=torch.float64)
     for chunk in x.split(batch_size):
         for _ in range(samples):
             total += torch.stack(model(chunk, relaxation=relaxation)).double().sum(1)
-    log_px, kl_slab, kl_spike = (total / (len(x) * samples)).tolist()
-    return log_px, kl_slab, kl_spike
+    return Bound(*(total / (len(x) * samples)))
+
+
+@torch.no_grad()
+def importance_weighted_bound(
+    model: Autoencoder, x: Tensor, draws: int, progress: bool = False, rows: int = 4000
+) -> Tensor:
+    """
+    Return the importance-weighted bound on log p(x), with hard spikes (Burda et al. 2015; spec of the weights: bounds).
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In eval mode; any with a prior.
+    x : torch.Tensor, shape (N, M)
+        Model inputs.
+    draws : int
+        K.
+    progress : bool
+        Whether to show a progress bar.
+    rows : int
+        Codes decoded at a time: memory is bounded by it, whatever N and K.
+
+    Returns
+    -------
+    torch.Tensor, shape (N,)
+        Nats, float64.
+
+    Raises
+    ------
+    UsageError
+        If the model is an AE.
+    """
+    together = max(1, rows // draws)  # examples
+    out = []
+    for chunk in tqdm(x.split(together), disable=not progress, unit="chunk", desc=f"IWAE-{draws}"):
+        # ln of the sum of the weights so far: blocks of draws are added to it
+        blocks = [min(rows, draws - done) for done in range(0, draws, rows)]
+        sums = [model.log_weights(chunk, block).double().logsumexp(0) for block in blocks]
+        out.append(torch.stack(sums).logsumexp(0) - math.log(draws))
+    return torch.cat(out)
 
 
 def reconstruct(model: Autoencoder, x: Tensor, batch_size: int = 1000) -> Tensor:
@@ -301,6 +360,16 @@ def reconstruct(model: Autoencoder, x: Tensor, batch_size: int = 1000) -> Tensor
         In model units.
     """
     return torch.cat([model.decode(model.codes(chunk).hard) for chunk in x.split(batch_size)])
+
+
+def _at_floor(model: Autoencoder, codes: Codes, batch_size: int = 1000) -> float | None:
+    shares = [model.likelihood.at_floor(model.decoder(z)) for z in codes.hard.split(batch_size)]
+    known = [share for share in shares if share is not None]
+    return torch.cat(known).mean().item() if known else None
+
+
+LEANS_ON_FLOOR = 0.01
+"""Share of variances at the floor from which a result is said to lean on it."""
 
 
 def add_noise(x: Tensor, seed: int) -> Tensor:
@@ -405,7 +474,7 @@ def showcase(model: Autoencoder, data: Dataset, split: str = "test", shown: int 
         code=codes.hard[chosen].numpy(),
         label=None if held_out.y is None else held_out.y[chosen].numpy(),
         class_code=torch.stack([_mean(codes.z[row]) for row in rows]).numpy(),
-        class_gamma=torch.stack([_mean(codes.gamma[row]) for row in rows]).numpy() if isinstance(model, VSC) else None,
+        class_gamma=torch.stack([_mean(codes.gamma[row]) for row in rows]).numpy() if model.spiked else None,
         grid=grid,
         effects=effects(model, codes),
     )

@@ -39,6 +39,10 @@ class Likelihood(nn.Module, ABC):
     def sample(self, out: Tensor) -> Tensor:
         """Draw x ~ p(x|z), shape (B, M)."""
 
+    def at_floor(self, out: Tensor) -> Tensor | None:
+        """Return the share of an example's outputs whose variance is below 10 floors, shape (B,); None: no floor."""
+        return None
+
     @property
     def label(self) -> str:
         """Name for tables, with every setting that its nats depend on."""
@@ -121,6 +125,11 @@ class Gaussian(Likelihood):
         """Draw x, shape (B, M)."""
         mean, logvar = out.chunk(2, -1)
         return mean + (logvar.exp() + self.variance_floor).sqrt() * torch.randn_like(mean)
+
+    def at_floor(self, out):
+        """Return the share of outputs whose variance is below 10 floors, shape (B,)."""
+        var = out.chunk(2, -1)[1].exp() + self.variance_floor
+        return (var < 10 * self.variance_floor).to(out.dtype).mean(-1)
 
     @property
     def label(self):
@@ -209,10 +218,68 @@ class GaussianShared(Likelihood):
         """Draw x, shape (B, M)."""
         return out + self.variance.sqrt() * torch.randn_like(out)
 
+    def at_floor(self, out):
+        """Return 1 if the one variance is below 10 floors, else 0, shape (B,)."""
+        return (self.variance < 10 * self.variance_floor).to(out.dtype).expand(len(out))
+
     @property
     def label(self):
         """Name with the floor."""
         return f"gaussian-shared (one learned variance, floor {self.variance_floor:g})"
+
+
+class Laplace(Likelihood):
+    """
+    Laplace with location m and log-scale per output: heavier tails than `Gaussian`, and an absolute error.
+
+    The scale is b = exp(log-scale) + sqrt(floor / 2), so that the variance 2 b^2 never goes below the floor.
+
+    Parameters
+    ----------
+    variance_floor : float
+        Least variance of an output. On constant outputs log p grows until the floor stops it, at -ln(2 b) =
+        -1/2 ln(2 floor) nats per output (6.56 for 1e-6), so it is part of every result.
+
+    Raises
+    ------
+    UsageError
+        If the floor is not positive.
+    """
+
+    outputs = 2
+
+    def __init__(self, variance_floor: float = 1e-6):
+        super().__init__()
+        if not variance_floor > 0:
+            raise UsageError(f"variance_floor must be positive, not {variance_floor}")
+        self.variance_floor = variance_floor
+        self.scale_floor = math.sqrt(variance_floor / 2)
+
+    def log_prob(self, x, out):
+        """Return sum_m -|x - m| / b - ln(2 b), in nats, shape (B,)."""
+        m, logscale = out.chunk(2, -1)
+        b = logscale.exp() + self.scale_floor
+        return -((x - m).abs() / b + (2 * b).log()).sum(-1)
+
+    def mean(self, out):
+        """Return the locations, shape (B, M)."""
+        return out.chunk(2, -1)[0]
+
+    def sample(self, out):
+        """Draw x, shape (B, M)."""
+        m, logscale = out.chunk(2, -1)
+        return torch.distributions.Laplace(m, logscale.exp() + self.scale_floor, validate_args=False).sample()
+
+    def at_floor(self, out):
+        """Return the share of outputs whose variance 2 b^2 is below 10 floors, shape (B,)."""
+        b = out.chunk(2, -1)[1].exp() + self.scale_floor
+        return (2 * b.square() < 10 * self.variance_floor).to(out.dtype).mean(-1)
+
+    @property
+    def label(self):
+        """Name with the floor and the ceiling that it sets."""
+        ceiling = -math.log(2 * self.scale_floor)
+        return f"laplace (variance floor {self.variance_floor:g}, ceiling {ceiling:.2f} nats per output)"
 
 
 class ContinuousBernoulliLogits(Likelihood):
@@ -247,5 +314,6 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "gaussian": Gaussian,
     "gaussian-fixed": GaussianFixed,
     "gaussian-shared": GaussianShared,
+    "laplace": Laplace,
     "continuous-bernoulli": ContinuousBernoulliLogits,
 }

@@ -32,10 +32,12 @@ SHORT = {
     "--net": "--model.net",
     "--likelihood": "--model.likelihood",
     "--alpha": "--model.alpha",
+    "--prior": "--model.prior",
     "--steps": "--train.steps",
     "--batch-size": "--train.batch_size",
     "--lr": "--train.lr",
     "--beta": "--train.beta",
+    "--target-l0": "--train.target_l0",
     "--seed": "--train.seed",
     "--device": "--train.device",
 }
@@ -194,6 +196,7 @@ def _add_choices(parser) -> None:
     from vsc.likelihoods import LIKELIHOODS
     from vsc.models import HEADS, MODELS
     from vsc.nets import NETS
+    from vsc.priors import PRIORS, SELECTORS
     from vsc.scaling import SCALES
     from vsc.spikes import SPIKES
 
@@ -204,6 +207,8 @@ def _add_choices(parser) -> None:
         "model.net": NETS,
         "model.likelihood": {"auto": None, **LIKELIHOODS},
         "model.spikes": SPIKES,
+        "model.prior": PRIORS,
+        "model.selector": SELECTORS,
         "model.head": HEADS,
         "models": PRESETS,
         "name": DATASETS,

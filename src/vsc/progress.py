@@ -11,11 +11,12 @@ from torch import Tensor
 
 from vsc import runs
 from vsc.bounds import Bound
-from vsc.config import Config
+from vsc.config import Config, Knobs, TrainConfig
 from vsc.errors import RunError, UsageError
 from vsc.files import whole
 from vsc.models import Autoencoder
 from vsc.processes import by_lead, gather
+from vsc.schedules import price
 
 
 class Progress(NamedTuple):
@@ -24,14 +25,16 @@ class Progress(NamedTuple):
 
     Attributes
     ----------
-    window : torch.Tensor, shape (3,)
-        Sum of the bound's mean terms over the `in_window` steps since the last row of metrics.jsonl.
+    window : torch.Tensor, shape (6,)
+        Sum of the means of the `Bound`'s fields over the `in_window` steps since the last row of metrics.jsonl.
     step : int
         Steps taken.
     seconds : float
         Time they took.
     in_window : int
         See `window`.
+    price : float
+        Nats per active latent that `train.target_l0` has come to ask.
     best, waited, best_weights
         For early stopping: the best validation ELBO, the validations since then, and the weights that had it.
     """
@@ -40,6 +43,7 @@ class Progress(NamedTuple):
     step: int = 0
     seconds: float = 0.0
     in_window: int = 0
+    price: float = 0.0
     best: float = -math.inf
     waited: int = 0
     best_weights: dict[str, Tensor] | None = None
@@ -49,9 +53,33 @@ class Progress(NamedTuple):
         window = self.window + torch.stack(bound).detach().mean(1)
         return self._replace(window=window, in_window=self.in_window + 1)
 
+    def asked(self, l0: float, now: Knobs, settings: TrainConfig) -> tuple[float, "Progress"]:
+        """
+        Return the price per active latent at this step, in nats, and the progress with what the next one needs.
+
+        Parameters
+        ----------
+        l0 : float
+            Active latents expected on the present batch.
+        now : Knobs
+            The schedules; while the KL's weight rises, the price rises with it.
+        settings : TrainConfig
+            With a target_l0.
+
+        Returns
+        -------
+        price : float
+        progress : Progress
+        """
+        assert settings.target_l0
+        assert settings.steps
+        weight = now.beta / settings.beta if settings.beta else 1.0
+        asked, added = price(self.price, l0, settings.target_l0, settings.steps)
+        return weight * asked, self._replace(price=self.price + weight * added)
+
     def judged(self, row: dict[str, Any], module: Autoencoder | None) -> "Progress":
         """Return the progress after a validation; with a module, the best weights are kept."""
-        score = row["log_px"] - row.get("kl_slab", 0.0) - row.get("kl_spike", 0.0)
+        score = row.get("elbo", row["log_px"])
         if not score > self.best:  # NaN is no better either
             return self._replace(waited=self.waited + 1)
         weights = {k: v.detach().clone() for k, v in module.state_dict().items()} if module else None

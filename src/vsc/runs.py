@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import platform
 import zipfile
 from collections.abc import Mapping
@@ -23,7 +24,8 @@ from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError, choose
 from vsc.files import whole, write_json
 from vsc.likelihoods import LIKELIHOODS, Likelihood
-from vsc.models import MODELS, Autoencoder
+from vsc.models import MODELS, VSC, Autoencoder
+from vsc.priors import PRIORS, MixturePrior, NormalPrior, Prior, PseudoInputPrior
 from vsc.scaling import SCALES, Scaler, fit_scaler
 from vsc.spikes import SPIKES
 
@@ -80,11 +82,20 @@ def resolve(config: Config, data: Dataset) -> Config:
         steps = 10_000 if len(data.train) > 10_000 else 2000
     kl_warmup = config.train.kl_warmup
     if kl_warmup is None:
-        kl_warmup = 0.1 if likelihood in ("gaussian", "gaussian-shared") else 0.0
+        mixture = config.model.name == "vsc" and config.model.prior in ("pseudo-inputs", "mixture")
+        kl_warmup = 0.1 if mixture or likelihood in ("gaussian", "gaussian-shared", "laplace") else 0.0
     valid_every = config.train.valid_every or max(1, steps // 20)
+    alpha = config.model.alpha
+    if config.train.target_l0 is not None:
+        if config.train.target_l0 >= config.model.latent_dim:
+            raise UsageError(
+                f"train.target_l0 must be below the number of latents, {config.model.latent_dim}, "
+                f"not {config.train.target_l0:g}"
+            )
+        alpha = config.train.target_l0 / config.model.latent_dim
     return Config(
         data=replace(config.data, scale=scale),
-        model=replace(config.model, likelihood=likelihood),
+        model=replace(config.model, likelihood=likelihood, alpha=alpha),
         train=replace(config.train, steps=steps, kl_warmup=kl_warmup, valid_every=valid_every),
     )
 
@@ -127,13 +138,25 @@ def build_model(model: ModelConfig, shape: tuple[int, ...], scaler: Scaler) -> A
         "likelihood": build_likelihood(model),
         "scaler": scaler,
     }
-    if model.name == "vsc":
-        settings |= {
-            "alpha": model.alpha,
-            "spike_estimator": model.spikes,
-            "head": model.head,
-            "gate_init": model.gate_init,
-        }
+    choose(PRIORS, model.prior, "prior")
+    if kind.spiked:
+        settings |= {"alpha": model.alpha, "spike_estimator": model.spikes}
+    if kind is VSC:
+        prior = build_prior(model, math.prod(shape))
+        settings |= {"prior": prior, "head": model.head, "gate_init": model.gate_init}
+    return kind(**settings)
+
+
+def build_prior(model: ModelConfig, inputs: int) -> Prior:
+    """Build the prior that a VSC's settings name, with its own settings, for examples of M = `inputs` values."""
+    kind = choose(PRIORS, model.prior, "prior")
+    settings: dict[str, Any] = {"latent_dim": model.latent_dim}
+    if kind is not NormalPrior:
+        settings["alpha"] = model.alpha
+    if issubclass(kind, MixturePrior):
+        settings |= {"inputs": inputs, "components": model.components, "selector": model.selector}
+    if kind is PseudoInputPrior:
+        settings["nu"] = model.nu
     return kind(**settings)
 
 
@@ -141,7 +164,12 @@ def build_likelihood(model: ModelConfig) -> Likelihood:
     """Build the likelihood that a model's settings name, with its own settings."""
     kind = choose(LIKELIHOODS, model.likelihood, "likelihood")
     floor = {"variance_floor": model.variance_floor}
-    settings = {"gaussian": floor, "gaussian-shared": floor, "gaussian-fixed": {"variance": model.variance}}
+    settings = {
+        "gaussian": floor,
+        "gaussian-shared": floor,
+        "laplace": floor,
+        "gaussian-fixed": {"variance": model.variance},
+    }
     return kind(**settings.get(model.likelihood, {}))
 
 
@@ -150,6 +178,9 @@ def new_model(config: Config, data: Dataset) -> Autoencoder:
     assert config.data.scale != "auto"
     model = build_model(config.model, data.shape, fit_scaler(config.data.scale, data.train.x, data.high))
     model.columns, model.classes = data.features, data.classes
+    if isinstance(model, VSC) and isinstance(model.prior, PseudoInputPrior):
+        chosen = torch.randperm(len(data.train))[: config.model.components]
+        model.prior.start_at(model.scaler(data.train.x[chosen]))
     return model
 
 

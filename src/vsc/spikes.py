@@ -7,23 +7,23 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vsc.distributions import SpikeAndSlab
+from vsc.distributions import Spiked
 from vsc.errors import UsageError
 
 LogPx = Callable[[Tensor], Tensor]
 """z (B, J) -> log p(x|z) (B,), in nats."""
 
-SpikeEstimator = Callable[[SpikeAndSlab, LogPx, float], Tensor]
+SpikeEstimator = Callable[[Spiked, LogPx, float], Tensor]
 """(q(z|x), z -> log p(x|z), relaxation) -> an estimate of E_q log p(x|z), (B,), whose gradient trains gamma."""
 
 
-def hard(qz: SpikeAndSlab, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
+def hard(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     """
     Draw every gate open or shut, w ~ Bernoulli(gamma): the model itself. No gradient reaches gamma.
 
     Parameters
     ----------
-    qz : SpikeAndSlab, shape (B, J)
+    qz : Spiked, shape (B, J)
         The posterior.
     log_px : callable
         z (B, J) -> log p(x|z) (B,), in nats.
@@ -39,7 +39,7 @@ def hard(qz: SpikeAndSlab, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     return log_px(torch.bernoulli(qz.gamma.detach()) * slab)
 
 
-def sigmoid(qz: SpikeAndSlab, log_px: LogPx, c: float) -> Tensor:
+def sigmoid(qz: Spiked, log_px: LogPx, c: float) -> Tensor:
     """
     Relax the gate to w = S(c (eta - 1 + gamma)), eta ~ U(0, 1) (ICLR C.1).
 
@@ -48,7 +48,7 @@ def sigmoid(qz: SpikeAndSlab, log_px: LogPx, c: float) -> Tensor:
 
     Parameters
     ----------
-    qz : SpikeAndSlab, shape (B, J)
+    qz : Spiked, shape (B, J)
         The posterior.
     log_px : callable
         z (B, J) -> log p(x|z) (B,), in nats.
@@ -64,13 +64,13 @@ def sigmoid(qz: SpikeAndSlab, log_px: LogPx, c: float) -> Tensor:
     return log_px(torch.sigmoid(c * (torch.rand_like(slab) - 1 + qz.gamma)) * slab)
 
 
-def concrete(qz: SpikeAndSlab, log_px: LogPx, temperature: float) -> Tensor:
+def concrete(qz: Spiked, log_px: LogPx, temperature: float) -> Tensor:
     """
     Relax the gate to w = S((logit gamma + logit u) / T), u ~ U(0, 1) (Maddison et al. 2016).
 
     Parameters
     ----------
-    qz : SpikeAndSlab, shape (B, J)
+    qz : Spiked, shape (B, J)
         The posterior.
     log_px : callable
         z (B, J) -> log p(x|z) (B,), in nats.
@@ -86,13 +86,13 @@ def concrete(qz: SpikeAndSlab, log_px: LogPx, temperature: float) -> Tensor:
     return log_px(torch.sigmoid((qz.spike_logits + _logistic_like(slab)) / temperature) * slab)
 
 
-def straight_through(qz: SpikeAndSlab, log_px: LogPx, temperature: float) -> Tensor:
+def straight_through(qz: Spiked, log_px: LogPx, temperature: float) -> Tensor:
     """
     Draw the gate hard, w = 1[logit gamma + logit u > 0], and pass the gradient of `concrete`.
 
     Parameters
     ----------
-    qz : SpikeAndSlab, shape (B, J)
+    qz : Spiked, shape (B, J)
         The posterior.
     log_px : callable
         z (B, J) -> log p(x|z) (B,), in nats.
@@ -104,43 +104,40 @@ def straight_through(qz: SpikeAndSlab, log_px: LogPx, temperature: float) -> Ten
     torch.Tensor, shape (B,)
         log p(x|z) at the hard draw, in nats.
     """
-    return log_px(_StraightThrough.apply(qz.mu, qz.logvar, qz.spike_logits, temperature))
+    return log_px(_StraightThrough.apply(qz.slab(), qz.spike_logits, temperature))
 
 
 class _StraightThrough(torch.autograd.Function):
     """
-    w (mu + s eps) with w = 1[l + logit u > 0] forward and w = S((l + logit u) / T) backward.
+    w slab with w = 1[l + logit u > 0] forward and w = S((l + logit u) / T) backward.
 
     One function with its gradient written out, since this is in every training step of the default estimator.
     """
 
     @staticmethod
-    def forward(ctx, mu: Tensor, logvar: Tensor, l: Tensor, temperature: float) -> Tensor:  # noqa: E741
-        noise = torch.randn_like(mu).mul_((0.5 * logvar).exp_())  # s eps
-        slab = mu + noise
-        noisy = _logistic_like(mu).add_(l)
+    def forward(ctx, slab: Tensor, l: Tensor, temperature: float) -> Tensor:  # noqa: E741
+        noisy = _logistic_like(l).add_(l)
         w = noisy.sign().relu_()  # 1[. > 0] in a fifth of the time of a comparison and a cast
-        ctx.save_for_backward(noise, slab, noisy, w)
+        ctx.save_for_backward(slab, noisy, w)
         ctx.temperature = temperature
         return w * slab
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        noise, slab, noisy, w = ctx.saved_tensors
+        slab, noisy, w = ctx.saved_tensors
         soft = torch.sigmoid(noisy / ctx.temperature)
         grad_l = torch.ops.aten.sigmoid_backward(grad * slab, soft).div_(ctx.temperature)
-        grad_mu = grad * w
-        return grad_mu, (grad_mu * noise).mul_(0.5), grad_l, None
+        return grad * w, grad_l, None
 
 
-def mean(qz: SpikeAndSlab, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
+def mean(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     """
     Draw the gate hard and take dw / dgamma = 1 (Bengio et al. 2013). Biased.
 
     Parameters
     ----------
-    qz : SpikeAndSlab, shape (B, J)
+    qz : Spiked, shape (B, J)
         The posterior.
     log_px : callable
         z (B, J) -> log p(x|z) (B,), in nats.
@@ -157,7 +154,7 @@ def mean(qz: SpikeAndSlab, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     return log_px((w + (qz.gamma - qz.gamma.detach())) * slab)
 
 
-def disarm(qz: SpikeAndSlab, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
+def disarm(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     """
     Draw an antithetic pair of hard gates on one slab; unbiased (Dong et al. 2020; Yin et al. 2020, there U2G).
 
@@ -166,7 +163,7 @@ def disarm(qz: SpikeAndSlab, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
 
     Parameters
     ----------
-    qz : SpikeAndSlab, shape (B, J)
+    qz : Spiked, shape (B, J)
         The posterior.
     log_px : callable
         z (B, J) -> log p(x|z) (B,), in nats.
@@ -187,13 +184,13 @@ def disarm(qz: SpikeAndSlab, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     return 0.5 * (f + f_other) + _only_gradient(slope, qz.spike_logits)
 
 
-def rloo(qz: SpikeAndSlab, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
+def rloo(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     """
     Score function of two hard draws of the gates on one slab, each the other's baseline; unbiased (Kool et al. 2019).
 
     Parameters
     ----------
-    qz : SpikeAndSlab, shape (B, J)
+    qz : Spiked, shape (B, J)
         The posterior.
     log_px : callable
         z (B, J) -> log p(x|z) (B,), in nats.
@@ -217,13 +214,13 @@ MOST_EXACT = 10
 """Latents up to which `exact` lists all gates."""
 
 
-def exact(qz: SpikeAndSlab, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
+def exact(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     """
     Sum over all 2^J settings of the gates on one slab: exact in the gates, a reference for small J.
 
     Parameters
     ----------
-    qz : SpikeAndSlab, shape (B, J)
+    qz : Spiked, shape (B, J)
         The posterior, J at most `MOST_EXACT`.
     log_px : callable
         z (B, J) -> log p(x|z) (B,), in nats.

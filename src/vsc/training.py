@@ -17,7 +17,7 @@ from vsc.data.batches import Batches, mixed
 from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError
 from vsc.models import AE, Autoencoder
-from vsc.processes import agreed, by_lead, cpu_threads, flush_denormals, launch, signals
+from vsc.processes import agreed, by_lead, cpu_threads, flush_denormals, launch, mean_over, signals
 from vsc.progress import Log, Progress, check_same, restore, save_progress
 
 
@@ -112,7 +112,7 @@ def train(
         fabric.global_rank,
         fabric.world_size,
     )
-    done = Progress(window=torch.zeros(3, device=fabric.device))
+    done = Progress(window=torch.zeros(len(Bound._fields), device=fabric.device))
     if folder is not None and resume:
         done = restore(folder, fabric, module, optimizer)
     elif folder is not None:
@@ -130,7 +130,8 @@ def train(
                 group["lr"] = now.lr
             x = batches(done.step)
             bound: Bound = model(x, lam=now.lam, relaxation=now.relaxation)
-            loss = -bound.weighted(now.beta).mean()
+            asked, done = done.asked(mean_over(fabric, bound.l0), now, settings) if settings.target_l0 else (0.0, done)
+            loss = -bound.weighted(now.beta, now.penalty, asked).mean()
             done = done._replace(step=done.step + 1, seconds=time.perf_counter() - start)
             last = done.step == settings.steps
             at_log = last or done.step % settings.log_every == 0
@@ -138,6 +139,8 @@ def train(
                 raise RunError(_not_finite(_bad_terms(bound), done.step, folder))
             optimizer.zero_grad()
             fabric.backward(loss)
+            if settings.clip:
+                fabric.clip_gradients(model, optimizer, max_norm=settings.clip)
             optimizer.step()
 
             done = done.seen(bound)
@@ -193,7 +196,7 @@ def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1
     device = next(module.parameters()).device
     was_training = module.training
     module.eval()
-    terms, gamma = torch.zeros(3, dtype=torch.float64), []
+    terms, gamma = torch.zeros(len(Bound._fields), dtype=torch.float64), []
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.train.seed)
         for chunk in x.split(batch_size):
@@ -206,13 +209,46 @@ def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1
 
 
 def _row(module: Autoencoder, terms: Tensor, gamma: Tensor) -> dict[str, Any]:
-    """Name the mean terms of a bound, shape (3,), and count latents from gamma (N, J). An AE has no bound."""
-    log_px, kl_slab, kl_spike = terms.tolist()
-    row: dict[str, Any] = {"log_px": log_px}
+    """Name the means of a bound's fields and count latents from gamma (N, J). An AE has no bound."""
+    mean = Bound(*terms)
+    row = {"log_px": mean.log_px.item()}
     if not isinstance(module, AE):
-        row = {"elbo": log_px - kl_slab - kl_spike} | row | {"kl_slab": kl_slab, "kl_spike": kl_spike}
-    used = ((gamma > 0.5).float().mean(0) > 0.01).sum()
-    return row | {"l0": gamma.sum(1).mean().item(), "used": int(used)}
+        parts = ("kl_slab", "kl_spike", "kl_selection")
+        row = {"elbo": mean.elbo.item()} | row | {name: getattr(mean, name).item() for name in parts}
+    rate = (gamma > 0.5).float().mean(0)
+    counts = {"used": int((rate > 0.01).sum()), "always_on": int((rate > 0.99).sum())}
+    return row | {"l0": gamma.sum(1).mean().item()} | counts
+
+
+def collapse(used: float, always_on: float, latent_dim: int) -> str:
+    """
+    Say what went wrong where a model's gates choose nothing, and which setting to change.
+
+    Parameters
+    ----------
+    used, always_on : float
+        Latents on for more than 1 %, and for more than 99 % of the data.
+    latent_dim : int
+        J.
+
+    Returns
+    -------
+    str
+        Half a sentence or two, to follow the model's name; empty for a sound model.
+    """
+    if used < min(2, latent_dim):
+        return (
+            f"has collapsed: hardly any latent is used ({used:.3g} of {latent_dim}). Raise model.alpha or "
+            "train.kl_warmup, lower train.penalty or the likelihood's variance, or leave out the lambda warm-up."
+        )
+    if latent_dim > 1 and always_on > used / 2:
+        few = "has collapsed" if used < latent_dim / 2 else "has not become sparse"
+        return (
+            f"{few}: {always_on:.3g} of the {used:.3g} latents that it uses are on for nearly every input. Ask for a "
+            "number with train.target_l0; or lower model.alpha, or with the priors pseudo-inputs and mixture raise "
+            "train.penalty; with the estimators sigmoid and concrete, take straight-through."
+        )
+    return ""
 
 
 def _bad_terms(bound: Bound) -> str:

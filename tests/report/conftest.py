@@ -12,6 +12,7 @@ SCORES = Scores(
     log_px=-80.0,
     kl_slab=15.0,
     kl_spike=5.0,
+    kl_selection=0.0,
     l0=2.5,
     active=1.75,
     used=5,

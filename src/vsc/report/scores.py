@@ -95,6 +95,8 @@ COLUMNS = (
            "cost of the latents' values", _NO_BOUND),
     Column("kl_spike", _BOUND, "nats per example", "KL spike", lambda s: s.kl_spike, None, ".2f",
            "cost of which latents are on", _NO_SPIKES),
+    Column("kl_selection", _BOUND, "nats per example", "KL choice", lambda s: s.kl_selection, None, ".2f",
+           "cost of choosing a component of the prior", _NO_BOUND),
     Column("active", _CODE, "latents", "active per input", lambda s: s.active, None, ".2f",
            "mean number of latents per example with a spike probability above 1/2"),
     Column("l0", _CODE, "latents", "l0", lambda s: s.l0, None, ".2f",
@@ -130,10 +132,12 @@ def columns(rows: Sequence[Scores]) -> list[Column]:
     Returns
     -------
     list of Column
-        All of them, but the relaxed bound and its gap only if some model has one.
+        All of them, but the relaxed bound and its gap, and the choice of a component, only if some model has one.
     """
     relaxed = any(row.relaxed_elbo is not None for row in rows)
-    return [column for column in COLUMNS if relaxed or column.key not in ("relaxed", "gap")]
+    chosen = any(row.kl_selection for row in rows)
+    hidden = (set() if relaxed else {"relaxed", "gap"}) | (set() if chosen else {"kl_selection"})
+    return [column for column in COLUMNS if column.key not in hidden]
 
 
 def table(rows: Sequence[Scores], spreads: Sequence[Scores | None] = ()) -> list[list[Cell]]:

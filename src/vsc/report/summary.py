@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from math import isfinite, sqrt
 from typing import NamedTuple
 
-from vsc.evaluation import Scores
+from vsc.evaluation import LEANS_ON_FLOOR, Scores
 from vsc.report.words import count, listing, number
+from vsc.training import collapse
 
 
 class Facts(NamedTuple):
@@ -100,16 +101,23 @@ def cautions(facts: Facts) -> list[str]:
     Returns
     -------
     list of str
-        One sentence each on scores that are not finite, collapsed codes, and relaxed bounds that lie above
-        the hard ones. Often empty: that some latents are dead is how a sparse model finds its size.
+        One sentence each on scores that are not finite, collapsed codes, bounds that lean on a variance floor, and
+        relaxed bounds that lie above the hard ones. Often empty: that some latents are dead is how a sparse model
+        finds its size.
     """
     out = []
     for label, row, spikes in zip(facts.labels, facts.scores, facts.spikes, strict=True):
         if not all(value is None or isfinite(value) for value in row):
             out.append(f"{label}: some scores are not finite; the training most likely diverged.")
             continue
-        if spikes and (collapse := _collapse(row, facts.latent_dim)):
-            out.append(f"{label} {collapse}")
+        if spikes and (found := collapse(row.used, row.always_on, facts.latent_dim)):
+            out.append(f"{label} {found}")
+        if row.at_floor is not None and row.at_floor > LEANS_ON_FLOOR:
+            out.append(
+                f"{label}: {row.at_floor:.0%} of the outputs' variances lie at the floor, model.variance_floor; "
+                "the bound says as much about that setting as about the data. Raise it to the noise of the data, or "
+                "leave out constant columns."
+            )
         if row.elbo is not None and row.relaxed_elbo is not None and row.relaxed_elbo - row.elbo >= 1:
             out.append(
                 f"{label}: with the relaxed spikes of training, the ELBO would seem "
@@ -117,27 +125,6 @@ def cautions(facts: Facts) -> list[str]:
                 "mask values that hard spikes set to zero. Only the hard figure is a bound."
             )
     return out
-
-
-def _collapse(row: Scores, J: int) -> str:
-    """Say what went wrong where the spikes choose nothing; empty for a sound model."""
-    if row.used < min(2, J):
-        return (
-            f"has collapsed: hardly any latent is used ({number(row.used, '.3g')} of {J}); its scores are those of a "
-            "failed training. Raise model.alpha or train.kl_warmup, or leave out the warm-up."
-        )
-    if J > 1 and row.used == row.always_on == J:
-        return (
-            f"has not become sparse: each of its {J} latents is on for nearly every input, as in a VAE. "
-            "Lower model.alpha."
-        )
-    if J > 1 and row.used == row.always_on:
-        return (
-            f"has collapsed: the same {row.used:.0f} of {J} latents are on for nearly every input and the others "
-            "hardly ever, so that nothing is chosen; its scores are those of a failed training. Raise model.alpha or "
-            "train.kl_warmup, or leave out the warm-up."
-        )
-    return ""
 
 
 _NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}

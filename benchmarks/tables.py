@@ -1,0 +1,235 @@
+"""The tables of docs/results.md: every row is a run (or one for each seed), kept and found again in a folder.
+
+usage: python benchmarks/tables.py TABLE [--out runs/tables] [--jobs 2] [--split test] [--steps N] [--only WORD]
+
+A finished row is not trained again, and an interrupted one goes on where it was, so a table can be made in several
+sittings. Each job uses one CPU thread. `--split valid` measures on the validation part, for choosing settings.
+"""
+
+import argparse
+import json
+import multiprocessing
+import re
+import statistics
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Settings = dict[str, Any]
+
+PSEUDO = {"model.prior": "pseudo-inputs"}
+"""U = 100 pseudo-inputs, the optimal selector."""
+
+OPEN = PSEUDO | {"train.kl_warmup": 0.1}
+"""No pressure on l0: the best bound."""
+
+SPARSE = PSEUDO | {"train.target_l0": 11.0, "train.kl_warmup": 0.1}
+"""At most 12 of the 200 latents on."""
+
+PAPER = {"model.spikes": "sigmoid", "model.head": "log-relu"}
+"""The ICLR recipe; c is raised from 50 to 200."""
+
+
+class Table(NamedTuple):
+    """
+    One table.
+
+    Attributes
+    ----------
+    common : dict
+        Settings that all rows share.
+    rows : dict
+        Title -> (the settings that differ, number of seeds).
+    columns : sequence of str
+        Fields of `Scores` to print.
+    iwae : int or None
+        Draws of the importance-weighted bound.
+    """
+
+    common: Settings
+    rows: dict[str, tuple[Settings, int]]
+    columns: Sequence[str] = ("elbo", "log_px", "kl_slab", "kl_spike", "l0", "active", "used", "always_on", "probe")
+    iwae: int | None = None
+
+
+MNIST = {"data.name": "mnist", "model.latent_dim": 200, "model.alpha": 0.01, "train.steps": 20_000}
+SHORT = MNIST | {"train.steps": 6000}
+
+
+def robustness() -> dict[str, tuple[Settings, int]]:
+    """Return our default recipe over T, alpha and J, and the paper's beside it."""
+    rows: dict[str, tuple[Settings, int]] = {}
+    for T in (0.1, 0.25, 0.5, 1.0, 2.0):
+        rows[f"T {T:g}, alpha 0.01, J 200"] = ({"train.temperature": T}, 1)
+    for alpha in (0.5, 0.2, 0.1):
+        for T in (0.25, 0.5, 1.0):
+            rows[f"T {T:g}, alpha {alpha:g}, J 200"] = ({"train.temperature": T, "model.alpha": alpha}, 1)
+    for J in (8, 50):
+        for alpha in (0.5, 0.1, 0.01):
+            rows[f"T 0.5, alpha {alpha:g}, J {J}"] = ({"model.latent_dim": J, "model.alpha": alpha}, 1)
+    for J in (8, 50):
+        for T in (0.25, 1.0):
+            rows[f"T {T:g}, alpha 0.1, J {J}"] = (
+                {"model.latent_dim": J, "model.alpha": 0.1, "train.temperature": T},
+                1,
+            )
+    for c in (1.0, 10.0, 50.0, 200.0):
+        sharp = {"model.spikes": "sigmoid", "train.sharpness": c, "train.sharpness_final": None}
+        rows[f"sigmoid c {c:g}, alpha 0.01, J 200"] = (sharp, 1)
+    for alpha in (0.5, 0.1, 0.01):
+        rows[f"ICLR recipe, alpha {alpha:g}, J 200"] = (PAPER | {"model.alpha": alpha}, 1)
+    return rows
+
+
+def front() -> dict[str, tuple[Settings, int]]:
+    """Return the VAE with and without KL warm-up, the two points of the front, and sweeps between them."""
+    vae = {"model.name": "vae"}
+    rows: dict[str, tuple[Settings, int]] = {
+        "VAE": (vae, 3),
+        "VAE, KL warm-up": (vae | {"train.kl_warmup": 0.1}, 3),
+        "no limit on l0": (OPEN, 3),
+        "target l0 11": (SPARSE, 3),
+    }
+    for target in (5.0, 20.0, 30.0):
+        rows[f"target l0 {target:g}"] = (SPARSE | {"train.target_l0": target}, 1)
+    for weight, alpha in ((0.3, 0.01), (1.0, 0.01), (1.0, 0.05)):
+        pressed = PSEUDO | {"train.penalty": weight, "model.alpha": alpha}
+        rows[f"penalty {weight:g}, alpha {alpha:g}"] = (pressed, 1)
+    return rows
+
+
+WARMUPS = {
+    "none": {},
+    "KL over 0.3": {"train.kl_warmup": 0.3},
+    "lambda: 0 for 0.2, ramp 0.1": {"train.lam_hold": 0.2, "train.lam_ramp": 0.1},
+    "lambda and KL": {"train.lam_hold": 0.2, "train.lam_ramp": 0.1, "train.kl_warmup": 0.3},
+    "lambda and KL, T 1": {
+        "train.lam_hold": 0.2,
+        "train.lam_ramp": 0.1,
+        "train.kl_warmup": 0.3,
+        "train.temperature": 1.0,
+    },
+}
+
+SOFT = {
+    "VSC": {},
+    "VSC, learned alpha": {"model.prior": "learned"},
+    "VSC, pseudo-inputs": PSEUDO,
+    "thresholded Laplace": {"model.name": "thresholded-laplace"},
+}
+
+BINARISED = {
+    "data.name": "mnist",
+    "data.binarise": True,
+    "model.latent_dim": 50,
+    "model.hidden": (200, 200),
+    "model.alpha": 0.1,
+    "train.kl_warmup": 0.05,
+}
+
+TABLES = {
+    "front": Table(
+        MNIST, front(), ("elbo", "log_px", "kl_slab", "kl_spike", "kl_selection", "l0", "used", "always_on", "probe")
+    ),
+    "robustness": Table(SHORT, robustness()),
+    "warmup": Table(
+        SHORT | {"model.latent_dim": 60, "model.alpha": 0.05}, {name: (one, 3) for name, one in WARMUPS.items()}
+    ),
+    "soft-sparsity": Table(
+        SHORT | {"model.latent_dim": 60},
+        {name: (one | {"train.target_l0": 8.0}, 3) for name, one in SOFT.items()}
+        | {"VAE": ({"model.name": "vae"}, 3), "Laplace VAE": ({"model.name": "laplace"}, 3)},
+        ("elbo", "log_px", "l0", "active", "used", "mse", "probe"),
+    ),
+    "binarised": Table(
+        BINARISED | {"train.steps": 100_000},
+        {
+            "VAE": ({"model.name": "vae"}, 1),
+            "VSC, pseudo-inputs 500": (PSEUDO | {"model.components": 500}, 1),
+        },
+        ("iwae", "elbo", "log_px", "kl_slab", "kl_spike", "kl_selection", "l0", "used", "always_on", "probe"),
+        iwae=5000,
+    ),
+}
+
+
+def measure(common: Settings, own: Settings, seed: int, folder: Path, split: str, iwae: int | None) -> Settings:
+    """Train one run, or take it up where it is, and return its scores."""
+    import torch
+
+    torch.set_num_threads(1)
+    from vsc import data, evaluation, runs, training
+    from vsc.comparison import changed
+    from vsc.config import Config
+    from vsc.files import write_json
+
+    known = folder / f"{split}.json"
+    if known.is_file():
+        return json.loads(known.read_text())
+    config = changed(Config(), common | own | {"train.seed": seed})
+    loaded = data.load(config.data.name, valid_fraction=config.data.valid_fraction, seed=config.data.seed)
+    model = training.train(config, loaded, folder, resume=(folder / "checkpoints" / "last.pt").is_file())
+    scores = evaluation.evaluate(model, loaded, runs.read_config(folder), split, iwae=iwae)
+    found = scores._asdict() | {"seconds": runs.read_history(folder)[-1]["seconds"]}
+    write_json(known, found)
+    return found
+
+
+def _begin() -> None:
+    from vsc.processes import flush_denormals
+
+    flush_denormals()
+
+
+def make(name: str, table: Table, folder: Path, jobs: int, split: str, only: str) -> list[str]:
+    """Make every row of a table, `jobs` at a time, and return it as lines of Markdown."""
+    asked = [(row, own, seed) for row, (own, seeds) in table.rows.items() if only in row for seed in range(seeds)]
+    found: dict[tuple[str, int], Settings] = {}
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
+        running = {}
+        for row, own, seed in asked:
+            words = re.sub(r"[^a-z0-9.]+", "-", row.lower())
+            run = folder / name / f"{words}-seed{seed}"
+            running[pool.submit(measure, table.common, own, seed, run, split, table.iwae)] = (row, seed)
+        for done in as_completed(running):
+            found[running[done]] = scores = done.result()
+            print(f"{len(found)}/{len(running)} {running[done]}: ELBO {scores['elbo']:.2f}", flush=True)
+    lines = ["| " + " | ".join([name, "seeds", *table.columns, "minutes"]) + " |"]
+    lines.append("|" + "---|" * (len(table.columns) + 3))
+    for row in dict.fromkeys(row for row, _, _ in asked):
+        of_row = [scores for (title, _), scores in found.items() if title == row]
+        cells = [_cell([scores[column] for scores in of_row]) for column in table.columns]
+        minutes = statistics.fmean(scores["seconds"] for scores in of_row) / 60
+        lines.append("| " + " | ".join([row, str(len(of_row)), *cells, f"{minutes:.1f}"]) + " |")
+    return lines
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    digits = 2 if max(abs(value) for value in known) >= 2 else 4
+    spread = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{statistics.fmean(known):.{digits}f}{spread}"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Make one table and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--out", type=Path, default=Path("runs/tables"))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--split", choices=("valid", "test"), default="test")
+    parser.add_argument("--steps", type=int, help="instead of the table's own number")
+    parser.add_argument("--data", help="instead of the table's own data")
+    parser.add_argument("--only", default="", help="rows whose title has this word")
+    asked = parser.parse_args(words)
+    table = TABLES[asked.table]
+    own = {"train.steps": asked.steps, "data.name": asked.data}
+    table = table._replace(common=table.common | {k: v for k, v in own.items() if v is not None})
+    print("\n".join(make(asked.table, table, asked.out, asked.jobs, asked.split, asked.only)))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,8 @@ Absolute times differ between machines and moments, so everything is measured in
 
 - a whole training step (`vsc.train`: batch, schedules, estimator, bound, backward, Adam, log) against the bare step of
   the same layers on a fixed batch (forward, cross-entropy, backward, fused Adam, nothing else);
+- a whole step of other priors and estimators against that of the default VSC; the floor of pseudo-inputs is that the
+  encoder passes B + U examples instead of B;
 - making the batch, as a share of the whole step;
 - `import vsc` and `vsc --help` against `import torch`;
 - the peak memory of a training process beyond that of `import torch` and the data.
@@ -29,6 +31,17 @@ from vsc.scaling import fit_scaler
 M, J, HIDDEN, B = 784, 200, 400, 128
 
 
+FAMILY = {
+    "pseudo-inputs, U = 100": {"prior": "pseudo-inputs", "components": 100},
+    "pseudo-inputs, U = 500": {"prior": "pseudo-inputs", "components": 500},
+    "mixture, U = 100": {"prior": "mixture", "components": 100},
+    "mixture, U = 500": {"prior": "mixture", "components": 500},
+    "learned": {"prior": "learned"},
+    "disarm": {"spikes": "disarm"},
+}
+"""What a step of these costs is compared with a step of the default VSC."""
+
+
 def data(n: int) -> vsc.data.split.Dataset:
     """Random bytes of MNIST's shape: speed does not depend on what they show."""
     generator = torch.Generator().manual_seed(0)
@@ -36,13 +49,13 @@ def data(n: int) -> vsc.data.split.Dataset:
     return vsc.from_arrays(x.reshape(n, 28, 28), name="random")
 
 
-def whole_step(examples, steps: int) -> float:
+def whole_step(examples, steps: int, **model) -> float:
     """Seconds per step of `vsc.train`: the difference of a long and a short run, so that the start does not count."""
     times = []
     for n in (20, 20 + steps):
         config = vsc.Config(
             data=vsc.DataConfig(scale="unit-interval"),
-            model=vsc.ModelConfig(latent_dim=J, hidden=(HIDDEN,), alpha=0.01),
+            model=vsc.ModelConfig(latent_dim=J, hidden=(HIDDEN,), alpha=0.01, **model),
             train=vsc.TrainConfig(steps=n, batch_size=B, valid_every=10**9),
         )
         start = time.perf_counter()
@@ -118,6 +131,13 @@ def main() -> None:
         print(f"  bare {bare * 1e3:.2f} ms, whole {whole * 1e3:.2f} ms, batch {batch * 1e3:.3f} ms")
     print("whole step / bare step:       ", spread(steps))
     print("batch / whole step:           ", spread(share))
+    family = {name: [] for name in FAMILY}
+    for _ in range(asked.rounds):
+        fixed = whole_step(examples, asked.steps)
+        for name, model in FAMILY.items():
+            family[name].append(whole_step(examples, asked.steps, **model) / fixed)
+    for name, ratios in family.items():
+        print(f"{name + ' / default step:':31}", spread(ratios))
     imports = [(process_seconds("-c", "import torch"), process_seconds("-c", "import vsc, torch")) for _ in range(5)]
     print("import vsc / import torch:    ", spread([ours / torch_ for torch_, ours in imports]))
     helps = [(process_seconds("-c", "import torch"), process_seconds("-m", "vsc", "--help")) for _ in range(5)]
@@ -136,6 +156,10 @@ def main() -> None:
     )
     beyond = peak_megabytes(code) - peak_megabytes("import torch") - 70_000 * M // 2**20
     print(f"training memory beyond import torch and the data: {beyond} MB")
+    for U in (100, 500):
+        own = code.replace(f"latent_dim={J}", f"latent_dim={J}, prior='pseudo-inputs', components={U}")
+        more = peak_megabytes(own) - peak_megabytes(code)
+        print(f"further memory with {U} pseudo-inputs: {more} MB (B U J floats are {B * U * J * 4 // 2**20} MB)")
 
 
 if __name__ == "__main__":

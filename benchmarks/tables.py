@@ -21,13 +21,10 @@ Settings = dict[str, Any]
 PSEUDO = {"model.prior": "pseudo-inputs"}
 """U = 100 pseudo-inputs, the optimal selector."""
 
-OPEN = PSEUDO | {"train.kl_warmup": 0.1}
-"""No pressure on l0: the best bound."""
-
-SPARSE = PSEUDO | {"train.target_l0": 11.0, "train.kl_warmup": 0.1}
+SPARSE = PSEUDO | {"train.target_l0": 11.0}
 """At most 12 of the 200 latents on."""
 
-PAPER = {"model.spikes": "sigmoid", "model.head": "log-relu"}
+PAPER = {"model.spikes": "sigmoid", "model.head": "log-relu", "train.kl_warmup": 0.0}
 """The ICLR recipe; c is raised from 50 to 200."""
 
 
@@ -40,17 +37,14 @@ class Table(NamedTuple):
     common : dict
         Settings that all rows share.
     rows : dict
-        Title -> (the settings that differ, number of seeds).
+        Title -> (the settings that differ, number of seeds). A setting "iwae" is the number of draws of that bound.
     columns : sequence of str
-        Fields of `Scores` to print.
-    iwae : int or None
-        Draws of the importance-weighted bound.
+        Fields of `Scores` to print, `kl_per_used` and `minutes` among them.
     """
 
     common: Settings
     rows: dict[str, tuple[Settings, int]]
     columns: Sequence[str] = ("elbo", "log_px", "kl_slab", "kl_spike", "l0", "active", "used", "always_on", "probe")
-    iwae: int | None = None
 
 
 MNIST = {"data.name": "mnist", "model.latent_dim": 200, "model.alpha": 0.01, "train.steps": 20_000}
@@ -60,20 +54,16 @@ SHORT = MNIST | {"train.steps": 6000}
 def robustness() -> dict[str, tuple[Settings, int]]:
     """Return our default recipe over T, alpha and J, and the paper's beside it."""
     rows: dict[str, tuple[Settings, int]] = {}
-    for T in (0.1, 0.25, 0.5, 1.0, 2.0):
-        rows[f"T {T:g}, alpha 0.01, J 200"] = ({"train.temperature": T}, 1)
-    for alpha in (0.5, 0.2, 0.1):
-        for T in (0.25, 0.5, 1.0):
-            rows[f"T {T:g}, alpha {alpha:g}, J 200"] = ({"train.temperature": T, "model.alpha": alpha}, 1)
+    for alpha in (0.5, 0.2, 0.1, 0.01):
+        rows[f"default, alpha {alpha:g}, J 200"] = ({"model.alpha": alpha}, 1)
     for J in (8, 50):
         for alpha in (0.5, 0.1, 0.01):
-            rows[f"T 0.5, alpha {alpha:g}, J {J}"] = ({"model.latent_dim": J, "model.alpha": alpha}, 1)
-    for J in (8, 50):
-        for T in (0.25, 1.0):
-            rows[f"T {T:g}, alpha 0.1, J {J}"] = (
-                {"model.latent_dim": J, "model.alpha": 0.1, "train.temperature": T},
-                1,
-            )
+            rows[f"default, alpha {alpha:g}, J {J}"] = ({"model.latent_dim": J, "model.alpha": alpha}, 1)
+    for T in (0.1, 0.25, 0.5, 1.0, 2.0):
+        held = {"train.temperature": T, "train.temperature_final": T}
+        rows[f"T {T:g}, alpha 0.01, J 200"] = (held, 1)
+        if 0.25 <= T <= 1:
+            rows[f"T {T:g}, alpha 0.2, J 50"] = (held | {"model.latent_dim": 50, "model.alpha": 0.2}, 1)
     for c in (1.0, 10.0, 50.0, 200.0):
         sharp = {"model.spikes": "sigmoid", "train.sharpness": c, "train.sharpness_final": None}
         rows[f"sigmoid c {c:g}, alpha 0.01, J 200"] = (sharp, 1)
@@ -82,27 +72,30 @@ def robustness() -> dict[str, tuple[Settings, int]]:
     return rows
 
 
-def front() -> dict[str, tuple[Settings, int]]:
-    """Return the VAE with and without KL warm-up, the two points of the front, and sweeps between them."""
+def mnist() -> dict[str, tuple[Settings, int]]:
+    """Return VAE and VSC with fixed prior and with pseudo-inputs: two points of a front, and sweeps between them."""
     vae = {"model.name": "vae"}
     rows: dict[str, tuple[Settings, int]] = {
         "VAE": (vae, 3),
         "VAE, KL warm-up": (vae | {"train.kl_warmup": 0.1}, 3),
-        "no limit on l0": (OPEN, 3),
-        "target l0 11": (SPARSE, 3),
+        "pseudo-inputs, no limit on l0": (PSEUDO, 3),
+        "pseudo-inputs, target l0 11": (SPARSE, 3),
+        "VSC": ({}, 3),
+        "VSC, ICLR recipe": (PAPER, 3),
     }
-    for target in (5.0, 20.0, 30.0):
-        rows[f"target l0 {target:g}"] = (SPARSE | {"train.target_l0": target}, 1)
-    for weight, alpha in ((0.3, 0.01), (1.0, 0.01), (1.0, 0.05)):
+    for target in (6.0, 20.0):
+        rows[f"pseudo-inputs, target l0 {target:g}"] = (SPARSE | {"train.target_l0": target}, 1)
+    for weight, alpha in ((1.0, 0.01), (1.0, 0.05)):
         pressed = PSEUDO | {"train.penalty": weight, "model.alpha": alpha}
-        rows[f"penalty {weight:g}, alpha {alpha:g}"] = (pressed, 1)
+        rows[f"pseudo-inputs, penalty {weight:g}, alpha {alpha:g}"] = (pressed, 1)
     return rows
 
 
 WARMUPS = {
-    "none": {},
+    "none": {"train.kl_warmup": 0.0},
+    "KL over 0.1 (default)": {},
     "KL over 0.3": {"train.kl_warmup": 0.3},
-    "lambda: 0 for 0.2, ramp 0.1": {"train.lam_hold": 0.2, "train.lam_ramp": 0.1},
+    "lambda: 0 for 0.2, ramp 0.1": {"train.kl_warmup": 0.0, "train.lam_hold": 0.2, "train.lam_ramp": 0.1},
     "lambda and KL": {"train.lam_hold": 0.2, "train.lam_ramp": 0.1, "train.kl_warmup": 0.3},
     "lambda and KL, T 1": {
         "train.lam_hold": 0.2,
@@ -125,16 +118,32 @@ BINARISED = {
     "model.latent_dim": 50,
     "model.hidden": (200, 200),
     "model.alpha": 0.1,
-    "train.kl_warmup": 0.05,
 }
 
 TABLES = {
-    "front": Table(
-        MNIST, front(), ("elbo", "log_px", "kl_slab", "kl_spike", "kl_selection", "l0", "used", "always_on", "probe")
+    "mnist": Table(
+        MNIST,
+        mnist(),
+        (
+            "elbo",
+            "relaxed_elbo",
+            "log_px",
+            "kl_slab",
+            "kl_spike",
+            "kl_selection",
+            "l0",
+            "active",
+            "used",
+            "always_on",
+            "mse",
+            "probe",
+        ),
     ),
     "robustness": Table(SHORT, robustness()),
     "warmup": Table(
-        SHORT | {"model.latent_dim": 60, "model.alpha": 0.05}, {name: (one, 3) for name, one in WARMUPS.items()}
+        SHORT | {"model.latent_dim": 60, "model.alpha": 0.05},
+        {name: (one, 3) for name, one in WARMUPS.items()},
+        ("elbo", "log_px", "kl_slab", "kl_spike", "kl_per_used", "l0", "active", "used", "always_on", "probe"),
     ),
     "soft-sparsity": Table(
         SHORT | {"model.latent_dim": 60},
@@ -143,18 +152,18 @@ TABLES = {
         ("elbo", "log_px", "l0", "active", "used", "mse", "probe"),
     ),
     "binarised": Table(
-        BINARISED | {"train.steps": 100_000},
+        BINARISED,
         {
-            "VAE": ({"model.name": "vae"}, 1),
-            "VSC, pseudo-inputs 500": (PSEUDO | {"model.components": 500}, 1),
+            f"{title}, {steps // 1000}k steps": (own | {"train.steps": steps} | last, 1)
+            for steps, last in ((20_000, {}), (100_000, {"iwae": 5000}))
+            for title, own in {"VAE": {"model.name": "vae"}, "VSC, pseudo-inputs": PSEUDO}.items()
         },
         ("iwae", "elbo", "log_px", "kl_slab", "kl_spike", "kl_selection", "l0", "used", "always_on", "probe"),
-        iwae=5000,
     ),
 }
 
 
-def measure(common: Settings, own: Settings, seed: int, folder: Path, split: str, iwae: int | None) -> Settings:
+def measure(settings: Settings, folder: Path, split: str) -> Settings:
     """Train one run, or take it up where it is, and return its scores."""
     import torch
 
@@ -167,11 +176,14 @@ def measure(common: Settings, own: Settings, seed: int, folder: Path, split: str
     known = folder / f"{split}.json"
     if known.is_file():
         return json.loads(known.read_text())
-    config = changed(Config(), common | own | {"train.seed": seed})
+    iwae = settings.pop("iwae", None)
+    config = changed(Config(), settings)
     loaded = data.load(config.data.name, valid_fraction=config.data.valid_fraction, seed=config.data.seed)
     model = training.train(config, loaded, folder, resume=(folder / "checkpoints" / "last.pt").is_file())
     scores = evaluation.evaluate(model, loaded, runs.read_config(folder), split, iwae=iwae)
-    found = scores._asdict() | {"seconds": runs.read_history(folder)[-1]["seconds"]}
+    per_used = ((scores.kl_slab or 0) + (scores.kl_spike or 0)) / max(scores.used, 1)
+    minutes = runs.read_history(folder)[-1]["seconds"] / 60
+    found = scores._asdict() | {"kl_per_used": per_used, "minutes": minutes}
     write_json(known, found)
     return found
 
@@ -191,17 +203,17 @@ def make(name: str, table: Table, folder: Path, jobs: int, split: str, only: str
         for row, own, seed in asked:
             words = re.sub(r"[^a-z0-9.]+", "-", row.lower())
             run = folder / name / f"{words}-seed{seed}"
-            running[pool.submit(measure, table.common, own, seed, run, split, table.iwae)] = (row, seed)
+            settings = table.common | own | {"train.seed": seed}
+            running[pool.submit(measure, settings, run, split)] = (row, seed)
         for done in as_completed(running):
             found[running[done]] = scores = done.result()
             print(f"{len(found)}/{len(running)} {running[done]}: ELBO {scores['elbo']:.2f}", flush=True)
-    lines = ["| " + " | ".join([name, "seeds", *table.columns, "minutes"]) + " |"]
-    lines.append("|" + "---|" * (len(table.columns) + 3))
+    columns = [*table.columns, "minutes"]
+    lines = ["| " + " | ".join([name, "seeds", *columns]) + " |", "|" + "---|" * (len(columns) + 2)]
     for row in dict.fromkeys(row for row, _, _ in asked):
         of_row = [scores for (title, _), scores in found.items() if title == row]
-        cells = [_cell([scores[column] for scores in of_row]) for column in table.columns]
-        minutes = statistics.fmean(scores["seconds"] for scores in of_row) / 60
-        lines.append("| " + " | ".join([row, str(len(of_row)), *cells, f"{minutes:.1f}"]) + " |")
+        cells = [_cell([scores[column] for scores in of_row]) for column in columns]
+        lines.append("| " + " | ".join([row, str(len(of_row)), *cells]) + " |")
     return lines
 
 
@@ -209,7 +221,7 @@ def _cell(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "–"
-    digits = 2 if max(abs(value) for value in known) >= 2 else 4
+    digits = 2 if max(abs(value) for value in known) >= 1.5 else 3
     spread = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
     return f"{statistics.fmean(known):.{digits}f}{spread}"
 

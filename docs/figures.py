@@ -1,18 +1,47 @@
-"""Make the README's picture from the run that `make demo` leaves: python docs/figures.py [RUN] [OUT]."""
+"""
+Make the pictures of the README and of docs/results.md.
 
+python docs/figures.py codes [RUN]     docs/codes.png, from the run that `make demo` leaves
+python docs/figures.py front [TABLES]  docs/front.png, from what `python benchmarks/tables.py mnist` leaves
+"""
+
+import json
+import statistics
 import sys
 from pathlib import Path
 
 import vsc
+from vsc import plots
 from vsc.evaluation import showcase
-from vsc.plots import code_panels
+
+HERE = Path(__file__).parent
 
 
-def main(run: str = "runs/compare-digits/vsc", out: str = "docs/codes.png") -> None:
+def codes(run: str = "runs/compare-digits/vsc") -> None:
     data = vsc.load_data("digits")
-    figure = code_panels(showcase(vsc.load(run), data), data.shape, data.classes, examples=5)
-    figure.savefig(Path(out), dpi=110)
+    figure = plots.code_panels(showcase(vsc.load(run), data), data.shape, data.classes, examples=5)
+    figure.savefig(HERE / "codes.png", dpi=110)
+
+
+def front(tables: str = "runs/tables") -> None:
+    rows: dict[str, list[dict[str, float]]] = {}
+    for path in sorted(Path(tables, "mnist").glob("*/test.json")):
+        rows.setdefault(path.parent.name.rpartition("-seed")[0], []).append(json.loads(path.read_text()))
+
+    def mean(row: str, key: str) -> float:
+        return statistics.fmean(scores[key] for scores in rows[row])
+
+    def family(word: str) -> list[tuple[float, float]]:
+        return [(mean(row, "l0"), mean(row, "elbo")) for row in rows if row.startswith(f"pseudo-inputs-{word}")]
+
+    points = {
+        "pseudo-inputs, a target for l0": family("target"),
+        "pseudo-inputs, the UAI penalty": family("penalty"),
+        "pseudo-inputs, no limit": family("no"),
+        "fixed prior, alpha 0.01": [(mean("vsc", "l0"), mean("vsc", "elbo"))],
+    }
+    plots.front(points, {"VAE": mean("vae", "elbo")}).savefig(HERE / "front.png", dpi=110)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    {"codes": codes, "front": front}[sys.argv[1]](*sys.argv[2:])

@@ -14,7 +14,7 @@ DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__modul
 
 
 def test_plain_knobs_are_constant():
-    settings = TrainConfig(steps=100, lr=0.01, beta=2.0, temperature=0.7)
+    settings = TrainConfig(steps=100, lr=0.01, beta=2.0, temperature=0.7, temperature_final=None)
     for step in (0, 50, 99, 100):
         assert settings.knobs(step) == Knobs(lam=1.0, beta=2.0, penalty=0.0, relaxation=0.7, lr=0.01)
 

@@ -71,6 +71,6 @@ def test_guide_python_runs(tmp_path, monkeypatch, capsys):
     np.savetxt("mine.csv", table, delimiter=",", header="a,b,c,d,e,f", comments="")
     assert cli.main(["train", "--data", "mine.csv", "--latent-dim", "4", "--steps", "600", "--out", "runs/mine"]) == 0
     capsys.readouterr()
-    (code,) = blocks(ROOT / "docs" / "guide.md", "python")
-    exec(compile(code, "guide.md", "exec"), {})
+    for code in blocks(ROOT / "docs" / "guide.md", "python"):
+        exec(compile(code, "guide.md", "exec"), {})
     assert re.search(r"latent \d, on for \d+%: [a-f] [+-]\d", capsys.readouterr().out)

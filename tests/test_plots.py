@@ -316,3 +316,14 @@ def test_figures_leave_matplotlib_as_they_found_it():
     with pytest.raises(ValueError, match="unknown quantity"):
         plots.class_heatmap(s.class_code, [], "colour")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_front_shows_every_setting_and_the_dense_models():
+    points = {"target": [(20, -100.0), (6, -105.0), (11, -101.0)], "penalty": [(10, -103.0)]}
+    (axes,) = plots.front(points, {"VAE": -102.9}).axes
+    drawn = {line.get_label(): line.get_xydata() for line in axes.lines}
+    assert drawn["target"].tolist() == [[6, -105], [11, -101], [20, -100]]  # from left to right
+    assert drawn["penalty"].tolist() == [[10, -103]]
+    assert set(drawn["VAE"][:, 1]) == {-102.9}
+    assert "nats per example" in axes.get_ylabel()
+    assert "latents on per example" in axes.get_xlabel()

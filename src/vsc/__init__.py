@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from vsc.errors import UsageError as UsageError
     from vsc.evaluation import evaluate as evaluate
     from vsc.models import AE as AE
+    from vsc.models import TCVAE as TCVAE
     from vsc.models import VAE as VAE
     from vsc.models import VSC as VSC
+    from vsc.models import LaplaceVAE as LaplaceVAE
+    from vsc.models import ThresholdedLaplaceVSC as ThresholdedLaplaceVSC
     from vsc.runs import load as load
     from vsc.training import train as train
 
@@ -38,6 +41,9 @@ _HOME = {
     "RunError": "errors",
     "UsageError": "errors",
     "AE": "models",
+    "LaplaceVAE": "models",
+    "TCVAE": "models",
+    "ThresholdedLaplaceVSC": "models",
     "VAE": "models",
     "VSC": "models",
     "evaluate": "evaluation",
@@ -48,8 +54,17 @@ _HOME = {
 }
 """Where each public name lives; imported when it is first used, so that `import vsc` stays quick."""
 
-__all__ = ["AE", "VAE", "VSC", "Config", "DataConfig", "ModelConfig", "RunError", "SpikeAndSlab", "TrainConfig"]
-__all__ += ["UsageError", "evaluate", "from_arrays", "load", "load_data", "train"]
+__all__ = ["AE", "TCVAE", "VAE", "VSC", "Config", "DataConfig", "LaplaceVAE", "ModelConfig", "RunError", "SpikeAndSlab"]
+__all__ += [
+    "ThresholdedLaplaceVSC",
+    "TrainConfig",
+    "UsageError",
+    "evaluate",
+    "from_arrays",
+    "load",
+    "load_data",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

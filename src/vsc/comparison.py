@@ -25,7 +25,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae": ("VAE", {"model.name": "vae"}),
     "beta-vae": ("beta-VAE (beta 4)", {"model.name": "vae", "train.beta": 4.0}),
     "vsc": ("VSC", {"model.name": "vsc"}),
-    # While lambda is 0 a slab says nothing, so a full KL or a sharp gradient (T = 0.5) shuts every gate for good: the
+    # While lambda is 0 a slab says nothing, so a full KL or a sharp gradient (T < 1) shuts every gate for good: the
     # KL rises with lambda, and T = 1 keeps a gradient on shut gates.
     "vsc-wu": (
         "VSC with warm-up",
@@ -35,6 +35,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "train.lam_ramp": 0.1,
             "train.kl_warmup": 0.3,
             "train.temperature": 1.0,
+            "train.temperature_final": 1.0,
         },
     ),
     "vsc-learned": ("VSC, learned alpha", {"model.name": "vsc", "model.prior": "learned"}),
@@ -45,7 +46,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "thresholded-laplace": ("thresholded Laplace", {"model.name": "thresholded-laplace"}),
     "vsc-paper": (
         "VSC, ICLR recipe",
-        {"model.name": "vsc", "model.spikes": "sigmoid", "model.head": "log-relu"},
+        {"model.name": "vsc", "model.spikes": "sigmoid", "model.head": "log-relu", "train.kl_warmup": 0.0},
     ),
 }
 """What can be compared: name -> (title, the settings that differ from the common ones)."""

@@ -94,9 +94,8 @@ class TrainConfig:
     beta: float = 1.0
     """Weight of the KL in the loss; other than 1 makes a VAE a beta-VAE."""
     kl_warmup: float | None = None
-    """Share of the steps over which the KL's weight rises from 0 to beta; None is 0.1 where gates or components would
-    be lost before there is anything to choose from (likelihoods gaussian, gaussian-shared and laplace; priors
-    pseudo-inputs and mixture), else 0."""
+    """Share of the steps over which the KL's weight rises from 0 to beta; None is 0.1 for models with gates, which
+    would shut before they are worth their price, and for likelihoods with learned variances, else 0."""
     penalty: float = 0.0
     """Weight of the model's penalty in the loss, never in a bound: J KL(mean gamma of the components || alpha) with
     the priors pseudo-inputs and mixture (UAI); the total correlation with tcvae, whose beta is then 1 + penalty."""
@@ -113,9 +112,9 @@ class TrainConfig:
     """Share of the steps with lambda = 0, the slab held at N(0, 1) (VSC with warm-up)."""
     lam_ramp: float = 0.0
     """Share of the steps, after these, over which lambda rises to 1."""
-    temperature: float = 0.5
+    temperature: float = 0.7
     """T at the start (concrete, straight-through)."""
-    temperature_final: float | None = None
+    temperature_final: float | None = 0.3
     """T at the end, reached linearly; None keeps temperature."""
     sharpness: float = 50.0
     """c at the start (sigmoid)."""

@@ -270,12 +270,38 @@ def pairwise_kl(q: SpikeAndSlab, p: SpikeAndSlab) -> KLParts:
     KLParts
         Nats, shape (B, U).
     """
-    a, l, k = q.gamma, q.spike_logits.clamp(-40, 40), p.spike_logits.clamp(-40, 40)  # noqa: E741
-    mu = q.mu.double()
-    left = torch.cat([torch.ones_like(mu), q.logvar.exp() + mu.square(), mu], -1) * a.repeat(1, 3)
-    slab = (left @ _quadratic(p, 0.5 * p.logvar).T).to(a.dtype) - 0.5 * (a * (1 + q.logvar)).sum(-1, keepdim=True)
-    entropy = (a * l + logsigmoid(-l)).sum(-1, keepdim=True)  # sum_j gamma ln gamma + (1 - gamma) ln(1 - gamma)
-    return KLParts(slab, entropy - a @ k.T - logsigmoid(-k).sum(-1))
+    l, k = q.spike_logits.clamp(-40, 40), p.spike_logits.clamp(-40, 40)  # noqa: E741
+    return KLParts(*_PairwiseKL.apply(q.mu, q.logvar, l, p.mu, p.logvar, k))
+
+
+class _PairwiseKL(torch.autograd.Function):
+    """The two parts (B, U), with their gradients written out: this is in every training step of a mixture prior."""
+
+    @staticmethod
+    def forward(ctx, mu, logvar, l, m, logvar_p, k):  # noqa: E741
+        a, second, r = torch.sigmoid(l), logvar.exp().addcmul_(mu, mu), (-logvar_p).exp_().mul_(0.5)
+        left = torch.cat([a, a * second, a * mu], -1)
+        right = _quadratic(m, r, 0.5 * logvar_p)
+        # summed in float64, as the terms nearly cancel where slabs are narrow
+        exact = torch.cat([torch.ones_like(mu), logvar.double().exp() + mu.double().square(), mu], -1) * a.repeat(1, 3)
+        slab = (exact @ right.T).to(mu.dtype) - 0.5 * torch.linalg.vecdot(a, 1 + logvar).unsqueeze(-1)
+        entropy = torch.linalg.vecdot(a, l) - softplus(l).sum(-1)  # of every gate, with its sign turned
+        ctx.save_for_backward(mu, logvar, l, m, k, a, second, r, left, right.to(mu.dtype))
+        return slab, entropy.unsqueeze(-1) - a @ k.T + softplus(k).sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, G, H):  # pyright: ignore[reportIncompatibleMethodOverride]
+        mu, logvar, l, m, k, a, second, r, left, right = ctx.saved_tensors  # noqa: E741
+        g, h = G.sum(-1, keepdim=True), H.sum(-1, keepdim=True)
+        by_a, by_b, by_d = (G @ right).chunk(3, -1)  # by a, a (s^2 + mu^2) and a mu
+        slope = by_a.addcmul(by_b, second).addcmul_(by_d, mu) - 0.5 * g * (1 + logvar) + h * l - H @ k
+        grad_logvar = by_b * (second - mu.square()) - 0.5 * g
+        constant, quadratic, linear = (G.T @ left).chunk(3, -1)
+        grad_k = torch.sigmoid(k) * H.sum(0).unsqueeze(-1) - H.T @ a
+        towards = constant * m - linear
+        grad_logvar_p = 0.5 * constant - r * (m * (towards - linear) + quadratic)
+        return a * (2 * by_b * mu + by_d), a * grad_logvar, slope * a * (1 - a), 2 * r * towards, grad_logvar_p, grad_k
 
 
 def mixture_log_prob(z: Tensor, p: SpikeAndSlab) -> Tensor:
@@ -294,16 +320,16 @@ def mixture_log_prob(z: Tensor, p: SpikeAndSlab) -> Tensor:
     torch.Tensor, shape (N, U)
         Nats, with respect to delta_0 + Lebesgue in each dimension.
     """
-    k = p.spike_logits.clamp(-40, 40)
-    on, exact = (z != 0).double(), z.double()
-    left = torch.cat([on, exact.square(), exact], -1)
-    return logsigmoid(-k).sum(-1) - (left @ _quadratic(p, 0.5 * (LOG_2PI + p.logvar) - k).T).to(z.dtype)
+    k, exact = p.spike_logits.clamp(-40, 40), z.double()
+    left = torch.cat([(z != 0).double(), exact.square(), exact], -1)
+    right = _quadratic(p.mu, 0.5 * (-p.logvar).exp(), 0.5 * (LOG_2PI + p.logvar) - k)
+    return logsigmoid(-k).sum(-1) - (left @ right.T).to(z.dtype)
 
 
-def _quadratic(p: SpikeAndSlab, constant: Tensor) -> Tensor:
-    """Coefficients (U, 3 J) of 1, z^2 and z in constant + (z - m)^2 / (2 t^2); in float64, as they nearly cancel."""
-    mu, r = p.mu.double(), 0.5 * (-p.logvar).exp().double()
-    return torch.cat([constant + mu.square() * r, r, -2 * mu * r], -1)
+def _quadratic(m: Tensor, r: Tensor, constant: Tensor) -> Tensor:
+    """Coefficients (U, 3 J) of 1, z^2 and z in constant + r (z - m)^2; in float64, as they nearly cancel."""
+    m, r = m.double(), r.double()
+    return torch.cat([constant + m.square() * r, r, -2 * m * r], -1)
 
 
 @register_kl(SpikeAndSlab, SpikeAndSlab)

@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from vsc.drawing import (
     CODE,
@@ -445,4 +446,39 @@ def sample_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     show_pixels(axes, mosaic_of(cells.reshape(rows, columns, -1), shape, limits), aspect="auto")
     axes.set_axis_off()
+    return figure
+
+
+@STYLE
+def front(points: Mapping[str, ArrayLike], levels: Mapping[str, float] | None = None) -> Figure:
+    """
+    Draw the bound against the sparsity that it is reached with.
+
+    Parameters
+    ----------
+    points : mapping from name to array_like, shape (K, 2)
+        l0 (latents per example) and ELBO (nats per example) of the K settings of one family.
+    levels : mapping from name to float, optional
+        ELBO of dense models, drawn as lines, in nats per example.
+
+    Returns
+    -------
+    Figure
+        One panel; a colour, a marker and a thin line per family.
+    """
+    figure = Figure(figsize=(6.4, 3.9))
+    axes = axes_at(figure, 0.75, 0.55, 5.4, 3.1)
+    for i, (name, family) in enumerate(points.items()):
+        table = np.asarray(family, dtype=float)
+        table = table[np.argsort(table[:, 0])]
+        look = {"color": PALETTE[i % 7], "marker": MARKERS[i % 7], "markersize": 6, "linewidth": 0.8}
+        axes.plot(table[:, 0], table[:, 1], label=plain_text(name), **look)
+    for i, (name, level) in enumerate((levels or {}).items(), start=len(points)):
+        axes.axhline(level, color=PALETTE[i % 7], linestyle=(0, (4, 2)), linewidth=1.2, label=plain_text(name))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel("l0: latents on per example (log scale)")
+    axes.set_ylabel("ELBO (nats per example)")
+    axes.legend(loc="lower right")
     return figure

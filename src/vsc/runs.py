@@ -82,8 +82,8 @@ def resolve(config: Config, data: Dataset) -> Config:
         steps = 10_000 if len(data.train) > 10_000 else 2000
     kl_warmup = config.train.kl_warmup
     if kl_warmup is None:
-        mixture = config.model.name == "vsc" and config.model.prior in ("pseudo-inputs", "mixture")
-        kl_warmup = 0.1 if mixture or likelihood in ("gaussian", "gaussian-shared", "laplace") else 0.0
+        gates = choose(MODELS, config.model.name, "model").spiked
+        kl_warmup = 0.1 if gates or likelihood in ("gaussian", "gaussian-shared", "laplace") else 0.0
     valid_every = config.train.valid_every or max(1, steps // 20)
     alpha = config.model.alpha
     if config.train.target_l0 is not None:

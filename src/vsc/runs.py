@@ -85,6 +85,7 @@ def resolve(config: Config, data: Dataset) -> Config:
         gates = choose(MODELS, config.model.name, "model").spiked
         kl_warmup = 0.1 if gates or likelihood in ("gaussian", "gaussian-shared", "laplace") else 0.0
     valid_every = config.train.valid_every or max(1, steps // 20)
+    components = min(100, len(data.train)) if config.model.components is None else config.model.components
     alpha = config.model.alpha
     if config.train.target_l0 is not None:
         if config.train.target_l0 >= config.model.latent_dim:
@@ -95,7 +96,7 @@ def resolve(config: Config, data: Dataset) -> Config:
         alpha = config.train.target_l0 / config.model.latent_dim
     return Config(
         data=replace(config.data, scale=scale),
-        model=replace(config.model, likelihood=likelihood, alpha=alpha),
+        model=replace(config.model, likelihood=likelihood, alpha=alpha, components=components),
         train=replace(config.train, steps=steps, kl_warmup=kl_warmup, valid_every=valid_every),
     )
 
@@ -179,7 +180,7 @@ def new_model(config: Config, data: Dataset) -> Autoencoder:
     model = build_model(config.model, data.shape, fit_scaler(config.data.scale, data.train.x, data.high))
     model.columns, model.classes = data.features, data.classes
     if isinstance(model, VSC) and isinstance(model.prior, PseudoInputPrior):
-        chosen = torch.randperm(len(data.train))[: config.model.components]
+        chosen = torch.randperm(len(data.train))[: model.prior.components]
         model.prior.start_at(model.scaler(data.train.x[chosen]))
     return model
 

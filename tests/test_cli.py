@@ -234,6 +234,8 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--prior", "pseudo-inputs", "--model.nu", "-1"], "nu must be positive"),
         (["--prior", "learned", "--alpha", "1"], "in (0, 1), not 1"),
         (["--target-l0", "0"], "train.target_l0 must be a positive number"),
+        (["--target-l0", "4", "--model", "vae"], "train.target_l0 needs latents that can be off"),
+        (["--target-l0", "4", "--prior", "normal"], "train.target_l0 needs latents that can be off"),
         (["--target-l0", "40"], "train.target_l0 must be below the number of latents, 32"),
         (["--train.penalty", "-1"], "train.penalty"),
         (["--train.penalty_ramp", "2"], "train.penalty_ramp is a share"),

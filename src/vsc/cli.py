@@ -36,7 +36,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     if config.train.patience:  # the best weights were kept
         rows.sort(key=lambda row: row.get("elbo", row["log_px"]))
     for key, value in (rows[-1] if rows else {}).items():
-        print(f"  {key:10} {value:.4g}" if isinstance(value, float) else f"  {key:10} {value}")
+        print(f"  {key:12} {value:.4g}" if isinstance(value, float) else f"  {key:12} {value}")
     J = model.latent_dim
     count = sum(p.numel() for p in model.parameters())
     print(f"trained {type(model).__name__} with {count} parameters; saved in {folder}")

@@ -2,7 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +13,17 @@ from torch.distributions import Distribution, Laplace, constraints, register_kl
 from torch.nn.functional import logsigmoid
 
 LOG_2PI = math.log(2 * math.pi)
+
+
+def in_full_precision(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let an autograd function's forward run outside of autocast, which would round its products to half precision."""
+
+    @wraps(forward)
+    def run(ctx, first: Tensor, *rest: Any):
+        with torch.autocast(first.device.type, enabled=False):
+            return forward(ctx, first, *rest)
+
+    return run
 
 
 class Spiked(Distribution, ABC):
@@ -278,15 +291,20 @@ class _PairwiseKL(torch.autograd.Function):
     """The two parts (B, U), with their gradients written out: this is in every training step of a mixture prior."""
 
     @staticmethod
+    @in_full_precision
     def forward(ctx, mu, logvar, l, m, logvar_p, k):  # noqa: E741
-        a, second, r = torch.sigmoid(l), logvar.exp().addcmul_(mu, mu), (-logvar_p).exp_().mul_(0.5)
-        left = torch.cat([a, a * second, a * mu], -1)
-        right = _quadratic(m, r, 0.5 * logvar_p)
-        # summed in float64, as the terms nearly cancel where slabs are narrow
-        exact = torch.cat([torch.ones_like(mu), logvar.double().exp() + mu.double().square(), mu], -1) * a.repeat(1, 3)
-        slab = (exact @ right.T).to(mu.dtype) - 0.5 * torch.linalg.vecdot(a, 1 + logvar).unsqueeze(-1)
+        training, dtype = any(ctx.needs_input_grad), mu.dtype
+        # Terms nearly cancel where slabs are narrow: a common shift helps, and costs nothing; to measure, float64.
+        shift = m.mean(0)
+        mu, m = mu - shift, m - shift
+        wide = dtype if training else torch.float64
+        a, second, r = torch.sigmoid(l), logvar.to(wide).exp() + mu.to(wide).square(), 0.5 * (-logvar_p).exp()
+        left = torch.cat([torch.ones_like(second), second, mu.to(wide)], -1) * a.repeat(1, 3)
+        right = _quadratic(m.to(wide), r.to(wide), 0.5 * logvar_p)
+        slab = (left @ right.T).to(dtype) - 0.5 * torch.linalg.vecdot(a, 1 + logvar).unsqueeze(-1)
         entropy = torch.linalg.vecdot(a, l) - softplus(l).sum(-1)  # of every gate, with its sign turned
-        ctx.save_for_backward(mu, logvar, l, m, k, a, second, r, left, right.to(mu.dtype))
+        if training:
+            ctx.save_for_backward(mu, logvar, l, m, k, a, second, r, left, right)
         return slab, entropy.unsqueeze(-1) - a @ k.T + softplus(k).sum(-1)
 
     @staticmethod
@@ -322,13 +340,12 @@ def mixture_log_prob(z: Tensor, p: SpikeAndSlab) -> Tensor:
     """
     k, exact = p.spike_logits.clamp(-40, 40), z.double()
     left = torch.cat([(z != 0).double(), exact.square(), exact], -1)
-    right = _quadratic(p.mu, 0.5 * (-p.logvar).exp(), 0.5 * (LOG_2PI + p.logvar) - k)
+    right = _quadratic(p.mu.double(), 0.5 * (-p.logvar).double().exp(), 0.5 * (LOG_2PI + p.logvar) - k)
     return logsigmoid(-k).sum(-1) - (left @ right.T).to(z.dtype)
 
 
 def _quadratic(m: Tensor, r: Tensor, constant: Tensor) -> Tensor:
-    """Coefficients (U, 3 J) of 1, z^2 and z in constant + r (z - m)^2; in float64, as they nearly cancel."""
-    m, r = m.double(), r.double()
+    """Coefficients (U, 3 J) of 1, z^2 and z in constant + r (z - m)^2."""
     return torch.cat([constant + m.square() * r, r, -2 * m * r], -1)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributions import ContinuousBernoulli
 
-from vsc.distributions import LOG_2PI, softplus
+from vsc.distributions import LOG_2PI, in_full_precision, softplus
 from vsc.errors import UsageError
 
 
@@ -76,6 +76,7 @@ class _BernoulliLogProb(torch.autograd.Function):
     """sum_m x l - ln(1 + e^l), with its gradient x - S(l): half the time of differentiating the formula."""
 
     @staticmethod
+    @in_full_precision
     def forward(ctx, x: Tensor, l: Tensor) -> Tensor:  # noqa: E741
         ctx.save_for_backward(x, l)
         return torch.linalg.vecdot(x, l) - softplus(l).sum(-1)

@@ -88,6 +88,8 @@ def resolve(config: Config, data: Dataset) -> Config:
     components = min(100, len(data.train)) if config.model.components is None else config.model.components
     alpha = config.model.alpha
     if config.train.target_l0 is not None:
+        if not choose(MODELS, config.model.name, "model").spiked or config.model.prior == "normal":
+            raise UsageError("train.target_l0 needs latents that can be off: model vsc or thresholded-laplace")
         if config.train.target_l0 >= config.model.latent_dim:
             raise UsageError(
                 f"train.target_l0 must be below the number of latents, {config.model.latent_dim}, "

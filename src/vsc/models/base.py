@@ -45,6 +45,11 @@ class Codes(NamedTuple):
         return self.active * self.mu
 
 
+def _at_least_single(net: nn.Module, inputs: Any, out: Tensor) -> Tensor:
+    """Take a net's outputs out of half precision: sums of hundreds of nats do not fit into it."""
+    return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+
+
 class Autoencoder(nn.Module, ABC):
     """
     An encoder, a decoder and a likelihood; what AE, VAE and VSC share.
@@ -102,6 +107,8 @@ class Autoencoder(nn.Module, ABC):
         self.encoder, self.decoder = build(
             shape, self.features * latent_dim, latent_dim, self.likelihood.outputs, hidden
         )
+        for net in (self.encoder, self.decoder):
+            net.register_forward_hook(_at_least_single)
 
     @abstractmethod
     def forward(self, x: Tensor, lam: float = 1.0, relaxation: float = 0.5) -> Bound:

@@ -437,7 +437,7 @@ def test_refused(options, words):
 @pytest.mark.parametrize("likelihood", [Bernoulli(), GaussianFixed(0.1)])
 @pytest.mark.parametrize("prior", [SpikeSlabPrior(20, 0.1), PseudoInputPrior(784, 20, 0.1, 10)])
 def test_in_mixed_precision_only_the_nets_are_rounded(likelihood, prior):
-    """Sums of 500 to 1300 nats have steps of 2 to 8 in bfloat16; what the nets' own rounding does to them is far smaller."""
+    """Sums of 500 to 1300 nats have steps of 2 to 8 in bfloat16; what the nets' own rounding does is far smaller."""
     model = VSC((784,), 20, hidden=(64,), likelihood=likelihood, prior=prior).eval()
     x, bounds = torch.rand(16, 784), []
     for mixed in (False, True):

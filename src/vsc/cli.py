@@ -142,6 +142,7 @@ def sample(config: Sample) -> None:  # noqa: D103
 
 
 def data(config: ShowData) -> None:  # noqa: D103
+    import torch
 
     from vsc import data, files
 
@@ -152,7 +153,7 @@ def data(config: ShowData) -> None:  # noqa: D103
     sizes = ", ".join(f"{len(getattr(loaded, part))} {part}" for part in ("train", "valid", "test"))
     x = loaded.train.x
     print(f"{loaded.name}: examples of shape {loaded.shape}, stored as {str(x.dtype).removeprefix('torch.')}; {sizes}")
-    print(f"values from {x.min():g} to {x.max():g}, mean {x.float().mean():.4g}")
+    print(f"values from {x.min():g} to {x.max():g}, mean {x.mean(dtype=torch.float64):.4g}")
     if loaded.features:
         print(f"columns: {', '.join(loaded.features)}")
     print(f"classes: {', '.join(loaded.classes)}" if loaded.classes else "no labels")

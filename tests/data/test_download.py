@@ -67,6 +67,16 @@ def test_good_mirror(mirror, tmp_path):
     assert os.listdir(path.parent) == ["data.gz"]
 
 
+def test_sha256_and_a_name_with_blanks(mirror, server, tmp_path):
+    sha = hashlib.sha256(CONTENT).hexdigest()
+    path = fetch("UCI HAR+x.zip", f"sha256:{sha}", [mirror("wrong"), mirror("good")], tmp_path)
+    assert path == tmp_path / "UCI HAR+x.zip"
+    assert path.read_bytes() == CONTENT
+    assert server.seen == ["/wrong/UCI%20HAR+x.zip", "/good/UCI%20HAR+x.zip"]
+    with pytest.raises(RunError, match="wrong checksum"):
+        fetch("other", f"sha256:{sha[::-1]}", [mirror("good")], tmp_path)
+
+
 @pytest.mark.parametrize("first", ["wrong", "absent", "cut", "unsized", "dead"])
 def test_second_mirror_after_a_bad_first(mirror, server, tmp_path, first):
     bad = dead_mirror() if first == "dead" else mirror(first)

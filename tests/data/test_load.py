@@ -24,7 +24,10 @@ def source(n=50):
 
 
 def test_registry():
-    assert list(DATASETS) == ["digits", "smiley", "mnist", "fashion-mnist"]
+    assert list(DATASETS) == [
+        *("digits", "smiley", "mnist", "fashion-mnist"),
+        *("har", "har-signals", "celeba", "dsprites"),
+    ]
 
 
 def test_hold_out_parts_share_nothing_and_lose_nothing():
@@ -68,12 +71,25 @@ def test_one_example_cannot_be_divided():
 
 
 def test_divide_takes_what_is_known_along():
-    split = Split(torch.arange(6)[:, None], None, torch.arange(6.0)[:, None], torch.arange(6)[:, None] > 2)
+    x = torch.arange(6)[:, None]
+    split = Split(x, None, x.float(), x > 2, {"subject": 10 * x[:, 0]})
     rest, taken = divide(split, 2, seed=0)
     assert (len(rest), len(taken)) == (4, 2)
     assert taken.y is None
     assert (taken.factors == taken.x).all()
     assert (rest.presence == (rest.x > 2)).all()
+    assert list(rest.extras) == ["subject"]
+    assert (taken.extras["subject"] == 10 * taken.x[:, 0]).all()
+    assert len(rest.extras["subject"]) == 4
+
+
+def test_a_validation_part_of_the_source_is_taken_as_it_is():
+    own = Split(torch.full((3, 1), -2.0))
+    data = hold_out(source()._replace(valid=own), "x", valid_fraction=0.2, seed=3)
+    assert data.valid is own
+    assert numbers(data.train) == list(range(50))
+    without = hold_out(source()._replace(valid=own), "x", valid_fraction=0)
+    assert (len(without.train), len(without.valid)) == (50, 0)
 
 
 def test_digits():
@@ -101,7 +117,7 @@ def test_the_test_part_ignores_the_seed():
 
 
 def test_unknown_name_lists_the_names_and_files():
-    with pytest.raises(UsageError, match=r"digits, smiley, mnist, fashion-mnist; did you mean 'mnist'.*\.csv"):
+    with pytest.raises(UsageError, match=r"digits, smiley, mnist, .*celeba, dsprites; did you mean 'mnist'.*\.csv"):
         load("mnits")
 
 

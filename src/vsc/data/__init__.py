@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from vsc.data import digits, idx, smiley
+from vsc.data import celeba, digits, dsprites, har, idx, smiley
 from vsc.data.arrays import READERS, from_arrays, from_file, read_rows
 from vsc.data.download import cache_folder
 from vsc.data.split import Dataset, Source, Split, hold_out
@@ -18,6 +18,10 @@ DATASETS: dict[str, Callable[[Path], Source]] = {
     "smiley": smiley.load,
     "mnist": idx.mnist,
     "fashion-mnist": idx.fashion_mnist,
+    "har": har.features,
+    "har-signals": har.signals,
+    "celeba": celeba.load,
+    "dsprites": dsprites.load,
 }
 
 
@@ -33,14 +37,15 @@ def load(name: str | Path, root: str | Path | None = None, valid_fraction: float
         Where downloaded data are looked for and kept. By default the environment variable VSC_DATA, else the
         user's cache folder.
     valid_fraction : float
-        Share of the training set that is held out for validation, in [0, 1); 0 leaves `valid` empty.
+        Share of the training set that is held out for validation, in [0, 1); 0 leaves `valid` empty. CelebA has
+        a validation part of its own, which is taken whatever the share, unless it is 0.
     seed : int
         Seed of the validation part. The test part never depends on it.
 
     Returns
     -------
     Dataset
-        In memory, values as stored.
+        Values as stored; in memory, but for CelebA, whose images stay in a memory-mapped file.
 
     Raises
     ------

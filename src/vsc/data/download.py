@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from vsc.errors import RunError
 
@@ -15,7 +15,7 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("vsc"))
 
 
-def fetch(file: str, md5: str, mirrors: Sequence[str], folder: Path, timeout: float = 30.0) -> Path:
+def fetch(file: str, checksum: str, mirrors: Sequence[str], folder: Path, timeout: float = 30.0) -> Path:
     """
     Download a file.
 
@@ -26,8 +26,8 @@ def fetch(file: str, md5: str, mirrors: Sequence[str], folder: Path, timeout: fl
     ----------
     file : str
         The file's name, on the mirrors and in `folder`.
-    md5 : str
-        Its MD5 checksum, in hexadecimal.
+    checksum : str
+        Its MD5 checksum, in hexadecimal; or `sha256:` and its SHA-256 checksum.
     mirrors : sequence of str
         Addresses of folders, tried in order.
     folder : pathlib.Path
@@ -54,16 +54,17 @@ def fetch(file: str, md5: str, mirrors: Sequence[str], folder: Path, timeout: fl
     except OSError as error:
         problem = error.strerror or type(error).__name__
         raise RunError(f"cannot make the folder {folder} ({problem}); set another root or VSC_DATA") from error
+    known = checksum if ":" in checksum else f"md5:{checksum}"
     failures = []
     for mirror in mirrors:
-        url = f"{mirror.rstrip('/')}/{file}"
+        url = f"{mirror.rstrip('/')}/{quote(file, safe='+')}"
         # disable=None: no bar where standard error is not a terminal. total=1: pooch sets the true one, but
         # tests the bar with `if` before that, which tqdm refuses without a total.
         bar: Any = tqdm(desc=file, total=1, unit="B", unit_scale=True, disable=None)
         with bar:
             get: Any = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=timeout)
             try:
-                return Path(pooch.retrieve(url, f"md5:{md5}", fname=file, path=folder, downloader=get))
+                return Path(pooch.retrieve(url, known, fname=file, path=folder, downloader=get))
             except (OSError, ValueError) as error:  # requests raises OSErrors, pooch a ValueError
                 failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
     raise RunError(f"could not download {file} ({'; '.join(failures)}); put it into {folder} by hand")

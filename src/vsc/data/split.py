@@ -1,6 +1,7 @@
-"""What a data set is once it is loaded: arrays in memory, split in three, and what their values mean."""
+"""What a data set is once it is loaded: arrays, split in three, and what their values mean."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -17,19 +18,23 @@ class Split:
     Attributes
     ----------
     x : torch.Tensor, shape (N, M), uint8 or float32
-        The examples as stored, flattened; `Dataset.high` says which stored value means 1.
+        The examples as stored, flattened; `Dataset.high` says which stored value means 1. In memory, or a view
+        of a memory-mapped file, which is never written to.
     y : torch.Tensor or None, shape (N,), int64
         Class labels, as indices into `Dataset.classes`.
     factors : torch.Tensor or None, shape (N, F), float32
-        The true factors of generated data.
+        The true factors of generated data, or what people noted about each example.
     presence : torch.Tensor or None, shape (N, F), bool
         Which of these factors had any effect on the example.
+    extras : mapping of str to torch.Tensor, shape (N, ...)
+        Whatever else is known of each example, under the name that the loader gives it.
     """
 
     x: Tensor
     y: Tensor | None = None
     factors: Tensor | None = None
     presence: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -37,22 +42,24 @@ class Split:
     def take(self, index: Tensor | slice) -> "Split":
         """Return the examples at `index`, with everything known of them."""
         known = (self.y, self.factors, self.presence)
-        return Split(self.x[index], *(None if part is None else part[index] for part in known))
+        extras = {name: part[index] for name, part in self.extras.items()}
+        return Split(self.x[index], *(None if part is None else part[index] for part in known), extras=extras)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """
-    A data set in memory.
+    A data set.
 
     Attributes
     ----------
     name : str
         The registry's name, or the file's stem for a user's own array.
     shape : tuple of int
-        One example's shape: (channels, height, width) for images, (M,) for tables. `prod(shape) == M`.
+        One example's shape: (channels, height, width) for images, (channels, length) for signals, (M,) for
+        tables. `prod(shape) == M`.
     train, valid, test : Split
-        `valid` is a seeded part taken off the source's training set.
+        `valid` is the source's own validation part, or else a seeded part taken off its training set.
     classes : tuple of str
         Names of the labels; empty if there are none.
     high : float or None
@@ -82,6 +89,8 @@ class Source(NamedTuple):
         The source's own two parts; which example is in which never depends on the user's seed.
     shape, classes, high, features
         As in `Dataset`.
+    valid : Split or None
+        The source's own validation part, if it has one.
     """
 
     train: Split
@@ -90,11 +99,12 @@ class Source(NamedTuple):
     classes: tuple[str, ...] = ()
     high: float | None = None
     features: tuple[str, ...] = ()
+    valid: Split | None = None
 
 
 def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:
     """
-    Take a seeded validation part off a source's training set.
+    Make a data set of a source: if it has no validation part, take a seeded one off its training set.
 
     Parameters
     ----------
@@ -104,14 +114,15 @@ def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int =
         Name of the data set.
     valid_fraction : float
         Share of the training set, in [0, 1); at least one example unless it is 0, which leaves `valid` empty.
-        At least one example always stays in `train`.
+        At least one example always stays in `train`. Where the source has a validation part of its own, that
+        is taken instead, whatever the share, unless it is 0.
     seed : int
         Seed of the choice; the same seed gives the same examples. Both parts keep the source's order.
 
     Returns
     -------
     Dataset
-        The same examples in three parts that share none.
+        Three parts that share no example.
 
     Raises
     ------
@@ -122,7 +133,9 @@ def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int =
     if not 0 <= valid_fraction < 1:
         raise UsageError(f"valid_fraction must be at least 0 and below 1, got {valid_fraction}")
     train, valid = source.train, source.train.take(slice(0, 0))
-    if valid_fraction > 0:
+    if valid_fraction > 0 and source.valid is not None:
+        valid = source.valid
+    elif valid_fraction > 0:
         if len(train) < 2:
             raise UsageError("a training set of one example cannot be split; set valid_fraction=0")
         count = min(max(round(valid_fraction * len(train)), 1), len(train) - 1)

@@ -1,0 +1,259 @@
+"""CelebA: faces with 40 attributes, cut to 32 x 32 once and kept in a file that is mapped into memory."""
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vsc.data.split import Source, Split
+from vsc.errors import RunError, UsageError
+
+SIDE = 32
+SIZE = (178, 218)  # width and height of the aligned images
+CROP = (15, 35, 163, 183)  # left, top, right, bottom: the 148 x 148 pixels in the centre
+LABEL = "Smiling"
+ATTRIBUTES = (
+    *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose"),
+    *("Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses"),
+    *("Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache"),
+    *("Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks"),
+    *("Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick"),
+    *("Wearing_Necklace", "Wearing_Necktie", "Young"),
+)
+
+_FOLDERS = ("celeba", "CelebA", ".")
+_PARTITION = ("list_eval_partition.txt", "Eval/list_eval_partition.txt")
+_MARKS = ("list_attr_celeba.txt", "Anno/list_attr_celeba.txt")
+_IMAGES = ("img_align_celeba", "Img/img_align_celeba")
+_HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+
+_M = 3 * SIDE * SIDE
+_BLOCK = 1000  # images between two moments at which all that was written is known to be on the disk
+
+
+def load(root: Path) -> Source:
+    """
+    Load CelebA in its official partition: 162 770 training, 19 867 validation and 19 962 test images.
+
+    The first time, all images are converted: the 148 x 148 pixels in the centre of the aligned 178 x 218 are shrunk
+    to 32 x 32 (bilinear, with antialiasing). The result lies beside the lists as `celeba-32-*.npy` (622 MB), in the
+    order of the partition, and is mapped into memory, so that a load takes seconds and next to no memory. A
+    conversion that was interrupted goes on where it stopped. The name holds a checksum of the list of images: with
+    another list there will be another file. Delete it if you change the images themselves.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        `root/celeba`, `root/CelebA` or `root` itself holds `list_eval_partition.txt`, `list_attr_celeba.txt` and the
+        folder `img_align_celeba`, side by side or as published in `Eval`, `Anno` and `Img`. Nothing is downloaded:
+        the files' home gives them to a browser alone.
+
+    Returns
+    -------
+    Source
+        uint8 images of shape (3, 32, 32), memory-mapped; writing to them never reaches the file. `y` is whether the
+        face smiles, the attribute nearest to half (48 %) among those that are plain at this size; `factors` (N, 40)
+        are all `ATTRIBUTES`, 0 or 1.
+
+    Raises
+    ------
+    UsageError
+        If a list or an image is missing or damaged, or the lists do not fit together.
+    RunError
+        If the converted images cannot be written.
+
+    References
+    ----------
+    Z. Liu, P. Luo, X. Wang and X. Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015.
+    """
+    files = _find(root)
+    names, sizes = _partition(files.partition)
+    marks = _marks(files.marks, names)
+    x = _images(names, files)
+    splits, start = [], 0
+    for size in sizes:
+        part = slice(start, start := start + size)  # neighbours in the file, so that each part is a view
+        y = torch.from_numpy(marks[part, ATTRIBUTES.index(LABEL)].astype(np.int64))
+        splits.append(Split(x[part], y, torch.from_numpy(marks[part].astype(np.float32))))
+    train, valid, test = splits
+    classes = f"not {LABEL.lower()}", LABEL.lower()
+    return Source(train, test, (3, SIDE, SIDE), classes, high=255.0, valid=valid if len(valid) else None)
+
+
+class _Files(NamedTuple):
+    """Where the official files are; the folder that holds them all will hold the converted images too."""
+
+    folder: Path
+    partition: Path
+    marks: Path
+    images: Path
+
+
+def _find(root: Path) -> _Files:
+    """Return the first folder that holds anything of CelebA, if it holds all that is needed."""
+    for folder in (root / name for name in _FOLDERS):
+        kinds = (_PARTITION, _MARKS, _IMAGES)
+        found = [next((folder / name for name in names if (folder / name).exists()), None) for names in kinds]
+        if any(found):
+            partition, marks, images = found
+            if partition is None or marks is None:
+                lacking = _PARTITION[0] if partition is None else _MARKS[0]
+                raise UsageError(f"{folder}: {lacking} is missing; get it from {_HOME} (folder Eval or Anno)")
+            return _Files(folder, partition, marks, images or folder / _IMAGES[0])
+    raise UsageError(
+        f"no CelebA in {root}; get list_eval_partition.txt, list_attr_celeba.txt and img_align_celeba.zip from {_HOME} "
+        f"and put them, the images unzipped, into {root / _FOLDERS[0]}"
+    )
+
+
+def _partition(path: Path) -> tuple[list[str], list[int]]:
+    """Return the images' names, those of each part together, and the sizes of the three parts."""
+    parts: tuple[list[str], ...] = [], [], []
+    for number, line in enumerate(_lines(path), 1):
+        match line.split():
+            case [name, ("0" | "1" | "2") as part]:
+                parts[int(part)].append(name)
+            case _:
+                raise UsageError(f"{path}: line {number} is not an image's name and 0, 1 or 2; get the file again")
+    names = [name for part in parts for name in part]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{path}: it names an image twice; get the file again")
+    for part, what in ((0, "training"), (2, "test")):
+        if not parts[part]:
+            raise UsageError(f"{path}: it puts no image into the {what} set (part {part})")
+    return names, [len(part) for part in parts]
+
+
+def _marks(path: Path, names: Sequence[str]) -> NDArray[np.uint8]:
+    """Return the attributes of each image, shape (N, 40), zeros and ones."""
+    lines = _lines(path)
+    columns = lines[1].split() if len(lines) > 1 else []
+    if sorted(columns) != sorted(ATTRIBUTES):
+        raise UsageError(f"{path}: its second line does not name the 40 attributes; get the file again")
+    if lines[0].strip() != str(len(lines) - 2):
+        raise UsageError(
+            f"{path}: {len(lines) - 2} images where its first line promises {lines[0].strip()}; get the file again"
+        )
+    known: dict[str, bytes] = {}
+    for number, line in enumerate(lines[2:], 3):
+        name, *marks = line.split()
+        if len(marks) != len(columns) or not {"1", "-1"}.issuperset(marks):
+            raise UsageError(f"{path}: line {number} is not a name and 40 times 1 or -1; get the file again")
+        known[name] = bytes(mark == "1" for mark in marks)
+    without = [name for name in names if name not in known]
+    if without:
+        raise UsageError(f"{path}: {len(without)} of the images have no attributes, the first {without[0]}")
+    table = np.frombuffer(b"".join(known[name] for name in names), np.uint8).reshape(len(names), -1)
+    return table[:, [columns.index(name) for name in ATTRIBUTES]]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a text file; get the file again") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _images(names: Sequence[str], files: _Files) -> Tensor:
+    """Return the converted images, (N, 3072) uint8, mapped into memory; convert them if that was not done."""
+    about = "\n".join([*names, f"{SIZE} {CROP} {SIDE} bilinear"])
+    key = hashlib.sha256(about.encode()).hexdigest()[:12]
+    cache = files.folder / f"celeba-{SIDE}-{key}.npy"
+    if not cache.is_file():
+        try:
+            with _alone(cache.with_suffix(".lock")):
+                if not cache.is_file():  # another process may have done it while this one waited
+                    _convert(names, files.images, cache)
+        except OSError as error:
+            raise RunError(f"{cache}: cannot be written ({error.strerror or error}); what is done is kept") from error
+    try:
+        # copy on write: torch shares memory with writable arrays only, and the file stays as it is
+        array = np.load(cache, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{cache}: damaged ({str(error).partition(chr(10))[0]}); delete it") from error
+    if array.shape != (len(names), _M) or array.dtype != np.uint8:
+        raise UsageError(f"{cache}: it holds {array.dtype} of shape {array.shape}, not the converted images; delete it")
+    return torch.from_numpy(array)
+
+
+def _convert(names: Sequence[str], images: Path, cache: Path) -> None:
+    """
+    Write the .npy file, image by image, under another name; give it its own name when it is whole and on the disk.
+
+    The file only ever grows, so what it holds says how far an earlier attempt came.
+    """
+    from tqdm import tqdm
+
+    present = set(os.listdir(images)) if images.is_dir() else set()
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise UsageError(f"{images}: {len(missing)} of {len(names)} images are missing, the first {missing[0]}")
+    header = _header(len(names))
+    unfinished = cache.with_suffix(".part")
+    with unfinished.open("a+b") as file:
+        file.seek(0)
+        done = 0
+        if file.read(len(header)) == header:
+            rows = (unfinished.stat().st_size - len(header)) // _M
+            # after a power cut the last block may be there in size but not in content
+            done = max(min(rows, len(names)) - 1, 0) // _BLOCK * _BLOCK
+            file.truncate(len(header) + done * _M)
+        else:
+            file.truncate(0)
+            file.write(header)
+        # disable=None: no bar where standard error is not a terminal
+        bar = tqdm(names[done:], "CelebA, once", initial=done, total=len(names), unit=" images", disable=None)
+        for i, name in enumerate(bar, done + 1):
+            file.write(_picture(images / name))
+            if i % _BLOCK == 0 or i == len(names):
+                file.flush()
+                os.fsync(file.fileno())
+    unfinished.replace(cache)
+
+
+def _header(N: int) -> bytes:
+    """Return the beginning of the .npy file."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (N, _M)})
+    return header.getvalue()
+
+
+def _picture(path: Path) -> bytes:
+    """Return one image, 3 x 32 x 32 bytes."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.size != SIZE:
+                width, height = image.size
+                raise UsageError(f"{path}: {width} x {height} pixels, not 178 x 218; use the aligned images")
+            pixels = image.convert("RGB")
+    except UsageError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError and more on damage
+        problem = "not an image" if "identify" in str(error) else str(error).partition("\n")[0]
+        raise UsageError(f"{path}: damaged ({problem}); get the image again, the next run goes on from here") from error
+    small = pixels.crop(CROP).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(small).transpose(2, 0, 1).tobytes()
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Let one process at a time through; the operating system frees the lock of one that was killed."""
+    with lock.open("w") as file:
+        with suppress(ImportError, OSError):  # not on Windows, and not on every network disk
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    lock.unlink(missing_ok=True)

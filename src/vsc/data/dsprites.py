@@ -1,0 +1,128 @@
+"""dSprites: binary 64 x 64 images of one sprite, at every combination of five factors, which are known."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vsc.data.arrays import FEWEST, TEST_FRACTION, TEST_SEED
+from vsc.data.download import fetch
+from vsc.data.split import Source, Split, divide
+from vsc.errors import UsageError
+
+FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+MD5 = "7da33b31b13a06f4b04a70402ce90c2e"
+MIRRORS = (
+    "https://github.com/google-deepmind/dsprites-dataset/raw/master",
+    "https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master",
+)
+FACTORS = ("shape", "scale", "orientation", "x", "y")
+SHAPES = ("square", "ellipse", "heart")
+
+_FOLDERS = ("dsprites", "dsprites-dataset", ".")  # searched in this order; a download goes to the first
+_SIDE = 64
+
+
+def load(root: Path) -> Source:
+    """
+    Load dSprites, 737 280 images; download the file (26 MB) if it is missing.
+
+    The source has no test set. The one here is a random fifth, always the same, whatever the user's seed. The
+    images fill 3 GB; loading needs twice that for a moment.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The .npz file as published is looked for in `root/dsprites`, `root/dsprites-dataset` and `root` itself; a
+        download goes to the first.
+
+    Returns
+    -------
+    Source
+        uint8 images of shape (1, 64, 64), values 0 and 1. `y` is the sprite, one of `SHAPES`; `factors` (N, 5)
+        are the values of `FACTORS` (shape 1 to 3, scale, orientation in radians, position), and
+        `extras["factor_classes"]` (N, 5) int64 their indices among the 3, 6, 40, 32 and 32 values. The sixth
+        factor of the file, colour, is white in every image and left out.
+
+    Raises
+    ------
+    UsageError
+        If the file is damaged or does not hold what it should.
+    RunError
+        If it is missing and cannot be downloaded.
+
+    References
+    ----------
+    L. Matthey, I. Higgins, D. Hassabis and A. Lerchner, "dSprites: Disentanglement testing Sprites dataset",
+    https://github.com/google-deepmind/dsprites-dataset, 2017.
+    """
+    path = _find(root)
+    train, test = divide(whole := _read(path), round(TEST_FRACTION * len(whole)), TEST_SEED)
+    return Source(train, test, shape=(1, _SIDE, _SIDE), classes=SHAPES, high=1.0)
+
+
+def _find(root: Path) -> Path:
+    for folder in _FOLDERS:
+        if (root / folder / FILE).is_file():
+            return root / folder / FILE
+    return fetch(FILE, MD5, MIRRORS, root / _FOLDERS[0])
+
+
+def _read(path: Path) -> Split:
+    if not zipfile.is_zipfile(path):
+        raise _unsuitable(path, "it is damaged, or not a .npz file inside")
+    try:
+        # The file also holds its description as a pickle, which is never opened: arrays are read by name.
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: _array(path, file, name) for name in ("imgs", "latents_values", "latents_classes")}
+    except UsageError:
+        raise
+    except Exception as error:  # the zip reader, header parser and decompressor raise a dozen kinds on damage
+        problem = str(error).partition("\n")[0] or type(error).__name__
+        raise _unsuitable(path, f"it is damaged ({problem})") from error
+    return _split(path, **arrays)
+
+
+def _array(path: Path, file: Any, name: str) -> NDArray[Any]:
+    if name not in file.files:
+        raise _unsuitable(path, f"it holds no array {name!r}, only {', '.join(file.files) or 'nothing'}")
+    return file[name]
+
+
+def _split(path: Path, imgs: NDArray, latents_values: NDArray, latents_classes: NDArray) -> Split:
+    """Check the three arrays against the description of the data set and against one another."""
+    N = len(imgs) if imgs.ndim else 0
+    for name, array, kinds, shape in (
+        ("imgs", imgs, "u", (N, _SIDE, _SIDE)),
+        ("latents_values", latents_values, "f", (N, 6)),
+        ("latents_classes", latents_classes, "iu", (N, 6)),
+    ):
+        # imgs must be bytes: a wider unsigned type would be cut silently
+        if array.dtype.kind not in kinds or (name == "imgs" and array.dtype != np.uint8):
+            wanted = {"u": "uint8", "f": "floating point", "iu": "integers"}[kinds]
+            raise _unsuitable(path, f"{name} has type {array.dtype}, not {wanted}")
+        if array.shape != shape:
+            raise _unsuitable(path, f"{name} has shape {array.shape} where {shape} is expected")
+    if N < FEWEST:
+        raise _unsuitable(path, f"it holds {N} images; at least {FEWEST} are needed")
+    if imgs.max() > 1:
+        raise _unsuitable(path, f"imgs holds the value {imgs.max()}; values are 0 and 1")
+    if not np.isfinite(latents_values).all():
+        raise _unsuitable(path, "latents_values holds NaN or infinite values")
+    sprite = latents_classes[:, 1]
+    if sprite.min() < 0 or sprite.max() >= len(SHAPES):
+        wrong = sprite.max() if sprite.max() >= len(SHAPES) else sprite.min()
+        raise _unsuitable(path, f"latents_classes holds the shape {wrong}; shapes are 0 to 2")
+    return Split(
+        torch.from_numpy(imgs).flatten(1),
+        y=torch.from_numpy(sprite.astype(np.int64)),
+        factors=torch.from_numpy(latents_values[:, 1:].astype(np.float32)),
+        extras={"factor_classes": torch.from_numpy(latents_classes[:, 1:].astype(np.int64))},
+    )
+
+
+def _unsuitable(path: Path, problem: str) -> UsageError:
+    return UsageError(f"{path}: {problem}; delete the file to have it downloaded again")

@@ -1,0 +1,237 @@
+"""UCI-HAR: windows of a phone's motion sensors during six activities, as 561 features or as nine signals."""
+
+import io
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vsc.data.download import fetch
+from vsc.data.split import Source, Split
+from vsc.errors import RunError, UsageError
+
+ACTIVITIES = ("WALKING", "WALKING_UPSTAIRS", "WALKING_DOWNSTAIRS", "SITTING", "STANDING", "LAYING")
+SIGNALS = tuple(f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz")
+FEATURES, WINDOW = 561, 128  # columns of X_*.txt; samples of one window, at 50 Hz
+
+_FOLDER = "UCI HAR Dataset"
+# (file, checksum, mirrors): today's archive, in which the original one lies, and the original one
+_ARCHIVES = (
+    (
+        "human+activity+recognition+using+smartphones.zip",
+        "sha256:c00b803081a5c797cd5e4b83700a9810b38d53d9d84e01917e090e1fdbc81031",
+        ("https://archive.ics.uci.edu/static/public/240",),
+    ),
+    (
+        f"{_FOLDER}.zip",
+        "sha256:2045e435c955214b38145fb5fa00776c72814f01b203fec405152dac7d5bfeb0",
+        ("https://archive.ics.uci.edu/ml/machine-learning-databases/00240",),
+    ),
+)
+
+Tree = Path | zipfile.Path  # a folder, or one inside a zip file: both are read in the same way
+
+
+def features(root: Path) -> Source:
+    """
+    Load the 561 features of each window, 7352 to train and 2947 to test on; download the archive if it is missing.
+
+    The split is the source's own, by person: 21 of the 30 people are in the training set, 9 in the test set.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The folder `UCI HAR Dataset` or one of the two official zip files is looked for in `root`; `root` may also
+        be that folder or zip file itself. A download (61 MB) goes to `root`.
+
+    Returns
+    -------
+    Source
+        float32 features of shape (561,), as published in [-1, 1], with their names, activities as labels, and
+        `extras["subject"]` (N,) int64, the person's number from 1 to 30, where the tree says it.
+
+    Raises
+    ------
+    UsageError
+        If a zip file or table is damaged, a file is missing, or the files do not fit together.
+    RunError
+        If there is no archive and it cannot be downloaded.
+
+    References
+    ----------
+    D. Anguita, A. Ghio, L. Oneto, X. Parra and J. L. Reyes-Ortiz, "A Public Domain Dataset for Human Activity
+    Recognition Using Smartphones", ESANN 2013.
+    """
+    tree = _find(root, "X_{part}.txt")
+    train, test = (_split(tree, part, _table(tree / part / f"X_{part}.txt", FEATURES)) for part in ("train", "test"))
+    return Source(train, test, (FEATURES,), ACTIVITIES, features=_names(tree))
+
+
+def signals(root: Path) -> Source:
+    """
+    Load the nine inertial signals of each window, 128 samples each; download the archive if it is missing.
+
+    Fewer windows than the published 7352 and 2947 are accepted, so that a part of the data can be used.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        As for `features`.
+
+    Returns
+    -------
+    Source
+        float32 signals of shape (9, 128), the rows in the order of `SIGNALS`, as stored: accelerations in g,
+        angular velocities in rad/s. Labels and `extras["subject"]` as for `features`.
+
+    Raises
+    ------
+    UsageError
+        If a zip file or table is damaged, a file is missing, or the files do not fit together.
+    RunError
+        If there is no archive and it cannot be downloaded.
+    """
+    files = [f"Inertial Signals/{signal}_{{part}}.txt" for signal in SIGNALS]
+    tree = _find(root, *files)
+    parts = []
+    for part in ("train", "test"):
+        paths = [tree / part / file.format(part=part) for file in files]
+        tables = [_table(path, WINDOW) for path in paths]
+        for path, table in zip(paths, tables, strict=True):
+            if len(table) != len(tables[0]):
+                raise UsageError(f"{path}: {len(table)} windows where {paths[0].name} has {len(tables[0])}")
+        parts.append(_split(tree, part, np.stack(tables, axis=1).reshape(len(tables[0]), -1)))
+    return Source(*parts, shape=(len(SIGNALS), WINDOW), classes=ACTIVITIES)
+
+
+def _find(root: Path, *files: str) -> Tree:
+    """Return the first tree that has the labels and these files of both parts; download one if there is none."""
+    needed = [f"{part}/{file.format(part=part)}" for part in ("train", "test") for file in ("y_{part}.txt", *files)]
+    lacking = []
+    for tree in _trees(root):
+        missing = [file for file in needed if not (tree / file).is_file()]
+        if not missing:
+            return tree
+        lacking.append((tree, missing))
+    if not lacking:
+        if root.is_file():
+            raise UsageError(f"{root}: neither a folder nor a zip file")
+        return next(_inside(_download(root)))
+    tree, missing = lacking[0]
+    more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
+    signals_only = "X_{part}.txt" in files and (tree / "train" / "Inertial Signals").is_dir()
+    hint = "it has signals, which the data set har-signals reads; else " if signals_only else ""
+    raise UsageError(
+        f"{tree}: this part of UCI-HAR lacks {', '.join(missing[:2])}{more}; {hint}"
+        "put the whole archive there, or set another root to have it downloaded"
+    )
+
+
+def _trees(root: Path) -> Iterator[Tree]:
+    """Yield what looks like the data set, in the order of preference."""
+    if root.is_file() and root.suffix.lower() == ".zip":
+        yield from _inside(root)
+    if (root / _FOLDER).is_dir():
+        yield root / _FOLDER
+    if (root / "train" / "y_train.txt").is_file():
+        yield root
+    for file, *_ in _ARCHIVES:
+        if (root / file).is_file():
+            yield from _inside(root / file)
+
+
+def _inside(archive: Path) -> Iterator[zipfile.Path]:
+    """Yield the tree of a zip file, which may lie in another zip file inside."""
+    with _about(archive):
+        whole = zipfile.ZipFile(archive)
+        if f"{_FOLDER}.zip" in whole.namelist():
+            inner = zipfile.ZipFile(io.BytesIO(whole.read(f"{_FOLDER}.zip")))
+            inner.filename = f"{archive}/{_FOLDER}.zip"  # for messages
+            whole.close()
+            whole = inner
+        top = zipfile.Path(whole)
+        tree = next((tree for tree in (top / _FOLDER, top) if (tree / "train").is_dir()), None)
+        if tree is None:
+            raise UsageError(f"{archive}: a zip file without the folder {_FOLDER!r}; this is not UCI-HAR")
+    yield tree
+
+
+def _download(root: Path) -> Path:
+    problems = []
+    for archive in _ARCHIVES:
+        try:
+            return fetch(*archive, root)
+        except RunError as error:
+            problems.append(str(error))
+    raise RunError("; or: ".join(problems))
+
+
+@contextmanager
+def _about(path: Tree) -> Iterator[None]:
+    """Turn what the zip reader and decompressor raise on damage into one kind of error that names the file."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        problem = (getattr(error, "strerror", None) or str(error) or type(error).__name__).partition("\n")[0]
+        raise UsageError(f"{path}: damaged or unreadable ({problem}); get the archive again") from error
+
+
+def _table(path: Tree, columns: int) -> NDArray[np.float32]:
+    """Read a table of numbers between blanks, shape (N, columns)."""
+    try:
+        with _about(path), path.open("r", encoding="utf-8") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a file without rows, which is reported below
+            table = np.loadtxt(file, np.float32, comments=None, ndmin=2)
+    except ValueError as error:
+        if isinstance(error, UsageError):
+            raise
+        problem = str(error).partition(";")[0]
+        raise UsageError(f"{path}: not a table of numbers ({problem}); get the archive again") from error
+    if not table.size:
+        raise UsageError(f"{path}: the file is empty; get the archive again")
+    if table.shape[1] != columns:
+        raise UsageError(f"{path}: {table.shape[1]} columns where {columns} are expected; get the archive again")
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0] + 1
+        raise UsageError(f"{path}: row {row}, column {column} is NaN or infinite; get the archive again")
+    return table
+
+
+def _split(tree: Tree, part: str, x: NDArray[np.float32]) -> Split:
+    y = _integers(tree / part / f"y_{part}.txt", len(x), len(ACTIVITIES))
+    people = tree / part / f"subject_{part}.txt"
+    extras = {"subject": _integers(people, len(x), 30)} if people.is_file() else {}
+    return Split(torch.from_numpy(x), y - 1, extras=extras)
+
+
+def _integers(path: Tree, N: int, most: int) -> Tensor:
+    """Read a number from 1 to `most` for each of the N windows."""
+    column = _table(path, 1)[:, 0]
+    if len(column) != N:
+        raise UsageError(f"{path}: {len(column)} rows for {N} windows; get the archive again")
+    wrong = column[(column < 1) | (column > most) | (column != np.round(column))]
+    if wrong.size:
+        raise UsageError(f"{path}: it holds {wrong[0]:g}; whole numbers from 1 to {most} are expected")
+    return torch.from_numpy(column.astype(np.int64))
+
+
+def _names(tree: Tree) -> tuple[str, ...]:
+    """Return the features' names; as 42 of them stand for three columns each, those begin with their number."""
+    path = tree / "features.txt"
+    if not path.is_file():
+        return ()
+    with _about(path):
+        lines: Sequence[str] = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    names = [line.partition(" ")[2].strip() for line in lines if line.strip()]
+    if len(names) != FEATURES or not all(names):
+        raise UsageError(f"{path}: {len(names)} names for {FEATURES} features; get the archive again")
+    count = Counter(names)
+    return tuple(name if count[name] == 1 else f"{i} {name}" for i, name in enumerate(names, 1))

@@ -31,6 +31,7 @@ LAYERS = [
     "processes",  # the processes, threads and signals of a run
     "progress",  # how far a run has come: checkpoint and log
     "training",  # the loop
+    "metrics",  # functions of codes: arrays in, numbers out
     "evaluation",  # a split encoded once, scores and arrays for pictures
     "drawing",  # the parts that figures share
     "plots",  # arrays in, matplotlib Figure out

@@ -7,6 +7,7 @@ import pytest
 from vsc import data
 from vsc.errors import UsageError, choose
 from vsc.likelihoods import LIKELIHOODS, Likelihood
+from vsc.metrics import METRICS
 from vsc.models import HEADS, MODELS, Autoencoder
 from vsc.nets import NETS
 from vsc.priors import PRIORS, SELECTORS, Prior
@@ -23,6 +24,7 @@ REGISTRIES = {
     "selector": SELECTORS,
     "scale": SCALES,
     "data set": data.DATASETS,
+    "metric": {name: metric.function for name, metric in METRICS.items()},
 }
 MEMBERS = [(family, name) for family, registry in REGISTRIES.items() for name in registry]
 

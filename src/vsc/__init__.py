@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vsc.errors import RunError as RunError
     from vsc.errors import UsageError as UsageError
     from vsc.evaluation import evaluate as evaluate
+    from vsc.evaluation import measure as measure
     from vsc.models import AE as AE
     from vsc.models import TCVAE as TCVAE
     from vsc.models import VAE as VAE
@@ -50,21 +51,14 @@ _HOME = {
     "from_arrays": "data",
     "load": "runs",
     "load_data": "data",
+    "measure": "evaluation",
     "train": "training",
 }
 """Where each public name lives; imported when it is first used, so that `import vsc` stays quick."""
 
 __all__ = ["AE", "TCVAE", "VAE", "VSC", "Config", "DataConfig", "LaplaceVAE", "ModelConfig", "RunError", "SpikeAndSlab"]
-__all__ += [
-    "ThresholdedLaplaceVSC",
-    "TrainConfig",
-    "UsageError",
-    "evaluate",
-    "from_arrays",
-    "load",
-    "load_data",
-    "train",
-]
+__all__ += ["ThresholdedLaplaceVSC", "TrainConfig", "UsageError", "evaluate", "from_arrays", "load", "load_data"]
+__all__ += ["measure", "train"]
 
 
 def __getattr__(name: str) -> Any:

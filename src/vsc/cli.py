@@ -66,13 +66,21 @@ def evaluate(config: Evaluate) -> None:  # noqa: D103
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
     loaded = data.load(**_data_arguments(saved, config.data_root))
+    names = [name.strip() for name in (config.metrics or "").split(",") if name.strip()]
+    measured = {}
+    if names:  # first, since a name may be wrong
+        codes = runs.encoded(folder, model, evaluation.pick(loaded, config.split).x, config.split)
+        measured = evaluation.measure(model, loaded, names, config.split, config.seed, codes)
     scores = evaluation.evaluate(
         model, loaded, saved, config.split, config.samples, config.seed, config.iwae, progress=sys.stderr.isatty()
     )
     about = {"split": config.split, "examples": len(getattr(loaded, config.split)), "samples": config.samples}
     about |= {"likelihood": model.likelihood.label} | ({} if config.iwae is None else {"iwae_draws": config.iwae})
-    files.write_json(folder / "results.json", about | {"seed": config.seed, "scores": scores._asdict()})
+    results = about | {"seed": config.seed, "scores": scores._asdict()} | ({"metrics": measured} if names else {})
+    files.write_json(folder / "results.json", results)
     print(_table([type(model).__name__], [scores], [None]))
+    for name, value in measured.items():
+        print(f"  {name:28} {value:.4g}")
     print(f"\n{about['examples']} {config.split} examples, hard spikes, likelihood {model.likelihood.label}.")
     if scores.at_floor is not None and scores.at_floor > evaluation.LEANS_ON_FLOOR:
         print(f"CAUTION: {scores.at_floor:.0%} of the variances lie at model.variance_floor; the bound leans on it")

@@ -242,6 +242,8 @@ class Evaluate:
     """Draws of z per example that the bounds are averaged over."""
     seed: int = 0
     """Seed of these draws, of the noise and of the probe's examples."""
+    metrics: str | None = None
+    """Metrics of the codes, separated by commas; all is those that the data allow, but the slow ones."""
     iwae: int | None = None
     """Draws K of the importance-weighted bound on log p(x), 5000 for published numbers; by default it is left out."""
     data_root: str | None = None

@@ -3,8 +3,8 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from vsc.bounds import Bound
 from vsc.config import Config
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
+from vsc.metrics import Given, attributes, measurable
+from vsc.metrics import measure as metric_values
 from vsc.models import AE, Autoencoder, Codes
 
 NOISE = 0.1
@@ -226,6 +228,56 @@ def evaluate(
     )
     model.train(was_training)
     return scores
+
+
+def measure(
+    model: Autoencoder,
+    data: Dataset,
+    metrics: Sequence[str],
+    split: str = "test",
+    seed: int = 0,
+    codes: Codes | None = None,
+) -> dict[str, float]:
+    """
+    Measure metrics of `vsc.metrics` on the codes of a split.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In eval mode; it encodes the training examples that probes learn from.
+    data : Dataset
+        With the labels and factors that are known.
+    metrics : sequence of str
+        Names in `vsc.metrics.METRICS`; `all` stands for those that the data allow, but the slow ones.
+    split : str
+        `valid` or `test`.
+    seed : int
+        Seed of what the metrics draw, and of the choice of training examples.
+    codes : Codes, optional
+        Of the split's examples, if they are known already.
+
+    Returns
+    -------
+    dict of str to float
+        One number per name; a metric of several parts gives `name-part` for each.
+
+    Raises
+    ------
+    UsageError
+        If a metric is unknown, or needs what is not known of the data; said before anything is measured.
+    """
+    held_out, train = pick(data, split), data.train
+    codes = model.encode(held_out.x) if codes is None else codes
+    known: dict[str, Any] = {} if held_out.factors is None else {"factors": held_out.factors.numpy()}
+    if held_out.presence is not None:
+        grouped = attributes(held_out.presence.numpy())
+        known |= {"presence": grouped.presence, "groups": grouped.groups}
+    if held_out.y is not None and train.y is not None:
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:PROBE_LABELS]
+        known |= {"labels": held_out.y.numpy(), "train_labels": train.y[order].numpy()}
+        known |= {"train_z": model.encode(train.x[order]).z.numpy()}
+    given = Given(codes.z.numpy(), codes.gamma.numpy(), codes.mu.numpy(), seed=seed, **known)
+    return metric_values(given, measurable(given) if list(metrics) == ["all"] else metrics)
 
 
 RELAXED = {"sigmoid", "concrete"}

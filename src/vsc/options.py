@@ -194,6 +194,7 @@ def _add_choices(parser) -> None:
     from vsc.comparison import PRESETS
     from vsc.data import DATASETS
     from vsc.likelihoods import LIKELIHOODS
+    from vsc.metrics import METRICS
     from vsc.models import HEADS, MODELS
     from vsc.nets import NETS
     from vsc.priors import PRIORS, SELECTORS
@@ -209,6 +210,7 @@ def _add_choices(parser) -> None:
         "model.spikes": SPIKES,
         "model.prior": PRIORS,
         "model.selector": SELECTORS,
+        "metrics": {"all": None, **METRICS},
         "model.head": HEADS,
         "models": PRESETS,
         "name": DATASETS,

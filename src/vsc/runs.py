@@ -13,18 +13,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
+from torch import Tensor
 
 from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError, choose
-from vsc.files import whole, write_json
+from vsc.files import whole, write_json, write_npz
 from vsc.likelihoods import LIKELIHOODS, Likelihood
-from vsc.models import MODELS, VSC, Autoencoder
+from vsc.models import MODELS, VSC, Autoencoder, Codes
 from vsc.priors import PRIORS, MixturePrior, NormalPrior, Prior, PseudoInputPrior
 from vsc.scaling import SCALES, Scaler, fit_scaler
 from vsc.spikes import SPIKES
@@ -33,6 +35,8 @@ FORMAT = 1
 
 FILES = (
     "report.html",
+    "codes-valid.npz",
+    "codes-test.npz",
     "results.json",
     "model/config.json",
     "model/model.safetensors",
@@ -354,6 +358,38 @@ def load(path: str | Path) -> Autoencoder:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise RunError(f"the model in {folder} is damaged or not ours: {_first_line(error)}") from error
     return model.eval()
+
+
+def encoded(folder: Path, model: Autoencoder, x: Tensor, split: str) -> Codes:
+    """
+    Encode a split once: its codes are kept in the run folder, and taken from there while model and data are the same.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    model : Autoencoder
+        Its model.
+    x : torch.Tensor, shape (N, M)
+        The split's examples as stored.
+    split : str
+        Its name.
+
+    Returns
+    -------
+    Codes
+        Shape (N, J) each.
+    """
+    path = folder / f"codes-{split}.npz"
+    weights = hashlib.sha256((folder / "model" / "model.safetensors").read_bytes())
+    weights.update(np.ascontiguousarray(x.numpy()).data)
+    key = weights.hexdigest()
+    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as kept:
+        if str(kept["key"]) == key:
+            return Codes(*(torch.from_numpy(kept[name]) for name in Codes._fields))
+    codes = model.encode(x)
+    write_npz(path, {**{name: part.numpy() for name, part in codes._asdict().items()}, "key": np.array(key)})
+    return codes
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

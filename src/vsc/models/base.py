@@ -107,8 +107,8 @@ class Autoencoder(nn.Module, ABC):
         self.encoder, self.decoder = build(
             shape, self.features * latent_dim, latent_dim, self.likelihood.outputs, hidden
         )
-        for net in (self.encoder, self.decoder):
-            net.register_forward_hook(_at_least_single)
+        for part in (self.encoder, self.decoder):
+            part.register_forward_hook(_at_least_single)
 
     @abstractmethod
     def forward(self, x: Tensor, lam: float = 1.0, relaxation: float = 0.5) -> Bound:

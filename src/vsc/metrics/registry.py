@@ -1,0 +1,239 @@
+"""All metrics by name, and one call that measures several of them on what is known of a set of codes."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vsc.errors import RunError, UsageError, choose
+from vsc.metrics.arrays import Array, group_index, matrix
+from vsc.metrics.correlation import mcc, row_max_correlation
+from vsc.metrics.disentanglement import dci, explicitness, mig, modularity, sap
+from vsc.metrics.factorvae import factor_vae
+from vsc.metrics.information import multi_information, spike_information
+from vsc.metrics.presence import columns_of, flags, presence_auroc, within_mcc, within_mig
+from vsc.metrics.probes import class_selectivity, knn_probe, linear_probe
+from vsc.metrics.sparsity import (
+    active_units,
+    activity_histogram,
+    hoyer,
+    l0,
+    posterior_collapse,
+    usage,
+)
+
+
+class Given(NamedTuple):
+    """
+    What is known of N examples and their codes; None where something is not known.
+
+    Attributes
+    ----------
+    z : numpy.ndarray, shape (N, J)
+        Mean codes, gamma mu. They are seldom exactly zero; to measure the hard codes, give 1[gamma > 1/2] mu.
+    gamma : numpy.ndarray, shape (N, J)
+        Spike probabilities; 1 for models without spikes.
+    mu : numpy.ndarray, shape (N, J)
+        Slab means.
+    factors : numpy.ndarray, shape (N, F)
+        True factors, drawn even where their attribute is absent, or 0 there.
+    presence : numpy.ndarray, shape (N, G), bool
+        Whether each attribute is present. Metrics that do not know of presence are given factor times presence.
+    groups : numpy.ndarray, shape (F,)
+        The attribute of each factor, its column in `presence` or its name; `attributes` makes these two of a
+        presence per factor.
+    labels : numpy.ndarray, shape (N,)
+        Classes.
+    train_z : numpy.ndarray, shape (L, J)
+        Mean codes that the probes learn from.
+    train_labels : numpy.ndarray, shape (L,)
+        Their classes.
+    seed : int
+        Seed of everything that is drawn.
+    """
+
+    z: Array
+    gamma: Array
+    mu: Array
+    factors: Array | None = None
+    presence: Array | None = None
+    groups: Any = None
+    labels: Array | None = None
+    train_z: Array | None = None
+    train_labels: Array | None = None
+    seed: int = 0
+
+
+class Metric(NamedTuple):
+    """
+    One metric: the function that explains it, and how it is applied to what is given.
+
+    Attributes
+    ----------
+    function : callable
+        The public function of plain arrays; its docstring has formula, range, source and cost.
+    measure : callable
+        `Given` -> the number, or several as a mapping, whose keys are appended to the metric's name.
+    needs : tuple of str
+        Optional fields of `Given` that must be there.
+    better : str or None
+        `higher`, `lower`, or None where neither is.
+    range : tuple of float
+        Least and greatest possible value; infinite where it depends on the data.
+    unit : str
+        Of the number; empty for pure numbers.
+    slow : bool
+        Takes more than a few seconds on 20 000 x 200 codes.
+    """
+
+    function: Callable[..., Any]
+    measure: Callable[[Given], float | Mapping[str, float]]
+    needs: tuple[str, ...] = ()
+    better: str | None = "higher"
+    range: tuple[float, float] = (0.0, 1.0)
+    unit: str = ""
+    slow: bool = False
+
+
+def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
+    """
+    Measure several metrics.
+
+    Parameters
+    ----------
+    given : Given
+        The codes and what is known of their examples.
+    names : iterable of str
+        Names in `METRICS`.
+
+    Returns
+    -------
+    dict of str to float
+        One number per name, finite; a metric of several parts gives `name-part` for each.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown, something that a metric needs is not given, or an array is unsuitable. Nothing is
+        measured before all names and needs are checked.
+    RunError
+        If a metric gives a value that is not finite.
+    """
+    wanted = {name: choose(METRICS, name, "metric") for name in names}
+    for name, metric in wanted.items():
+        missing = _missing(given, metric)
+        if missing:
+            raise UsageError(f"metric {name!r} needs {' and '.join(missing)}, not known of these data")
+    found: dict[str, float] = {}
+    for name, metric in wanted.items():
+        value = metric.measure(given)
+        parts = {f"{name}-{part}": v for part, v in value.items()} if isinstance(value, Mapping) else {name: value}
+        found |= {key: float(v) for key, v in parts.items()}
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise RunError(f"metric {name!r} came out as {value}; please report the codes that it was given")
+    return found
+
+
+def measurable(given: Given, slow: bool = False) -> list[str]:
+    """List the metrics whose needs are given, with or without the slow ones, in the order of `METRICS`."""
+    return [name for name, metric in METRICS.items() if not _missing(given, metric) and (slow or not metric.slow)]
+
+
+def _missing(given: Given, metric: Metric) -> list[str]:
+    needs = [*metric.needs]
+    if "factors" in needs and given.presence is not None and "groups" not in needs:
+        needs.append("groups")  # without them it is not known which factors an attribute's absence hides
+    return [need.replace("_", " ") for need in needs if getattr(given, need) is None]
+
+
+def _shown(given: Given) -> Array:
+    """Where each factor has an effect, (N, F)."""
+    shape = matrix(given.factors, "factors", len(given.z)).shape
+    if given.presence is None:
+        return np.ones(shape)
+    presence = flags(given.presence, len(given.z))
+    return presence[:, columns_of(given.groups, shape[1], presence.shape[1])]
+
+
+def _seen(given: Given) -> Array:
+    """Return factor times presence, (N, F)."""
+    return matrix(given.factors, "factors", len(given.z)) * _shown(given)
+
+
+def _presence(given: Given) -> dict[str, float]:
+    found = presence_auroc(given.gamma, given.presence)
+    names = [str(g) for g in range(len(found))]
+    if given.groups is not None:
+        F = len(np.asarray(given.groups))
+        columns_of(given.groups, F, len(found))
+        names = group_index(given.groups, F)[1]
+    return {"mean": found.mean(), "min": found.min()} | dict(zip(names, found, strict=True))
+
+
+def _activity(given: Given) -> dict[str, float]:
+    found = activity_histogram(given.gamma)
+    return {f"{edge / len(found):.1f}": count for edge, count in enumerate(found)}
+
+
+def _within(score: Callable[..., float]) -> Callable[[Given], float]:
+    return lambda g: score(g.z, g.factors, g.presence, g.groups)
+
+
+def _probe(score: Callable[..., dict[int, float]]) -> Callable[[Given], dict[str, float]]:
+    return lambda g: {str(n): a for n, a in score(g.train_z, g.train_labels, g.z, g.labels, seed=g.seed).items()}
+
+
+def _selectivity(given: Given) -> float:
+    on = (matrix(given.z, "codes") != 0).any(0)
+    found = class_selectivity(given.z, given.labels)
+    return found[on].mean() if on.any() else 0.0
+
+
+_FACTORS = ("factors",)
+_ATTRIBUTES = ("factors", "presence", "groups")
+_PROBE = ("labels", "train_z", "train_labels")
+_ANY = (0.0, math.inf)
+
+METRICS: dict[str, Metric] = {
+    # codes and true factors
+    "mig": Metric(mig, lambda g: mig(g.z, _seen(g)), _FACTORS),
+    "sap": Metric(sap, lambda g: sap(g.z, _seen(g)), _FACTORS),
+    "modularity": Metric(modularity, lambda g: modularity(g.z, _seen(g)), _FACTORS),
+    "explicitness": Metric(explicitness, lambda g: explicitness(g.z, _seen(g), seed=g.seed), _FACTORS),
+    "dci": Metric(dci, lambda g: dci(g.z, _seen(g), seed=g.seed)._asdict(), _FACTORS, slow=True),
+    "factor-vae": Metric(factor_vae, lambda g: factor_vae(g.z, _seen(g), _shown(g), seed=g.seed), _FACTORS),
+    "mcc": Metric(mcc, lambda g: mcc(g.z, _seen(g)), _FACTORS),
+    "mcc-spearman": Metric(mcc, lambda g: mcc(g.z, _seen(g), "spearman"), _FACTORS),
+    "mcc-magnitudes": Metric(mcc, lambda g: mcc(g.z, _seen(g), magnitudes=True), _FACTORS),
+    "row-max-correlation": Metric(row_max_correlation, lambda g: row_max_correlation(g.z, _seen(g)), _FACTORS),
+    "row-max-correlation-signed": Metric(
+        row_max_correlation, lambda g: row_max_correlation(g.z, _seen(g), magnitudes=False), _FACTORS
+    ),
+    # attributes that are present or absent
+    "presence": Metric(presence_auroc, _presence, ("presence",)),
+    "within-mcc": Metric(within_mcc, _within(within_mcc), _ATTRIBUTES),
+    "within-mig": Metric(within_mig, _within(within_mig), _ATTRIBUTES),
+    # the code alone
+    "hoyer": Metric(hoyer, lambda g: hoyer(g.z), better=None),
+    "l0": Metric(l0, lambda g: l0(g.gamma), better=None, range=_ANY, unit="latents"),
+    "used": Metric(usage, lambda g: usage(g.gamma).used, better=None, range=_ANY, unit="latents"),
+    "always-on": Metric(usage, lambda g: usage(g.gamma).always_on, better=None, range=_ANY, unit="latents"),
+    "dead": Metric(usage, lambda g: usage(g.gamma).dead, better="lower", range=_ANY, unit="latents"),
+    "activity": Metric(activity_histogram, _activity, better=None, range=_ANY, unit="latents"),
+    "active-units": Metric(active_units, lambda g: active_units(g.z), better=None, range=_ANY, unit="latents"),
+    "posterior-collapse": Metric(posterior_collapse, lambda g: posterior_collapse(g.gamma, g.mu), better="lower"),
+    "spike-information": Metric(spike_information, lambda g: spike_information(g.gamma).sum(), range=_ANY, unit="bits"),
+    "multi-information": Metric(
+        *(multi_information, lambda g: multi_information(g.z, seed=g.seed)._asdict()),
+        better="lower",
+        range=_ANY,
+        unit="bits",
+    ),
+    # codes and classes
+    "knn": Metric(knn_probe, _probe(knn_probe), _PROBE),
+    "linear": Metric(linear_probe, _probe(linear_probe), _PROBE),
+    "class-selectivity": Metric(class_selectivity, _selectivity, ("labels",), better=None),
+}
+"""Name -> metric. `spike-information` sums over latents; `class-selectivity` averages over those that are ever on."""

@@ -1,0 +1,194 @@
+"""The contract of every metric: in its range, deterministic, indifferent to what it says it is, and never NaN."""
+
+import inspect
+import math
+import time
+
+import numpy as np
+import pytest
+
+from vsc.errors import RunError, UsageError
+from vsc.metrics import METRICS, Given, measurable, measure
+from vsc.metrics.registry import Metric
+
+NAMES = list(METRICS)
+SCALED = {"active-units", "posterior-collapse", "knn"}  # the prior's or the space's unit matters
+PERMUTED = {"dci"}  # but for the trees' random choice between equals
+
+
+def given(N=120, J=6, **changes):
+    """Return codes of two attributes with two factors each, and three classes."""
+    rng = np.random.default_rng(0)
+    y = np.arange(N) % 3
+    presence = rng.random((N, 2)) < 0.5
+    V = rng.normal(0, 0.5, (N, 4))
+    gamma, mu = rng.random((N, J)), rng.normal(size=(N, J)) + np.eye(3, J)[y]
+    k = min(J, 4)
+    gamma[:, :k] = np.repeat(presence, 2, 1)[:, :k]
+    mu[:, :k] += 2 * V[:, :k]
+    z = np.where(gamma > 0.5, mu, 0)
+    return Given(z, gamma, mu, V, presence, ["hat", "hat", "eyes", "eyes"], y, z[: N // 2], y[: N // 2])._replace(
+        **changes
+    )
+
+
+def blank(N, J, value):
+    """Return the same truth, and constant codes."""
+    z = np.full((N, J), float(value))
+    return given(N)._replace(z=z, gamma=np.full((N, J), min(abs(value), 1.0)), mu=z, train_z=z[: max(N // 2, 1)])
+
+
+def inside(found, metric):
+    return all(metric.range[0] <= value <= metric.range[1] for value in found.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_explained(name):
+    metric = METRICS[name]
+    text = inspect.getdoc(metric.function)
+    for word in ("Parameters\n---", "Returns\n---", "Raises\n---", "Cost:"):
+        assert word in text
+    assert metric.better in ("higher", "lower", None)
+    assert metric.range[0] < metric.range[1]
+    assert set(metric.needs) <= set(Given._fields)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_a_finite_number_in_its_range(name):
+    found = measure(given(), [name])
+    assert inside(found, METRICS[name])
+    assert all(type(value) is float and math.isfinite(value) for value in found.values())
+    assert all(key == name or key.startswith(name + "-") for key in found)
+    assert found == measure(given(), [name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [0, 0.1, -3])
+def test_constant_codes_have_a_value(name, value):
+    metric, found = METRICS[name], measure(blank(60, 5, value), [name])
+    assert inside(found, metric)
+    nothing = {"explicitness": 0.5, "presence": 0.5, "posterior-collapse": 1}
+    chance = {"knn", "linear", "hoyer", "l0", "used", "always-on", "dead", "activity"}
+    if name not in chance:
+        assert list(found.values()) == pytest.approx([nothing.get(name, 0)] * len(found), abs=1e-12)
+    if value == 0 and name in ("hoyer", "l0", "used", "always-on"):
+        assert found[name] == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(5, 40), (1, 3), (2, 1), (40, 1)], ids=str)
+def test_odd_shapes_have_a_value(name, shape):
+    N, J = shape
+    few = given(N, J)
+    if N == 1:
+        few = few._replace(train_z=few.z, train_labels=few.labels)
+    assert inside(measure(few, [name]), METRICS[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_attribute_one_class_and_nothing_present(name):
+    one = given()
+    for presence in (one.presence & False, one.presence | True):
+        changed = one._replace(presence=presence, labels=np.zeros(120), train_labels=np.zeros(60))
+        assert inside(measure(changed, [name]), METRICS[name])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PERMUTED])
+def test_permuting_latents_changes_nothing(name):
+    one = given()
+    order = np.random.default_rng(1).permutation(6)
+    other = one._replace(
+        z=one.z[:, order], gamma=one.gamma[:, order], mu=one.mu[:, order], train_z=one.train_z[:, order]
+    )
+    tolerance = 1e-9 if name != "multi-information" else 0.2  # its bias is drawn latent by latent
+    assert measure(other, [name]) == pytest.approx(measure(one, [name]), abs=tolerance)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SCALED])
+def test_scaling_latents_changes_nothing(name):
+    one = given()
+    scale = 2.0 ** np.array([3, -9, 1, 0, 20, -2])
+    other = one._replace(z=one.z * scale, mu=one.mu * scale, train_z=one.train_z * scale)
+    assert measure(other, [name]) == pytest.approx(measure(one, [name]), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nan_is_refused(name):
+    one = given()
+    for field in ("z", "gamma", "mu", "factors", "train_z"):
+        array = getattr(one, field).copy()
+        array[3, 1] = np.nan
+        looked_at = []
+        try:
+            found = measure(one._replace(**{field: array}), [name])
+        except UsageError as error:
+            looked_at.append(str(error))
+        else:
+            assert found == measure(one, [name]), f"{name} looks at {field} and takes NaN"
+        assert all("NaN" in message for message in looked_at)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if METRICS[name].needs])
+def test_what_is_missing_is_named(name):
+    for need in METRICS[name].needs:
+        with pytest.raises(UsageError, match=f"'{name}' needs {need.replace('_', ' ')}"):
+            measure(given()._replace(**{need: None}), [name])
+        assert name not in measurable(given()._replace(**{need: None}), slow=True)
+
+
+def test_everything_missing_is_named_at_once():
+    bare = Given(*given()[:3])
+    with pytest.raises(UsageError, match="labels and train z and train labels"):
+        measure(bare, ["hoyer", "knn"])
+    assert {METRICS[name].needs for name in measurable(bare, slow=True)} == {()}
+    with pytest.raises(UsageError, match="'mig' needs groups"):
+        measure(given(groups=None), ["mig"])
+    assert measure(given(groups=None), ["presence"]).keys() >= {"presence-0", "presence-1"}
+
+
+def test_nothing_is_measured_before_every_name_is_known():
+    with pytest.raises(UsageError, match="did you mean 'mcc'"):
+        measure(given(), ["hoyer", "mccc"])
+
+
+def test_slow_metrics_are_asked_for():
+    assert "dci" not in measurable(given())
+    assert measurable(given(), slow=True) == NAMES
+
+
+def test_parts_have_names_of_their_own():
+    found = measure(given(), ["presence", "dci", "knn"])
+    assert {"presence-mean", "presence-min", "presence-hat", "presence-eyes"} <= set(found)
+    assert {"dci-disentanglement", "dci-completeness", "dci-informativeness", "knn-100"} <= set(found)
+    assert found["presence-hat"] == found["presence-eyes"] == 1
+
+
+def test_factors_count_only_where_they_are_present():
+    one = given()
+    gated = one._replace(factors=one.factors * np.repeat(one.presence, 2, 1))
+    known = [name for name in NAMES if "factors" in METRICS[name].needs]
+    assert measure(one, known) == measure(gated, known)
+    everywhere = one._replace(presence=None, groups=None)
+    assert measure(everywhere, ["mcc"]) != measure(one, ["mcc"])
+
+
+def test_a_value_that_is_not_finite_is_no_score(monkeypatch):
+    monkeypatch.setitem(METRICS, "broken", Metric(len, lambda given: math.nan))
+    with pytest.raises(RunError, match="'broken' came out as nan"):
+        measure(given(), ["broken"])
+
+
+@pytest.mark.slow
+def test_all_metrics_of_a_large_code_take_less_than_a_minute(faces):
+    """20 000 x 200, FactorVAE and DCI apart, in processor time."""
+    rng = np.random.default_rng(0)
+    N, J = 20_000, 200
+    gamma, mu, y = rng.random((N, J)), rng.normal(size=(N, J)), rng.integers(0, 10, N)
+    mu[:, :18] += faces.V
+    mu[:, 20:30] += np.eye(10)[y]
+    z = np.where(gamma > 0.5, mu, 0)
+    large = Given(z, gamma, mu, faces.V, faces.presence, faces.groups, y, z, y)
+    start = time.process_time()
+    found = measure(large, [name for name in measurable(large) if name != "factor-vae"])
+    assert time.process_time() - start < 60
+    assert all(math.isfinite(value) for value in found.values())

@@ -14,16 +14,15 @@ from vsc.errors import UsageError
 from vsc.evaluation import (
     NOISE,
     add_noise,
-    effects,
     evaluate,
     importance_weighted_bound,
     inputs,
     seeded,
-    showcase,
 )
 from vsc.likelihoods import GaussianFixed
 from vsc.models import AE, VAE, VSC, Codes
 from vsc.scaling import fit_scaler
+from vsc.showcase import effects, showcase
 
 
 def linear(kind, data, J, likelihood=None, scale="unit-interval", **options):

@@ -32,7 +32,8 @@ LAYERS = [
     "progress",  # how far a run has come: checkpoint and log
     "training",  # the loop
     "metrics",  # functions of codes: arrays in, numbers out
-    "evaluation",  # a split encoded once, scores and arrays for pictures
+    "evaluation",  # a split encoded once, and its scores
+    "showcase",  # the arrays behind pictures
     "drawing",  # the parts that figures share
     "plots",  # arrays in, matplotlib Figure out
     "report",  # scores and arrays -> one HTML file

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from vsc import plots
-from vsc.evaluation import Effects, Showcase
+from vsc.showcase import Effects, Showcase
 
 SHAPES = {"grey": (1, 5, 4), "colour": (3, 4, 5), "table": (12,), "long table": (90,), "one feature": (1,)}
 

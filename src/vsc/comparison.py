@@ -15,9 +15,10 @@ from vsc import report, runs
 from vsc.config import Compare, Config, ModelConfig
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
-from vsc.evaluation import Scores, evaluate, showcase
+from vsc.evaluation import Scores, evaluate
 from vsc.files import whole, write_json
 from vsc.processes import cpu_threads
+from vsc.showcase import showcase
 from vsc.training import Interrupted, train
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {

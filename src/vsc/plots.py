@@ -38,7 +38,7 @@ from vsc.drawing import (
     sparsely,
     value_limits,
 )
-from vsc.evaluation import Effects, Showcase
+from vsc.showcase import Effects, Showcase
 
 
 @STYLE

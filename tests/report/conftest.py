@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from vsc.evaluation import Effects, Scores, Showcase
+from vsc.evaluation import Scores
 from vsc.report import Entry, Page
+from vsc.showcase import Effects, Showcase
 
 SCORES = Scores(
     elbo=-100.0,

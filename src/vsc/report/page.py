@@ -8,8 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vsc.evaluation import Scores, Showcase
+from vsc.evaluation import Scores
 from vsc.report import figures, scores, settings, summary, words
+from vsc.showcase import Showcase
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,12 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     J = model.latent_dim
     count = sum(p.numel() for p in model.parameters())
     print(f"trained {type(model).__name__} with {count} parameters; saved in {folder}")
+    target = config.train.target_l0
+    if rows and target and rows[-1]["active"] < 0.75 * target:
+        print(
+            f"of the l0 of {rows[-1]['l0']:.3g} only {rows[-1]['active']:.3g} latents are on with gamma above 1/2; the "
+            "rest is unused latents that idle near alpha. Lower model.latent_dim, or take the prior pseudo-inputs"
+        )
     if rows and model.spiked and (found := training.collapse(rows[-1]["used"], rows[-1]["always_on"], J)):
         print(f"CAUTION: the model {found}")
     run, own = shlex.quote(str(folder)), config.data.name
@@ -76,22 +82,32 @@ def evaluate(config: Evaluate) -> None:  # noqa: D103
     )
     about = {"split": config.split, "examples": len(getattr(loaded, config.split)), "samples": config.samples}
     about |= {"likelihood": model.likelihood.label} | ({} if config.iwae is None else {"iwae_draws": config.iwae})
-    results = about | {"seed": config.seed, "scores": scores._asdict()} | ({"metrics": measured} if names else {})
-    files.write_json(folder / "results.json", results)
     print(_table([type(model).__name__], [scores], [None]))
     for name, value in measured.items():
-        print(f"  {name:28} {value:.4g}")
+        print(f"  {name:28} {value:<10.4g} {_metric_note(name)}".rstrip())
     print(f"\n{about['examples']} {config.split} examples, hard spikes, likelihood {model.likelihood.label}.")
     if scores.at_floor is not None and scores.at_floor > evaluation.LEANS_ON_FLOOR:
         print(f"CAUTION: {scores.at_floor:.0%} of the variances lie at model.variance_floor; the bound leans on it")
     if model.spiked and (found := training.collapse(scores.used, scores.always_on, model.latent_dim)):
         print(f"CAUTION: the model {found}")
+    results = about | {"seed": config.seed, "scores": scores._asdict()} | ({"metrics": measured} if names else {})
+    files.write_json(folder / "results.json", results)
     print(f"Written to {folder / 'results.json'}")
+
+
+def _metric_note(name: str) -> str:
+    """Say which end of a metric is better, and its unit; a part's name begins with the metric's."""
+    from vsc.metrics import METRICS
+
+    metric = METRICS[max((known for known in METRICS if name.startswith(known)), key=len)]
+    better = {"higher": "higher is better", "lower": "lower is better", None: ""}[metric.better]
+    return ", ".join(part for part in (metric.unit, better) if part)
 
 
 def encode(config: Encode) -> None:  # noqa: D103
 
     from vsc import data, evaluation, files, runs
+    from vsc.showcase import effects
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
@@ -111,6 +127,11 @@ def encode(config: Encode) -> None:  # noqa: D103
     order = [int(j) for j in rate.argsort(descending=True, stable=True) if rate[j] > 0.01]
     listed = ", ".join(f"{j} ({rate[j]:.0%})" for j in order[:20]) + (", ..." if len(order) > 20 else "")
     print(f"used latents, counted from 0, and the share of examples they are on for: {listed or 'none'}")
+    if model.columns and order:
+        print("what each alone does to the columns (the three it changes most, in standard deviations of the data):")
+        for j, change in zip(*effects(model, codes, most=20)[::3], strict=True):
+            most = sorted(range(len(change)), key=lambda m: -abs(change[m]))[:3]
+            print(f"  latent {j:3}: " + ", ".join(f"{model.columns[m]} {change[m]:+.2f}" for m in most))
 
 
 def _check_columns(file: str, columns: Sequence[str], M: int, model: "Autoencoder") -> None:
@@ -129,7 +150,7 @@ def _check_columns(file: str, columns: Sequence[str], M: int, model: "Autoencode
 def sample(config: Sample) -> None:  # noqa: D103
     import torch
 
-    from vsc import files, plots, runs
+    from vsc import files, runs
 
     if config.n < 1:
         raise UsageError(f"n must be at least 1, not {config.n}")
@@ -142,6 +163,8 @@ def sample(config: Sample) -> None:  # noqa: D103
         z = model.sample_code(config.n)
         x = model.scaler.inverse(model.decode(z))
     if out.suffix == ".png":
+        from vsc import plots
+
         with files.whole(out) as temporary:
             plots.sample_grid(x.numpy(), model.shape).savefig(temporary, dpi=150)
     else:

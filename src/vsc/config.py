@@ -104,8 +104,8 @@ class TrainConfig:
     penalty_ramp: float = 0.0
     """Share of the steps, after these, over which it rises to its weight."""
     target_l0: float | None = None
-    """Expected number of active latents to end with: alpha is set to target_l0 / J, and a price per active latent in
-    the loss, never in a bound, is adapted until l0 is there."""
+    """l0 to end with, the sum of the spike probabilities: alpha is set to target_l0 / J, and a price per active latent
+    in the loss, never in a bound, is adapted until l0 is there. Unused latents idle near alpha and count."""
     clip: float | None = None
     """Largest norm of the gradient; None does not clip."""
     lam_hold: float = 0.0

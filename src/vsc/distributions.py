@@ -76,13 +76,13 @@ class Spiked(Distribution, ABC):
     @property
     def hard(self) -> Tensor:
         """Hard code 1[gamma > 1/2] * mu, shape (...): exactly zero where a latent is off."""
-        return self.active * self.mu
+        return torch.where(self.active, self.mu, 0.0)  # a product would leave -0.0
 
     def sample(self, sample_shape=()) -> Tensor:
         """Draw codes, shape sample_shape + (...); exactly zero where the spike is off."""
         with torch.no_grad():
             w = torch.bernoulli(self.gamma.expand(self._extended_shape(torch.Size(sample_shape))))
-            return w * self.slab(sample_shape)
+            return torch.where(w > 0, self.slab(sample_shape), 0.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density with respect to delta_0 + Lebesgue, shape of `value` and the parameters (see Notes)."""

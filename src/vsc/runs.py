@@ -388,7 +388,8 @@ def encoded(folder: Path, model: Autoencoder, x: Tensor, split: str) -> Codes:
         if str(kept["key"]) == key:
             return Codes(*(torch.from_numpy(kept[name]) for name in Codes._fields))
     codes = model.encode(x)
-    write_npz(path, {**{name: part.numpy() for name, part in codes._asdict().items()}, "key": np.array(key)})
+    with contextlib.suppress(OSError):  # a folder that cannot be written to can still be measured
+        write_npz(path, {**{name: part.numpy() for name, part in codes._asdict().items()}, "key": np.array(key)})
     return codes
 
 

@@ -217,7 +217,7 @@ def _row(module: Autoencoder, terms: Tensor, gamma: Tensor) -> dict[str, Any]:
         row = {"elbo": mean.elbo.item()} | row | {name: getattr(mean, name).item() for name in parts}
     rate = (gamma > 0.5).float().mean(0)
     counts = {"used": int((rate > 0.01).sum()), "always_on": int((rate > 0.99).sum())}
-    return row | {"l0": gamma.sum(1).mean().item()} | counts
+    return row | {"l0": gamma.sum(1).mean().item(), "active": rate.sum().item()} | counts
 
 
 def collapse(used: float, always_on: float, latent_dim: int) -> str:

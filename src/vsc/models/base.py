@@ -42,7 +42,12 @@ class Codes(NamedTuple):
     @property
     def hard(self) -> Tensor:
         """Hard code 1[gamma > 1/2] * mu, shape (N, J): exactly zero where a latent is off."""
-        return self.active * self.mu
+        return torch.where(self.active, self.mu, 0.0)  # a product would leave -0.0
+
+
+def _as_weights(net: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    """Give a net inputs of its weights' precision."""
+    return inputs[0].to(next(net.parameters()).dtype)
 
 
 def _at_least_single(net: nn.Module, inputs: Any, out: Tensor) -> Tensor:
@@ -108,6 +113,7 @@ class Autoencoder(nn.Module, ABC):
             shape, self.features * latent_dim, latent_dim, self.likelihood.outputs, hidden
         )
         for part in (self.encoder, self.decoder):
+            part.register_forward_pre_hook(_as_weights)
             part.register_forward_hook(_at_least_single)
 
     @abstractmethod
@@ -157,13 +163,14 @@ class Autoencoder(nn.Module, ABC):
         qz = self.posterior(x)
         z = qz.sample((draws,))  # (K, B, J)
         flat = z.flatten(0, 1)
-        log_px = self.likelihood.log_prob(x.repeat(draws, 1), self.decoder(flat))
+        log_px = self.log_px(x.repeat(draws, 1), flat)
         log_pz = self.prior.log_prob(flat, self.posterior)
         return (log_px + log_pz).unflatten(0, (draws, len(x))) - qz.log_prob(z).sum(-1)
 
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) in nats, shape (B,), of x (B, M) and z (B, J)."""
-        return self.likelihood.log_prob(x, self.decoder(z))
+        out = self.decoder(z)
+        return self.likelihood.log_prob(x.to(out.dtype), out)
 
     def decode(self, z: Tensor) -> Tensor:
         """Return E[x|z] in model units, shape (B, M), of z (B, J)."""

@@ -89,7 +89,7 @@ class SpikeSlabPrior(Prior):
     def sample(self, n, posterior):
         """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""
         w = torch.bernoulli(torch.full((n, self.latent_dim), self.alpha))
-        return w * torch.randn(n, self.latent_dim)
+        return torch.where(w > 0, torch.randn(n, self.latent_dim), 0.0)
 
     def log_prob(self, z, posterior):
         """Return ln p(z), shape (N,)."""

@@ -120,6 +120,17 @@ def test_two_processes_train_as_one_with_the_joined_batch(tmp_path, how):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
+def test_two_processes_agree_on_the_price_of_a_target(tmp_path):
+    words = ["--target-l0", "2", "--prior", "pseudo-inputs", "--model.components", "20", "--steps", "20", *SMALL]
+    process = start("train", "--out", str(tmp_path / "two"), "--train.devices", "2", "--batch-size", "64", *words)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.count("saved in") == 1
+    assert runs.load_checkpoint(tmp_path / "two" / "checkpoints" / "last.pt")["progress"]["price"] != 0
+
+
+@pytest.mark.slow
 def test_processes_that_may_not_write_all_end(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("mine")

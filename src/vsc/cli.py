@@ -30,8 +30,12 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     model = training.train(
         common, loaded, folder, resume=config.resume, overwrite=config.overwrite, progress=sys.stderr.isatty()
     )
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
-        return
+    if distributed.is_available() and distributed.is_initialized():
+        rank = distributed.get_rank()
+        distributed.barrier()
+        distributed.destroy_process_group()  # one that is left to the interpreter's end can abort there
+        if rank:
+            return
     rows = [row for row in runs.read_history(folder) if row["split"] == "valid"]
     if config.train.patience:  # the best weights were kept
         rows.sort(key=lambda row: row.get("elbo", row["log_px"]))

@@ -234,7 +234,7 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--prior", "pseudo-inputs", "--model.components", "9999"], "lower model.components"),
         (["--prior", "pseudo-inputs", "--model.nu", "-1"], "nu must be positive"),
         (["--prior", "learned", "--alpha", "1"], "in (0, 1), not 1"),
-        (["--target-l0", "0"], "train.target_l0 must be a positive number"),
+        (["--target-l0", "-1"], "train.target_l0 must be a number that is not negative"),
         (["--target-l0", "4", "--model", "vae"], "train.target_l0 needs latents that can be off"),
         (["--target-l0", "4", "--prior", "normal"], "train.target_l0 needs latents that can be off"),
         (["--target-l0", "40"], "train.target_l0 must be below the number of latents, 32"),

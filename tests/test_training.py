@@ -438,6 +438,25 @@ def test_a_target_for_l0_is_reached(prior, target):
     assert gamma.sum(1).mean().item() == pytest.approx(target, rel=0.1)
 
 
+def test_a_target_out_of_reach_does_no_harm(tiny):
+    """A latent cannot be on for less than what float32 can say; the price has a limit."""
+    settings = TrainConfig(steps=400, target_l0=1e-9, device="cpu", valid_every=400)
+    model = train(config(train=settings), tiny)
+    assert model.encode(tiny.train.x).gamma.sum(1).mean() < 0.1
+
+
+@pytest.mark.parametrize("prior", ["pseudo-inputs", "mixture"])
+def test_mixture_priors_aim_at_alpha_unless_told_otherwise(tiny, prior):
+    def target(**settings):
+        return runs.resolve(config(train=replace(SHORT, **settings), prior=prior, alpha=0.3), tiny).train.target_l0
+
+    assert target() == pytest.approx(0.3 * 4)
+    assert not target(penalty=1.0)
+    assert not target(target_l0=0.0)
+    assert target(target_l0=2.0) == 2.0
+    assert not runs.resolve(config(prior="spike-slab"), tiny).train.target_l0
+
+
 def test_a_target_sets_alpha_and_must_be_below_the_number_of_latents(tiny):
     target = replace(SHORT, target_l0=1.0)
     assert runs.resolve(config(train=target), tiny).model.alpha == 0.25
@@ -447,7 +466,7 @@ def test_a_target_sets_alpha_and_must_be_below_the_number_of_latents(tiny):
 
 def test_a_penalty_on_the_components_closes_their_gates(tiny):
     def mean_gate(weight):
-        settings = replace(SHORT, steps=200, penalty=weight)
+        settings = replace(SHORT, steps=200, penalty=weight, target_l0=0.0)
         model = train(config(train=settings, prior="pseudo-inputs", components=8, alpha=0.01), tiny)
         return model.prior.mixed(model.posterior).gamma.mean().item()
 

@@ -105,7 +105,9 @@ class TrainConfig:
     """Share of the steps, after these, over which it rises to its weight."""
     target_l0: float | None = None
     """l0 to end with, the sum of the spike probabilities: alpha is set to target_l0 / J, and a price per active latent
-    in the loss, never in a bound, is adapted until l0 is there. Unused latents idle near alpha and count."""
+    in the loss, never in a bound, is adapted until l0 is there. Unused latents idle near alpha and count. None is
+    alpha J with the priors pseudo-inputs and mixture, which do not ask for sparsity themselves, unless there is a
+    penalty; 0 is no target."""
     clip: float | None = None
     """Largest norm of the gradient; None does not clip."""
     lam_hold: float = 0.0
@@ -150,13 +152,13 @@ class TrainConfig:
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"train.{name} is a share of the steps, in [0, 1], not {value}")
         positive = ("lr", "temperature", "sharpness", "lr_final", "temperature_final", "sharpness_final")
-        for name in (*positive, "target_l0", "clip"):
+        for name in (*positive, "clip"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"train.{name} must be a positive number, not {value}")
         _check_seed("train.seed", self.seed)
-        for name in ("beta", "penalty"):
-            if not 0 <= getattr(self, name) < math.inf:
+        for name in ("beta", "penalty", "target_l0"):
+            if not 0 <= (getattr(self, name) or 0) < math.inf:
                 raise UsageError(f"train.{name} must be a number that is not negative, but is {getattr(self, name)}")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"train.patience must be at least 1, not {self.patience}")

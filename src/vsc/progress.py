@@ -19,6 +19,10 @@ from vsc.processes import by_lead, gather
 from vsc.schedules import price
 
 
+MOST = 200.0
+"""Nats per active latent beyond which `train.target_l0` asks for no more: what is worth that much stays on."""
+
+
 class Progress(NamedTuple):
     """
     How far a run has come, as a checkpoint keeps it.
@@ -75,7 +79,7 @@ class Progress(NamedTuple):
         assert settings.steps
         weight = now.beta / settings.beta if settings.beta else 1.0
         asked, added = price(self.price, l0, settings.target_l0, settings.steps)
-        return weight * asked, self._replace(price=self.price + weight * added)
+        return weight * asked, self._replace(price=min(max(self.price + weight * added, -MOST), MOST))
 
     def judged(self, row: dict[str, Any], module: Autoencoder | None) -> "Progress":
         """Return the progress after a validation; with a module, the best weights are kept."""

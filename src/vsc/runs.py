@@ -90,21 +90,28 @@ def resolve(config: Config, data: Dataset) -> Config:
         kl_warmup = 0.1 if gates or likelihood in ("gaussian", "gaussian-shared", "laplace") else 0.0
     valid_every = config.train.valid_every or max(1, steps // 20)
     components = min(100, len(data.train)) if config.model.components is None else config.model.components
-    alpha = config.model.alpha
-    if config.train.target_l0 is not None:
-        if not choose(MODELS, config.model.name, "model").spiked or config.model.prior == "normal":
-            raise UsageError("train.target_l0 needs latents that can be off: model vsc or thresholded-laplace")
-        if config.train.target_l0 >= config.model.latent_dim:
-            raise UsageError(
-                f"train.target_l0 must be below the number of latents, {config.model.latent_dim}, "
-                f"not {config.train.target_l0:g}"
-            )
-        alpha = config.train.target_l0 / config.model.latent_dim
+    target, alpha = _target(config)
     return Config(
         data=replace(config.data, scale=scale),
         model=replace(config.model, likelihood=likelihood, alpha=alpha, components=components),
-        train=replace(config.train, steps=steps, kl_warmup=kl_warmup, valid_every=valid_every),
+        train=replace(config.train, steps=steps, kl_warmup=kl_warmup, valid_every=valid_every, target_l0=target),
     )
+
+
+def _target(config: Config) -> tuple[float | None, float]:
+    """Return the l0 to end with, None or 0 for none, and the alpha that goes with it."""
+    model, target = config.model, config.train.target_l0
+    mixture = model.name == "vsc" and model.prior in ("pseudo-inputs", "mixture")
+    if target is None and mixture and not config.train.penalty:
+        return model.alpha * model.latent_dim, model.alpha
+    if not target:
+        return target, model.alpha
+    if not choose(MODELS, model.name, "model").spiked or model.prior == "normal":
+        raise UsageError("train.target_l0 needs latents that can be off: model vsc or thresholded-laplace")
+    if target >= model.latent_dim:
+        raise UsageError(f"train.target_l0 must be below the number of latents, {model.latent_dim}, not {target:g}")
+    alpha = target / model.latent_dim
+    return target, model.alpha if math.isclose(alpha, model.alpha) else alpha  # resolving twice changes nothing
 
 
 def _in_unit_interval(data: Dataset, scale: str) -> bool:

@@ -107,8 +107,6 @@ WARMUPS = {
 
 SOFT = {
     "VSC": {},
-    "VSC, learned alpha": {"model.prior": "learned"},
-    "VSC, pseudo-inputs": PSEUDO,
     "thresholded Laplace": {"model.name": "thresholded-laplace"},
 }
 

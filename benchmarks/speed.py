@@ -5,8 +5,8 @@ Absolute times differ between machines and moments, so everything is measured in
 
 - a whole training step (`vsc.train`: batch, schedules, estimator, bound, backward, Adam, log) against the bare step of
   the same layers on a fixed batch (forward, cross-entropy, backward, fused Adam, nothing else);
-- a whole step of other priors and estimators against that of the default VSC; the floor of pseudo-inputs is that the
-  encoder passes B + U examples instead of B;
+- a whole step of other priors and estimators against that of the default VSC; the floor of pseudo-inputs is what it
+  takes to pass U more examples through the encoder and Adam;
 - making the batch, as a share of the whole step;
 - `import vsc` and `vsc --help` against `import torch`;
 - the peak memory of a training process beyond that of `import torch` and the data.
@@ -64,18 +64,20 @@ def whole_step(examples, steps: int, **model) -> float:
     return (times[1] - times[0]) / steps
 
 
-def bare_step(steps: int) -> float:
-    """Seconds per step of the same layers on a fixed batch."""
+def bare_step(steps: int, pseudo_inputs: int = 0) -> float:
+    """Seconds per step of the same layers on a fixed batch; with pseudo-inputs, the encoder passes them too."""
     encoder = nn.Sequential(nn.Linear(M, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 3 * J))
     decoder = nn.Sequential(nn.Linear(J, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, M))
     parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
+    more = torch.rand(pseudo_inputs, M, requires_grad=True)
+    optimizer = torch.optim.Adam([*parameters, more] if pseudo_inputs else parameters, lr=1e-3, fused=True)
     x = torch.rand(B, M)
     start = 0.0
     for step in range(20 + steps):
         if step == 20:
             start = time.perf_counter()
         loss = binary_cross_entropy_with_logits(decoder(encoder(x)[:, :J]), x)
+        loss = loss + encoder(more).mean() if pseudo_inputs else loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -132,10 +134,16 @@ def main() -> None:
     print("whole step / bare step:       ", spread(steps))
     print("batch / whole step:           ", spread(share))
     family = {name: [] for name in FAMILY}
+    floors = {U: [] for U in (100, 500)}
     for _ in range(asked.rounds):
         fixed = whole_step(examples, asked.steps)
         for name, model in FAMILY.items():
             family[name].append(whole_step(examples, asked.steps, **model) / fixed)
+        bare = bare_step(asked.steps)
+        for U, ratios in floors.items():
+            ratios.append(1 + (bare_step(asked.steps, U) - bare) / fixed)
+    for U, ratios in floors.items():
+        print(f"floor of pseudo-inputs, U = {U}:", spread(ratios))
     for name, ratios in family.items():
         print(f"{name + ' / default step:':31}", spread(ratios))
     imports = [(process_seconds("-c", "import torch"), process_seconds("-c", "import vsc, torch")) for _ in range(5)]

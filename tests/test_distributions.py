@@ -323,3 +323,14 @@ def test_laplace_kl_equals_torchs():
     torch.testing.assert_close(laplace_kl(mu, logscale), expected)
     assert (laplace_kl(mu, logscale) >= 0).all()
     assert laplace_kl(torch.zeros(1), torch.zeros(1)).item() == 0
+
+
+def test_a_batch_parts_into_its_first_rows_and_the_rest():
+    mu, logvar, logits = torch.randn(3, 7, 4)
+    q = SpikeAndSlab(mu, logvar, spike_logits=logits)
+    first, rest = q.parted(5)
+    for part, rows in ((first, slice(0, 5)), (rest, slice(5, 7))):
+        assert torch.equal(part.mu, mu[rows])
+        assert torch.equal(part.logvar, logvar[rows])
+        assert torch.equal(part.spike_logits, logits[rows])
+    assert q.parted(7)[0] is q

@@ -138,6 +138,16 @@ class SpikeAndSlab(Spiked):
         self.spike_logits = spike_logits
         super().__init__(mu.shape, validate_args=validate_args)
 
+    def parted(self, n: int) -> tuple["SpikeAndSlab", "SpikeAndSlab"]:
+        """Return the first n along the first dimension, and the rest."""
+        if n == len(self.mu):
+            return self, self  # a prior that asked for nothing more does not look at the rest
+        halves = zip(
+            *(part.split([n, len(part) - n]) for part in (self.mu, self.logvar, self.spike_logits)), strict=True
+        )
+        first, rest = (SpikeAndSlab(m, v, spike_logits=g, validate_args=False) for m, v, g in halves)
+        return first, rest
+
     @property
     def variance(self) -> Tensor:
         """Variance gamma (s^2 + mu^2) - (gamma mu)^2, shape (...)."""

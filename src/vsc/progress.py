@@ -18,7 +18,6 @@ from vsc.models import Autoencoder
 from vsc.processes import by_lead, gather
 from vsc.schedules import price
 
-
 MOST = 200.0
 """Nats per active latent beyond which `train.target_l0` asks for no more: what is worth that much stays on."""
 

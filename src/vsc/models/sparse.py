@@ -70,10 +70,10 @@ class VSC(Autoencoder):
     def forward(self, x, lam=1.0, relaxation=0.5):
         """Return the terms of the ELBO of x (B, M); in eval mode the spikes are hard, whatever the estimator."""
         estimate = self.spikes if self.training else spikes.hard
-        posterior = partial(self.posterior, lam=lam)
-        qz = posterior(x)  # q(z|x)  (B, J)                    ICLR eq. 5
+        both = self.posterior(self.prior.beside(x), lam)  # one encoder pass for x and the prior's pseudo-inputs
+        qz, own = both.parted(len(x))  # q(z|x)  (B, J)        ICLR eq. 5
         log_px = estimate(qz, partial(self.log_px, x), relaxation)  # E_q log p(x|z)  (B,)
-        kl = self.prior.kl(qz, x, posterior)  # (B,)           ICLR eq. 9, UAI eq. 6
+        kl = self.prior.kl(qz, x, lambda _: own)  # (B,)       ICLR eq. 9, UAI eq. 6
         return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty)
 
     def codes(self, x):

@@ -60,6 +60,10 @@ class Prior(nn.Module, ABC):
             Nats, shape (B,) each.
         """
 
+    def beside(self, x: Tensor) -> Tensor:
+        """Return x (B, M), and below it what the prior wants encoded along with it: (B + U, M) for pseudo-inputs."""
+        return x
+
     @abstractmethod
     def sample(self, n: int, posterior: Posterior) -> Tensor:
         """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""

@@ -121,6 +121,10 @@ class PseudoInputPrior(MixturePrior):
         with torch.no_grad():
             self.pseudo_inputs.copy_(x)
 
+    def beside(self, x):
+        """Return x and the pseudo-inputs, (B + U, M)."""
+        return torch.cat([x, self.pseudo_inputs.to(x.dtype)])
+
     def mixed(self, posterior):
         """Return q(z|x_u), (U, J)."""
         parts = posterior(self.pseudo_inputs)

@@ -94,14 +94,13 @@ def mnist() -> dict[str, tuple[Settings, int]]:
 WARMUPS = {
     "none": {"train.kl_warmup": 0.0},
     "KL over 0.1 (default)": {},
-    "KL over 0.3": {"train.kl_warmup": 0.3},
     "lambda: 0 for 0.2, ramp 0.1": {"train.kl_warmup": 0.0, "train.lam_hold": 0.2, "train.lam_ramp": 0.1},
-    "lambda and KL": {"train.lam_hold": 0.2, "train.lam_ramp": 0.1, "train.kl_warmup": 0.3},
-    "lambda and KL, T 1": {
+    "lambda and KL, T 1 (vsc-wu)": {
         "train.lam_hold": 0.2,
         "train.lam_ramp": 0.1,
         "train.kl_warmup": 0.3,
         "train.temperature": 1.0,
+        "train.temperature_final": 1.0,
     },
 }
 

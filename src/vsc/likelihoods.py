@@ -49,6 +49,12 @@ class Likelihood(nn.Module, ABC):
         return type(self).__name__.lower()
 
 
+def _checked_floor(variance_floor: float) -> float:
+    if not variance_floor > 0:
+        raise UsageError(f"variance_floor must be positive, not {variance_floor}")
+    return variance_floor
+
+
 class Bernoulli(Likelihood):
     """
     Bernoulli with logits.
@@ -108,9 +114,7 @@ class Gaussian(Likelihood):
 
     def __init__(self, variance_floor: float = 1e-6):
         super().__init__()
-        if not variance_floor > 0:
-            raise UsageError(f"variance_floor must be positive, not {variance_floor}")
-        self.variance_floor = variance_floor
+        self.variance_floor = _checked_floor(variance_floor)
 
     def log_prob(self, x, out):
         """Return the sum of the Gaussian log-densities in nats, shape (B,)."""
@@ -196,9 +200,7 @@ class GaussianShared(Likelihood):
 
     def __init__(self, variance_floor: float = 1e-6):
         super().__init__()
-        if not variance_floor > 0:
-            raise UsageError(f"variance_floor must be positive, not {variance_floor}")
-        self.variance_floor = variance_floor
+        self.variance_floor = _checked_floor(variance_floor)
         self.logvar = nn.Parameter(torch.zeros(()))
 
     @property
@@ -251,9 +253,7 @@ class Laplace(Likelihood):
 
     def __init__(self, variance_floor: float = 1e-6):
         super().__init__()
-        if not variance_floor > 0:
-            raise UsageError(f"variance_floor must be positive, not {variance_floor}")
-        self.variance_floor = variance_floor
+        self.variance_floor = _checked_floor(variance_floor)
         self.scale_floor = math.sqrt(variance_floor / 2)
 
     def log_prob(self, x, out):

@@ -143,3 +143,9 @@ def test_what_is_not_numbers_is_refused(bad):
 def test_inverse_gives_the_stored_values_back(kind, x):
     scaler = fit_scaler(kind, x, None)
     assert torch.allclose(scaler.inverse(scaler(x)), x.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_inverse_takes_arrays_as_the_sampling_functions_return_them():
+    x = torch.rand(6, 3) * 5
+    scaler = fit_scaler("standard", x, None)
+    torch.testing.assert_close(scaler.inverse(scaler(x).numpy()), x)

@@ -44,9 +44,9 @@ class Scaler(nn.Module):
             x = x.clamp_(0, 1)  # a range that was read off the training set may not hold elsewhere
         return x
 
-    def inverse(self, x: Tensor) -> Tensor:
-        """Map model units (..., M) back to stored values; a norm that `unit-norm` took out cannot come back."""
-        return x / self.factor + self.shift
+    def inverse(self, x: Any) -> Tensor:
+        """Map model units (..., M), an array or a tensor, back to stored values; the norm of `unit-norm` is lost."""
+        return torch.as_tensor(x) / self.factor + self.shift
 
 
 def _none(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Evaluation on models made by hand, for which every score is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from vsc.evaluation import (
     evaluate,
     importance_weighted_bound,
     inputs,
+    measure,
     seeded,
 )
 from vsc.likelihoods import GaussianFixed
@@ -275,6 +277,22 @@ class TestRelaxedBound:
         expected = 0.5 - 0.5 * np.mean((1 - 50 / math.log(2) * mask) ** 2)
         spread = np.std(0.5 * (1 - 50 / math.log(2) * mask) ** 2) / math.sqrt(20_000)
         assert scores.relaxed_elbo - scores.elbo == pytest.approx(expected, abs=4 * spread)
+
+
+def test_parts_of_presence_are_called_after_the_attributes(tiny):
+    def known(split):
+        presence = torch.stack([split.y == 0, split.y == 0, split.y == 1], 1)
+        return Split(split.x, split.y, presence.float(), presence)
+
+    parts = [known(split) for split in (tiny.train, tiny.valid, tiny.test)]
+    data = Dataset("named", tiny.shape, *parts, tiny.classes, high=255.0, groups=("hat", "hat", "eyes"))
+    found = measure(identity(tiny), data, ["presence", "within-mcc"])
+    assert set(found) == {"presence-mean", "presence-min", "presence-hat", "presence-eyes", "within-mcc"}
+    unnamed = measure(identity(tiny), replace(data, groups=()), ["presence", "within-mcc"])
+    assert list(unnamed.values()) == list(found.values())
+    assert {"presence-0", "presence-1"} < set(unnamed)
+    with pytest.raises(UsageError, match="present together"):
+        measure(identity(tiny), replace(data, groups=("hat", "eyes", "eyes")), ["presence"])
 
 
 def test_random_state_is_left_alone_and_seeds_decide(tiny):

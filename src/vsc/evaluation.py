@@ -14,6 +14,7 @@ from tqdm import tqdm
 from vsc.bounds import Bound
 from vsc.config import Config
 from vsc.data.split import Dataset, Split
+from vsc.data.stored import Stored
 from vsc.errors import UsageError
 from vsc.metrics import Given, attributes, measurable
 from vsc.metrics import measure as metric_values
@@ -175,6 +176,43 @@ def evaluate(
     return scores
 
 
+@torch.no_grad()
+def hard_elbo(
+    model: Autoencoder, x: Any, config: Config | None = None, most: int | None = None, samples: int = 5, seed: int = 0
+) -> float:
+    """
+    Return the mean ELBO with hard spikes on any stored examples, the training set among them.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        On the CPU, any with a prior; left in the mode that it was in.
+    x : torch.Tensor or Stored, shape (N, M)
+        Examples as stored.
+    config : Config, optional
+        The run's settings, for the binarisation that it trained with.
+    most : int, optional
+        So many of them at most, drawn at random.
+    samples : int
+        Draws of z per example.
+    seed : int
+        Seed of these draws and of the choice.
+
+    Returns
+    -------
+    float
+        Nats per example: for the whole of a held-out split the `elbo` of `Scores`, draw for draw.
+    """
+    if most is not None and most < len(x):
+        x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].sort().values]
+    was_training = model.training
+    model.eval()
+    with seeded(seed):
+        found = mean_terms(model, inputs(model, x, Config() if config is None else config), samples).elbo.item()
+    model.train(was_training)
+    return found
+
+
 def measure(
     model: Autoencoder,
     data: Dataset,
@@ -204,7 +242,8 @@ def measure(
     Returns
     -------
     dict of str to float
-        One number per name; a metric of several parts gives `name-part` for each.
+        One number per name; a metric of several parts gives `name-part` for each, and `presence` a part for each
+        attribute that `Dataset.groups` names.
 
     Raises
     ------
@@ -215,8 +254,8 @@ def measure(
     codes = model.encode(held_out.x) if codes is None else codes
     known: dict[str, Any] = {} if held_out.factors is None else {"factors": held_out.factors.numpy()}
     if held_out.presence is not None:
-        grouped = attributes(held_out.presence.numpy())
-        known |= {"presence": grouped.presence, "groups": grouped.groups}
+        grouped = attributes(held_out.presence.numpy(), data.groups or None)
+        known |= {"presence": grouped.presence, "groups": data.groups or grouped.groups}
     if held_out.y is not None and train.y is not None:
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:PROBE_LABELS]
         known |= {"labels": held_out.y.numpy(), "train_labels": train.y[order].numpy()}
@@ -229,13 +268,36 @@ RELAXED = {"sigmoid", "concrete"}
 """Spike estimators whose training draw is not hard, so that a relaxed bound differs from the hard one."""
 
 
-def pick(data: Dataset, split: str) -> Split:
-    """Return a split by name; refuse an unknown or an empty one."""
+def pick(data: Dataset, split: str, on_disk: bool = False) -> Split:
+    """
+    Return a split by name.
+
+    Parameters
+    ----------
+    data : Dataset
+        The data.
+    split : str
+        `train`, `valid` or `test`.
+    on_disk : bool
+        Whether its examples may stay on disk.
+
+    Returns
+    -------
+    Split
+        With at least one example.
+
+    Raises
+    ------
+    UsageError
+        If it is unknown or empty, or must be in memory and is not.
+    """
     if split not in ("train", "valid", "test"):
         raise UsageError(f"unknown split {split!r}; one of: train, valid, test")
     chosen: Split = getattr(data, split)
     if not len(chosen):
         raise UsageError(f"the {split} split of {data.name} is empty")
+    if isinstance(chosen.x, Stored) and not on_disk:
+        raise UsageError(f"the {split} split of {data.name} stays on disk; take valid or test, which are in memory")
     return chosen
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError, choose
-from vsc.files import whole, write_json, write_npz
+from vsc.files import LOCK, whole, write_json, write_npz
 from vsc.likelihoods import LIKELIHOODS, Likelihood
 from vsc.models import MODELS, VSC, Autoencoder, Codes
 from vsc.priors import PRIORS, MixturePrior, NormalPrior, Prior, PseudoInputPrior
@@ -115,8 +115,10 @@ def _target(config: Config) -> tuple[float | None, float]:
 
 
 def _in_unit_interval(data: Dataset, scale: str) -> bool:
-    low, high = data.train.x.min(), data.train.x.max()
-    return {"unit-interval": True, "unit-norm": low >= 0, "none": low >= 0 and high <= 1}.get(scale, False)
+    x = data.train.x
+    if scale in ("unit-norm", "none"):
+        return bool(x.min() >= 0 and (scale == "unit-norm" or x.max() <= 1))
+    return scale == "unit-interval"
 
 
 def build_model(model: ModelConfig, shape: tuple[int, ...], scaler: Scaler) -> Autoencoder:
@@ -216,7 +218,7 @@ def create(folder: Path, config: Config, overwrite: bool = False) -> None:
     UsageError
         If something is there that may not be replaced.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
         if not is_run(folder):
             raise UsageError(f"{folder} exists and is not a run folder; choose another with --out")
         if not overwrite:

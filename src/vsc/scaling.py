@@ -1,7 +1,9 @@
 """How stored values become model inputs, and back."""
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,63 @@ import torch
 from torch import Tensor, nn
 
 from vsc.errors import UsageError, choose
+
+
+class Chunked(ABC):
+    """
+    Examples (N, M) that are read a few rows at a time, in place of a tensor that holds them all.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (N, M).
+    dtype : torch.dtype
+        uint8 or float32.
+    """
+
+    PART = 2**24
+    """Bytes that one part may take."""
+
+    shape: tuple[int, int]
+    dtype: torch.dtype
+
+    @abstractmethod
+    def split(self, rows: int) -> Iterator[Tensor]:
+        """Yield all examples in their order, (rows, M) at a time; the last part may be shorter."""
+
+    def parts(self) -> Iterator[Tensor]:
+        """Yield all examples in their order, as many at a time as `PART` allows."""
+        return self.split(max(1, self.PART // self.row_bytes))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one example in memory."""
+        return self.shape[1] * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def min(self) -> Tensor:
+        """Return the smallest value."""
+        return self._range[0]
+
+    def max(self) -> Tensor:
+        """Return the largest value."""
+        return self._range[1]
+
+    def mean(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return the mean of all values, which is summed in float64 whatever the `dtype` that it is returned in."""
+        return (_total(part.sum(dtype=torch.float64) for part in self.parts()) / math.prod(self.shape)).to(dtype)
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of every column, shape (M,)."""
+        return _moments(self.parts, len(self))
+
+    @cached_property
+    def _range(self) -> tuple[Tensor, Tensor]:
+        low, top = zip(*((part.min(), part.max()) for part in self.parts()), strict=True)
+        return torch.stack(low).min(), torch.stack(top).max()
 
 
 class Scaler(nn.Module):
@@ -49,11 +108,14 @@ class Scaler(nn.Module):
         return torch.as_tensor(x) / self.factor + self.shift
 
 
-def _none(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
+Examples = Tensor | Chunked
+
+
+def _none(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
     return torch.zeros(1), torch.ones(1)
 
 
-def _unit_interval(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
+def _unit_interval(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
     if high is not None:
         return torch.zeros(1), torch.tensor([1.0 / high])
     low, top = x.min().float(), x.max().float()
@@ -62,18 +124,28 @@ def _unit_interval(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
     return low.reshape(1), factor.reshape(1)
 
 
-def _standard(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
-    mean = x.mean(0, dtype=torch.float64).float()
-    std = (x.float() - mean).square().mean(0).sqrt()
+def _standard(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
+    mean, std = x.moments if isinstance(x, Chunked) else _moments(lambda: [x], len(x))
     # a constant column has no scale of its own: it becomes zero rather than infinite
     return mean, torch.where(std > 1e-8, 1.0 / std, torch.ones_like(std))
 
 
-def _unit_norm(x: Tensor, high: float | None) -> tuple[Tensor, Tensor]:
+def _moments(parts: Callable[[], Iterable[Tensor]], N: int) -> tuple[Tensor, Tensor]:
+    """Return the mean and standard deviation of every column, in two passes over N rows."""
+    mean = (_total(part.sum(0, dtype=torch.float64) for part in parts()) / N).float()
+    square = _total((part.float() - mean).square().sum(0).double() for part in parts())
+    return mean, (square / N).float().sqrt()
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, parts)
+
+
+def _unit_norm(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
     return torch.zeros(1), torch.tensor([1.0 / (high or 1.0)])
 
 
-SCALES: dict[str, Callable[[Tensor, float | None], tuple[Tensor, Tensor]]] = {
+SCALES: dict[str, Callable[[Examples, float | None], tuple[Tensor, Tensor]]] = {
     "unit-interval": _unit_interval,
     "unit-norm": _unit_norm,
     "standard": _standard,
@@ -81,7 +153,7 @@ SCALES: dict[str, Callable[[Tensor, float | None], tuple[Tensor, Tensor]]] = {
 }
 
 
-def fit_scaler(kind: str, x: Tensor, high: float | None) -> Scaler:
+def fit_scaler(kind: str, x: Examples, high: float | None) -> Scaler:
     """
     Fit a scaler to the training examples.
 
@@ -91,7 +163,7 @@ def fit_scaler(kind: str, x: Tensor, high: float | None) -> Scaler:
         `unit-interval`: to [0, 1], by `high` if it is known, else by the smallest and largest value of the training
         set; `unit-norm`: every example to L2 norm 1 (ICLR, UAI); `standard`: every column to mean 0 and variance 1;
         `none`: values as they are stored.
-    x : torch.Tensor, shape (N, M)
+    x : torch.Tensor or Chunked, shape (N, M)
         Training examples as stored.
     high : float or None
         The stored value that means 1 (`Dataset.high`).
@@ -109,20 +181,21 @@ def fit_scaler(kind: str, x: Tensor, high: float | None) -> Scaler:
     return Scaler(kind, *choose(SCALES, kind, "scale")(x, high))
 
 
-def as_examples(x: Any, M: int) -> Tensor:
+def as_examples(x: Any, M: int) -> Examples:
     """
     Check an array of stored examples and flatten it.
 
     Parameters
     ----------
-    x : array_like, shape (N, ...)
-        A tensor, NumPy array or nested list; each example has M values.
+    x : array_like or Chunked, shape (N, ...)
+        A tensor, NumPy array or nested list; each example has M values. What is read as it is needed was checked
+        when it was opened, and stays as it is.
     M : int
         Values that an example must have.
 
     Returns
     -------
-    torch.Tensor, shape (N, M)
+    torch.Tensor or Chunked, shape (N, M)
         The same values; uint8 stays uint8, all else becomes float32.
 
     Raises
@@ -130,13 +203,15 @@ def as_examples(x: Any, M: int) -> Tensor:
     UsageError
         If the shape does not fit, or a value is not a finite number.
     """
-    if not isinstance(x, Tensor):
+    if not isinstance(x, Tensor | Chunked):
         try:
             x = torch.from_numpy(np.require(x, requirements=["C", "W"]))
         except (TypeError, ValueError) as error:
             raise UsageError(f"expected an array of numbers, (N, {M}): {error}") from error
-    if x.ndim < 2 or math.prod(x.shape[1:]) != M:
+    if len(x.shape) < 2 or math.prod(x.shape[1:]) != M:
         raise UsageError(f"expected examples of {M} values each, (N, {M}), but got an array of shape {tuple(x.shape)}")
+    if isinstance(x, Chunked):
+        return x
     x = x.reshape(len(x), M)
     x = x if x.dtype == torch.uint8 else x.to(torch.float32)
     if x.is_floating_point() and not torch.isfinite(x).all():

@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -92,6 +93,7 @@ def test_official_partition(tmp_path, folder, lists, images):
     data = load("celeba", root=tmp_path)
     assert (data.name, data.shape, data.high) == ("celeba", (3, 32, 32), 255.0)
     assert data.classes == ("not smiling", "smiling")
+    assert data.factor_names == celeba.ATTRIBUTES
     smiling = NAMES.index("Smiling")
     for part, split in enumerate((data.train, data.valid, data.test)):
         index = index_of(part)
@@ -118,6 +120,27 @@ def test_pixels_are_those_of_pillow(tree):
         small = image.crop((left, top, left + 148, top + 148)).resize((32, 32), Image.Resampling.BILINEAR)
     x = load("celeba", root=tree.parent).train.x[0].reshape(3, 32, 32)
     assert np.array_equal(x.numpy().transpose(1, 2, 0), np.asarray(small))
+
+
+def test_sizes_of_the_paper(tree, monkeypatch):
+    monkeypatch.setattr(celeba, "PAPER", (5, 2))
+    official = load("celeba", root=tree.parent)
+    paper = load("celeba-paper", root=tree.parent)
+    assert [len(part) for part in (paper.train, paper.valid, paper.test)] == [5, 2, 2]
+    for field in ("x", "y", "factors"):
+        first = getattr(official.train, field)
+        assert torch.equal(getattr(paper.train, field), first[:5])
+        assert torch.equal(getattr(paper.test, field), first[5:7])
+        assert torch.equal(getattr(paper.valid, field), getattr(official.valid, field))
+    assert len(caches(tree)) == 1  # one conversion for both
+    assert paper.train.x.untyped_storage().nbytes() == N * 3072  # the mapped file itself
+    assert len(load("celeba-paper", root=tree.parent, valid_fraction=0).valid) == 0
+
+
+def test_the_paper_needs_its_number_of_images(tree):
+    assert celeba.PAPER == (100_000, 20_000)
+    with pytest.raises(UsageError, match=r"takes the first 120000 training images, and the list has 8; take celeba"):
+        load("celeba-paper", root=tree.parent)
 
 
 def test_attributes_are_the_forty_official_ones():
@@ -305,6 +328,45 @@ def test_missing_images(tree, count):
         load("celeba", root=tree.parent)
     assert str(tree / "img_align_celeba") in str(caught.value)
     assert [file for file in caches(tree) if not file.endswith(".lock")] == []
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_images_that_are_still_zipped_or_not_there(tree, zipped):
+    shutil.rmtree(tree / "img_align_celeba")
+    archive = tree / "img_align_celeba.zip"
+    if zipped:
+        archive.write_bytes(b"PK")
+    message = f"unzip {archive}" if zipped else "get img_align_celeba.zip from https"
+    with pytest.raises(UsageError, match=message) as caught:
+        load("celeba", root=tree.parent)
+    assert str(caught.value).startswith(f"{tree / 'img_align_celeba'}: this folder of 12 images is missing")
+    assert "\n" not in str(caught.value)
+
+
+def test_root_that_is_a_zip_file(tmp_path):
+    (tmp_path / "img_align_celeba.zip").write_bytes(b"PK")
+    with pytest.raises(UsageError, match=r"no CelebA in .*img_align_celeba.zip; get .*the images unzipped") as caught:
+        load("celeba", root=tmp_path / "img_align_celeba.zip")
+    assert "\n" not in str(caught.value)
+
+
+def test_interrupted_by_the_user(tree, monkeypatch):
+    monkeypatch.setattr(celeba, "_BLOCK", 2)
+    original, count = celeba._picture, iter(range(7))
+
+    def stop(path):
+        if next(count) == 6:
+            raise KeyboardInterrupt
+        return original(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(celeba, "_picture", stop)
+        with pytest.raises(KeyboardInterrupt):
+            load("celeba", root=tree.parent)
+    assert not [file for file in caches(tree) if file.endswith(".npy")]
+    seen = read(monkeypatch)
+    assert len(load("celeba", root=tree.parent).train) == 8
+    assert 0 < len(seen) < N
 
 
 @pytest.mark.parametrize(

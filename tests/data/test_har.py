@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from vsc.cli import main
 from vsc.data import har, load
 from vsc.errors import RunError, UsageError
 
@@ -147,6 +148,37 @@ def test_signals(tmp_path, put):
         assert split.extras["subject"].tolist() == [subject(part, row) for row in range(COUNT[part])]
 
 
+def test_what_is_missing_is_noted(tmp_path, capsys):
+    write_tree(tmp_path / "UCI HAR Dataset")
+    part = "a part of the data set: 12 of 7352 training and 6 of 2947 test windows"
+    assert har.features(tmp_path).notes == har.signals(tmp_path).notes == (part,)
+
+    tree = write_tree(tmp_path / "part" / "UCI HAR Dataset", features=False)
+    for path in (tree / "train", tree / "test"):
+        (path / f"subject_{path.name}.txt").unlink()
+    signal = tree / "train" / "Inertial Signals" / "body_acc_x_train.txt"
+    numbers = [[f"{float(number):.4g}" for number in row.split()] for row in signal.read_text().splitlines()]
+    signal.write_text("\n".join(map(" ".join, numbers)) + "\n")
+    assert main(["data", "har-signals", "--data-root", str(tmp_path / "part")]) == 0
+    told = [line.removeprefix("note: ") for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert told[0] == part
+    assert "subject_train.txt" in told[1]
+    assert "561 features" in told[2]
+    assert told[3:] == ["values have 4 significant digits; the published ones have 8"]
+
+
+def test_a_whole_data_set_has_no_notes(tmp_path, monkeypatch):
+    monkeypatch.setattr(har, "WINDOWS", COUNT)
+    assert har.features(write_tree(tmp_path)).notes == har.signals(tmp_path).notes == ()
+
+
+@pytest.mark.parametrize("put", [put_tree, write_tree, put_zip, put_nested_zip, put_zip_of_another_name])
+@pytest.mark.parametrize(("name", "shape"), [("har", (561,)), ("har-signals", (9, 128))])
+def test_the_command_takes_every_layout(tmp_path, capsys, put, name, shape):
+    assert main(["data", name, "--data-root", str(put(tmp_path))]) == 0
+    assert f"examples of shape {shape}" in capsys.readouterr().out
+
+
 def test_load_takes_subjects_to_every_part(tree):
     data = load("har", root=tree.parent, valid_fraction=0.25)
     assert [len(part) for part in (data.train, data.valid, data.test)] == [9, 3, 6]
@@ -180,15 +212,17 @@ def test_a_whole_archive_is_preferred_to_a_part(tmp_path):
 
 def test_a_part_without_features_says_so(tmp_path):
     tree = write_tree(tmp_path / "UCI HAR Dataset", features=False)
-    with pytest.raises(UsageError, match=r"lacks train/X_train.txt, test/X_test.txt; .*har-signals reads") as caught:
+    with pytest.raises(UsageError, match=r"lacks train/X_train.txt, test/X_test.txt .*har-signals reads") as caught:
         load("har", root=tmp_path)
+    for way in ("--data-root", "smartphones.zip from https://archive.ics.uci.edu", "'UCI HAR Dataset'"):
+        assert way in str(caught.value)
     assert str(caught.value).startswith(f"{tree}: ")
     assert len(load("har-signals", root=tmp_path).test) == 6
 
 
 def test_a_part_without_signals_says_so(tmp_path):
     write_tree(tmp_path / "UCI HAR Dataset", signals=False)
-    with pytest.raises(UsageError, match=r"body_acc_x_train.txt, .*body_acc_y_train.txt and 16 more; put"):
+    with pytest.raises(UsageError, match=r"body_acc_x_train.txt, .*body_acc_y_train.txt and 16 more; to have all"):
         load("har-signals", root=tmp_path)
 
 
@@ -372,7 +406,7 @@ def test_real_part_says_that_the_features_are_missing(find_data):
     root, tree = find_data("UCI HAR Dataset/train/Inertial Signals")
     if (tree.parent / "X_train.txt").exists():
         pytest.skip("the whole of UCI-HAR is here")
-    with pytest.raises(UsageError, match=r"lacks train/X_train.txt, test/X_test.txt; it has signals"):
+    with pytest.raises(UsageError, match=r"lacks train/X_train.txt, test/X_test.txt .*; it has signals"):
         load("har", root=root)
 
 

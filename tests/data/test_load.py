@@ -26,7 +26,7 @@ def source(n=50):
 def test_registry():
     assert list(DATASETS) == [
         *("digits", "smiley", "mnist", "fashion-mnist"),
-        *("har", "har-signals", "celeba", "dsprites"),
+        *("har", "har-signals", "celeba", "celeba-paper", "dsprites"),
     ]
 
 
@@ -92,6 +92,23 @@ def test_a_validation_part_of_the_source_is_taken_as_it_is():
     assert (len(without.train), len(without.valid)) == (50, 0)
 
 
+def test_names_of_factors_must_fit_them():
+    x = torch.arange(20.0)[:, None]
+    split = Split(x, factors=torch.cat([x, x], 1), presence=torch.cat([x, x], 1) > 3)
+    whole = Source(split, split, (1,), factor_names=("a", "b"), groups=("hat", "hat"))
+    data = hold_out(whole, "x", 0.2)
+    assert (data.factor_names, data.groups) == (("a", "b"), ("hat", "hat"))
+    for wrong, message in (
+        (whole._replace(groups=("hat",)), "groups holds 1 names for 2 columns"),
+        (whole._replace(factor_names=("a", "b", "c")), "factor_names holds 3 names for 2 columns"),
+        (whole._replace(train=Split(x), test=Split(x)), "factor_names holds 2 names for no columns"),
+        (whole._replace(test=Split(x, factors=x)), r"as many columns in every part, not \[1, 2\]"),
+        (whole._replace(train=Split(x, factors=x, presence=torch.cat([x, x], 1) > 3)), "as many columns"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            hold_out(wrong, "x", 0.2)
+
+
 def test_digits():
     from sklearn.datasets import load_digits
 
@@ -117,7 +134,7 @@ def test_the_test_part_ignores_the_seed():
 
 
 def test_unknown_name_lists_the_names_and_files():
-    with pytest.raises(UsageError, match=r"digits, smiley, mnist, .*celeba, dsprites; did you mean 'mnist'.*\.csv"):
+    with pytest.raises(UsageError, match=r"digits, smiley, .*celeba-paper, dsprites; did you mean 'mnist'.*\.csv"):
         load("mnits")
 
 

@@ -182,6 +182,7 @@ def test_export_can_be_loaded_again(tmp_path):
         assert (file["x"] == smiley.render(S, V)).all()
         assert (file["presence"] == S).all()
         np.testing.assert_allclose(file["factors"], V, rtol=1e-6)
+        assert list(file["factor_names"]) == list(smiley.FACTORS)
         assert list(file["groups"]) == ["bowtie"] * 4 + ["hat"] * 6 + ["eyes"] * 3 + ["mouth"] * 5
     assert [p.name for p in tmp_path.iterdir()] == ["faces.npz"]
     data = load(path)
@@ -189,6 +190,7 @@ def test_export_can_be_loaded_again(tmp_path):
     assert data.shape == (1, 32, 32)
     assert data.high == 1
     assert data.test.factors.shape == data.test.presence.shape == (40, 18)
+    assert (data.factor_names, data.groups) == (smiley.FACTORS, smiley.GROUPS)
 
 
 def test_export_leaves_nothing_behind_when_it_fails(tmp_path, monkeypatch):

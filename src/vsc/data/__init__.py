@@ -7,10 +7,11 @@ from pathlib import Path
 from vsc.data import celeba, digits, dsprites, har, idx, smiley
 from vsc.data.arrays import READERS, from_arrays, from_file, read_rows
 from vsc.data.download import cache_folder
+from vsc.data.pytorch import from_torch
 from vsc.data.split import Dataset, Source, Split, hold_out
 from vsc.errors import UsageError, choose
 
-__all__ = ["DATASETS", "Dataset", "Source", "Split", "from_arrays", "load", "read_rows"]
+__all__ = ["DATASETS", "Dataset", "Source", "Split", "from_arrays", "from_torch", "load", "read_rows"]
 
 # name -> loader, which is given the folder for downloaded data
 DATASETS: dict[str, Callable[[Path], Source]] = {
@@ -21,6 +22,7 @@ DATASETS: dict[str, Callable[[Path], Source]] = {
     "har": har.features,
     "har-signals": har.signals,
     "celeba": celeba.load,
+    "celeba-paper": celeba.load_paper,
     "dsprites": dsprites.load,
 }
 
@@ -32,7 +34,8 @@ def load(name: str | Path, root: str | Path | None = None, valid_fraction: float
     Parameters
     ----------
     name : str or pathlib.Path
-        A name in `DATASETS`, or the path of a .npy, .npz or .csv file (see `vsc.data.arrays.from_file`).
+        A name in `DATASETS`, or the path of a .npy, .npz, .csv, .bin or .raw file or of a folder of .npy files (see
+        `vsc.data.arrays.from_file`).
     root : str or pathlib.Path, optional
         Where downloaded data are looked for and kept. By default the environment variable VSC_DATA, else the
         user's cache folder.
@@ -45,7 +48,8 @@ def load(name: str | Path, root: str | Path | None = None, valid_fraction: float
     Returns
     -------
     Dataset
-        Values as stored; in memory, but for CelebA, whose images stay in a memory-mapped file.
+        Values as stored; in memory, but for CelebA, whose images stay in a memory-mapped file, and for the training
+        part of files larger than 1 GiB, which stays where it is (`vsc.data.stored.Stored`).
 
     Raises
     ------

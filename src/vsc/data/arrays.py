@@ -1,24 +1,29 @@
 """The user's own arrays, from memory or a .npy, .npz or .csv file, checked once so that training need not."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from vsc.data.checks import Array, class_values, examples, known_range, of_objects, to_numpy
+from vsc.data.npz import check_complete, described, extras, flattened, names, truth
+from vsc.data.shards import MappedShard, Shard, open_folder, open_npy, open_raw
 from vsc.data.split import Dataset, Source, Split, divide, hold_out
+from vsc.data.stored import Stored
 from vsc.data.table import read_csv
 from vsc.errors import UsageError, choose
 
 FEWEST = 10  # examples; with fewer, a split in three leaves nothing to learn from
 TEST_FRACTION, TEST_SEED = 0.2, 0
-CHANNELS = (1, 3, 4)
-
-Array = ArrayLike | Tensor
+IN_MEMORY = 2**30
+"""Bytes up to which the arrays in .npy and raw files are read into memory; larger ones stay on disk."""
 
 
 def from_arrays(
@@ -58,7 +63,8 @@ def from_arrays(
     Returns
     -------
     Dataset
-        In memory, a copy of the arrays.
+        In memory, a copy of the arrays. But where `x` is a `numpy.memmap`, the training examples stay on disk
+        (`vsc.data.stored.Stored`), and a held-out part has at most 10 000 rows and 1 GiB; the rest trains.
 
     Raises
     ------
@@ -77,9 +83,12 @@ def from_file(path: Path, valid_fraction: float = 0.1, seed: int = 0) -> Dataset
     Parameters
     ----------
     path : pathlib.Path
-        A .npy file of examples; a .npz file with `x` and, optionally, `y`, `x_test`, `y_test`; or a .csv
-        file, in which a column named label, class, target or y holds the labels. A .npz file without `x_test`
-        may also hold `factors` and `presence`, shape (N, F), as `vsc.data.smiley.export` writes them.
+        A .npy file of examples; a .npz file with `x` and, optionally, `y`, `factors` and `presence` (N, F), the
+        same of a test and a validation part, `x_test`, `x_valid` and so on, and all else that `vsc.data.npz.write`
+        writes; or a .csv file, in which a column named label, class, target or y holds the labels. Also a raw file of
+        values, NAME.bin or NAME.raw, with a NAME.json that says their type and shape (`vsc.data.shards.RAW`); or a
+        folder of .npy files, whose rows follow each other in the order of the files' names, with the labels of all
+        rows in `y.npy` if they are known. What is larger than `IN_MEMORY` stays on disk, as a `numpy.memmap` does.
     valid_fraction, seed
         As for `from_arrays`.
 
@@ -103,7 +112,7 @@ class Rows(NamedTuple):
 
     Attributes
     ----------
-    x : torch.Tensor, shape (N, M), uint8 or float32
+    x : torch.Tensor or Stored, shape (N, M), uint8 or float32
         The examples as stored.
     y : numpy.ndarray or None, shape (N,)
         The labels as they stand in the file.
@@ -111,7 +120,7 @@ class Rows(NamedTuple):
         Names of the columns; empty where the file has none.
     """
 
-    x: Tensor
+    x: Tensor | Stored
     y: NDArray[Any] | None
     features: tuple[str, ...]
 
@@ -137,8 +146,8 @@ def read_rows(path: Path) -> Rows:
     """
     with _about(path):
         arrays = _read(path)
-        x, _ = _examples(arrays.x, "x", fewest=1)
-        y = None if arrays.y is None else _to_numpy(arrays.y, "y")
+        x, _ = _checked(arrays.x, "x", fewest=1)
+        y = None if arrays.y is None else to_numpy(arrays.y, "y")
         if y is not None and len(y) != len(x):
             raise UsageError(f"y holds {len(y)} labels for {len(x)} examples")
         return Rows(x, y, arrays.features)
@@ -147,13 +156,12 @@ def read_rows(path: Path) -> Rows:
 class _Arrays(NamedTuple):
     """What a file holds, unchecked: the arguments of `_source`."""
 
-    x: Array
+    x: Array | Stored
     y: Array | None = None
     x_test: Array | None = None
     y_test: Array | None = None
     features: tuple[str, ...] = ()
-    factors: Array | None = None
-    presence: Array | None = None
+    more: Mapping[str, Array] = MappingProxyType({})
 
 
 @contextmanager
@@ -169,7 +177,8 @@ def _about(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> _Arrays:
     if path.is_dir():
-        raise UsageError("a folder, not a file; give a .npy, .npz or .csv file")
+        shards, y = open_folder(path)
+        return _Arrays(_opened(shards), y)
     if not path.is_file():
         raise UsageError("no such file")
     read = choose(READERS, path.suffix.lower(), "kind of file")
@@ -179,16 +188,18 @@ def _read(path: Path) -> _Arrays:
 
 
 def _read_npy(path: Path) -> _Arrays:
+    if path.stat().st_size > IN_MEMORY:
+        return _Arrays(_opened([open_npy(path, "x")]))
     return _Arrays(_load_numpy(path, b"\x93NUMPY"))
 
 
 def _read_npz(path: Path) -> _Arrays:
-    arrays = _load_numpy(path, b"PK")
+    arrays = flattened(_load_numpy(path, b"PK"))
     if "x" not in arrays:
         held = ", ".join(arrays) or "nothing"
         raise UsageError(f"holds no array named 'x' (it holds {held}); save it with np.savez(file, x=...)")
-    known = (arrays.get(key) for key in ("factors", "presence"))
-    return _Arrays(arrays["x"], arrays.get("y"), arrays.get("x_test"), arrays.get("y_test"), (), *known)
+    parts = {key: arrays.get(key) for key in ("y", "x_test", "y_test")}
+    return _Arrays(arrays["x"], **parts, features=names(arrays, "features"), more=arrays)
 
 
 def _read_csv(path: Path) -> _Arrays:
@@ -196,7 +207,25 @@ def _read_csv(path: Path) -> _Arrays:
     return _Arrays(table.x, table.y, features=table.features)
 
 
-READERS: dict[str, Callable[[Path], _Arrays]] = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
+def _read_raw(path: Path) -> _Arrays:
+    return _Arrays(_opened([open_raw(path, "x")]))
+
+
+READERS: dict[str, Callable[[Path], _Arrays]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".csv": _read_csv,
+    ".bin": _read_raw,
+    ".raw": _read_raw,
+}
+
+
+def _opened(shards: list[Shard]) -> NDArray[Any] | Stored:
+    """Leave on disk what is too large for memory."""
+    stored = Stored(shards)
+    if sum(math.prod(shard.shape) * shard.dtype.itemsize for shard in shards) > IN_MEMORY:
+        return stored
+    return np.concatenate([shard.read(0, shard.shape[0]) for shard in shards])
 
 
 def _load_numpy(path: Path, magic: bytes) -> Any:
@@ -211,116 +240,51 @@ def _load_numpy(path: Path, magic: bytes) -> Any:
             return loaded if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
         except Exception as error:  # the header parser, zip reader and decompressor raise a dozen kinds on damage
             if "Object arrays" in str(error):
-                raise _of_objects("the file") from error
+                raise of_objects("the file") from error
             problem = str(error).partition("\n")[0] or type(error).__name__
             raise UsageError(f"damaged ({problem}); save it again") from error
 
 
 def _source(
-    x: Array,
+    x: Array | Stored,
     y: Array | None = None,
     x_test: Array | None = None,
     y_test: Array | None = None,
     features: tuple[str, ...] = (),
-    factors: Array | None = None,
-    presence: Array | None = None,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Source:
-    values, shape = _examples(x, "x", fewest=FEWEST)
-    if features and len(features) != values.shape[1]:
-        raise UsageError(f"{len(features)} feature names for {values.shape[1]} features")
-    if y is None and y_test is not None:
-        raise UsageError("y_test is given without y")
-    if x_test is None:
-        if y_test is not None:
-            raise UsageError("y_test is given without x_test")
-        labels, classes = _labels({"y": y}, (len(values),))
-        whole = Split(values, labels[0], *_truth(factors, presence, len(values)))
-        train, test = divide(whole, round(TEST_FRACTION * len(whole)), TEST_SEED)
-        return Source(train, test, shape, classes, _high(values), features)
-    test_values, test_shape = _examples(x_test, "x_test", fewest=1)
-    if test_shape != shape:
-        raise UsageError(f"examples of x_test have shape {test_shape}, those of x {shape}")
-    if test_values.dtype != values.dtype:
-        raise UsageError("one of x and x_test is uint8 and the other is not; save both as the same type")
-    if y is not None and y_test is None:
-        raise UsageError("y and x_test are given without y_test")
-    labels, classes = _labels({"y": y, "y_test": y_test}, (len(values), len(test_values)))
-    high = _high(values, test_values)
-    return Source(Split(values, labels[0]), Split(test_values, labels[1]), shape, classes, high, features)
+    """Check all arrays; `more` are the other arrays of a .npz file, named as in `vsc.data.npz`."""
+    given = {**more, "x": x, "y": y, "x_test": x_test, "y_test": y_test}
+    given = {name: array for name, array in given.items() if array is not None}
+    ends = [end for end in ("", "_test", "_valid") if "x" + end in given]
+    check_complete(given)
+    values, shapes = zip(*(_checked(given[f"x{e}"], f"x{e}", 1 if e else FEWEST) for e in ends), strict=True)
+    if features and len(features) != values[0].shape[1]:
+        raise UsageError(f"{len(features)} feature names for {values[0].shape[1]} features")
+    for end, other, shape in zip(ends, values, shapes, strict=True):
+        if shape != shapes[0]:
+            raise UsageError(f"examples of x{end} have shape {shape}, those of x {shapes[0]}")
+        if other.dtype != values[0].dtype:
+            raise UsageError(f"one of x and x{end} is uint8 and the other is not; save both as the same type")
+    labels, classes = _labels({"y" + end: given.get("y" + end) for end in ends}, tuple(map(len, values)))
+    parts = {
+        end: Split(part, label, *truth(given, end, len(part)), extras=extras(given, end, len(part)))
+        for end, part, label in zip(ends, values, labels, strict=True)
+    }
+    train, test, valid = parts[""], parts.get("_test"), parts.get("_valid")
+    if test is None:
+        train, test = divide(train, round(TEST_FRACTION * len(train)), TEST_SEED)
+    return described(Source(train, test, shapes[0], classes, known_range(*values), features, valid), given)
 
 
-def _examples(x: Array, what: str, fewest: int) -> tuple[Tensor, tuple[int, ...]]:
-    """Return the checked examples, (N, M) uint8 or float32, and the shape of one."""
-    array = _numeric(_to_numpy(x, what), what)
-    if array.ndim < 2:
-        raise UsageError(f"{what} has shape {array.shape}; it must have one row per example, (N, M) or more")
-    if len(array) < fewest:
-        raise UsageError(f"{what} holds {len(array)} examples; at least {fewest} are needed")
-    if array[0].size == 0:
-        raise UsageError(f"{what} has shape {array.shape}: its examples have no features")
-    _check_finite(array, what)
-    array = _channels_first(array, what)
-    with np.errstate(over="ignore"):  # reported in the next line
-        array = array.astype(np.uint8 if array.dtype == np.uint8 else np.float32, order="C")  # always a copy
-    _check_finite(array, f"{what}, as float32,")
-    if fewest > 1 and array.min() == array.max():
-        raise UsageError(f"all values of {what} are {array.min()}; there is nothing to learn")
-    return torch.from_numpy(array).flatten(1), array.shape[1:]
-
-
-def _to_numpy(x: Array, what: str) -> NDArray[Any]:
-    if isinstance(x, Tensor):
-        x = x.detach().cpu()
-        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-    try:
-        return np.asarray(x)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{what} cannot be made an array; all its rows must have the same length") from error
-
-
-def _numeric(array: NDArray[Any], what: str) -> NDArray[Any]:
-    match array.dtype.kind:
-        case "b" | "i" | "u" | "f":
-            return array
-        case "c":
-            raise UsageError(f"{what} is complex; give its real and imaginary parts as separate features")
-        case "O":
-            raise _of_objects(what)
-        case _:
-            raise UsageError(f"{what} has type {array.dtype}, which is not numeric; encode it as numbers")
-
-
-def _of_objects(what: str) -> UsageError:
-    return UsageError(f"{what} holds Python objects, which are never unpickled; save a plain numeric array")
-
-
-def _channels_first(array: NDArray[Any], what: str) -> NDArray[Any]:
-    match array.ndim:
-        case 2:
-            return array
-        case 3:
-            return array[:, None]
-        case 4 if array.shape[1] in CHANNELS:
-            return array
-        case 4 if array.shape[3] in CHANNELS:
-            return array.transpose(0, 3, 1, 2)
-    forms = "(N, M), (N, H, W), (N, C, H, W) or (N, H, W, C) with C one of 1, 3, 4"
-    raise UsageError(f"{what} has shape {array.shape}; it must be {forms}")
-
-
-def _check_finite(array: NDArray[Any], what: str) -> None:
-    bad = ~np.isfinite(array)
-    if bad.any():
-        first = ", ".join(str(i) for i in np.argwhere(bad)[0])
-        count = "1 value that is" if bad.sum() == 1 else f"{bad.sum()} values that are"
-        raise UsageError(f"{what} holds {count} NaN or infinite, the first at [{first}]; remove or fill them")
-
-
-def _high(*parts: Tensor) -> float | None:
-    top, low = max(float(part.max()) for part in parts), min(float(part.min()) for part in parts)
-    if parts[0].dtype == torch.uint8:
-        return 255.0 if top > 1 else 1.0  # bits are often saved as uint8; over 255 they would all but vanish
-    return 1.0 if low >= 0 and top <= 1 else None
+def _checked(x: Array | Stored, what: str, fewest: int) -> tuple[Tensor, tuple[int, ...]]:
+    """Return the checked examples, in memory or, where they are on disk, in place of a tensor, and one's shape."""
+    if what == "x" and isinstance(x, np.memmap) and x.filename is not None:
+        x = Stored([MappedShard(x, what)])
+    if isinstance(x, Stored):
+        x.survey(fewest)
+        return cast(Tensor, x), x.example_shape
+    return examples(x, what, fewest)
 
 
 def _labels(given: dict[str, Array | None], lengths: tuple[int, ...]) -> tuple[list[Tensor | None], tuple[str, ...]]:
@@ -329,41 +293,10 @@ def _labels(given: dict[str, Array | None], lengths: tuple[int, ...]) -> tuple[l
     for (what, labels), length in zip(given.items(), lengths, strict=True):
         if labels is None:
             return [None] * len(given), ()
-        array = _class_values(_to_numpy(labels, what), what)
+        array = class_values(to_numpy(labels, what), what)
         if len(array) != length:
             raise UsageError(f"{what} holds {len(array)} labels for {length} examples")
         arrays.append(array)
     classes, index = np.unique(np.concatenate(arrays), return_inverse=True)
     parts = np.split(index, np.cumsum(lengths)[:-1])
     return [torch.from_numpy(part.astype(np.int64)) for part in parts], tuple(str(c) for c in classes)
-
-
-def _class_values(array: NDArray[Any], what: str) -> NDArray[Any]:
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise UsageError(f"{what} has shape {array.shape}; it must be (N,), one label per example")
-    if array.dtype.kind == "O" and all(isinstance(label, str) for label in array):  # a column of pandas
-        return array.astype(str)
-    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.round(array)).all():
-        return array.astype(np.int64)
-    if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8", "replace")
-    if array.dtype.kind not in "biuU":
-        raise UsageError(f"{what} has type {array.dtype}; labels must be integers, strings or booleans")
-    return array
-
-
-def _truth(factors: Array | None, presence: Array | None, n: int) -> tuple[Tensor | None, Tensor | None]:
-    """Return what is known of how the examples were generated, if the file says it."""
-    arrays: list[Tensor | None] = []
-    for what, given, dtype in (("factors", factors, np.float32), ("presence", presence, np.bool_)):
-        if given is None:
-            arrays.append(None)
-            continue
-        array = _numeric(_to_numpy(given, what), what)
-        if array.ndim != 2 or len(array) != n:
-            raise UsageError(f"{what} has shape {array.shape}; it must be ({n}, F), one row per example")
-        _check_finite(array, what)
-        arrays.append(torch.from_numpy(array.astype(dtype)))
-    return arrays[0], arrays[1]

@@ -1,10 +1,64 @@
-"""Batches by indexing tensors in memory: which examples, in which order, is a pure function of the seed and step."""
+"""Batches, from memory or from disk: which examples, in which order, is a pure function of the seed and step."""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vsc.data.split import Split
+from vsc.data.stored import Stored
 from vsc.scaling import Scaler
+
+GROUP = 2**26
+"""Bytes of stored examples that are read into memory together."""
+BLOCK = 256
+"""Most neighbouring examples that stay together when examples on disk are shuffled."""
+BLOCKS = 16
+"""Fewest such blocks that are in memory together; where examples are large, blocks are smaller."""
+
+
+def batches_of(
+    split: Split,
+    scaler: Scaler,
+    batch_size: int,
+    seed: int,
+    binarise: bool = False,
+    rank: int = 0,
+    world: int = 1,
+    device: torch.device | str = "cpu",
+) -> Callable[[int], Tensor]:
+    """
+    Return what gives the model inputs of a step: the batches that suit where the examples are.
+
+    Parameters
+    ----------
+    split : Split
+        The training examples: in memory, on disk or streamed.
+    scaler, batch_size, seed, binarise, rank, world
+        As for `Batches`. A stream has an order of its own, and the batches of its own size are not shared among
+        processes.
+    device : torch.device or str
+        Where the model is.
+
+    Returns
+    -------
+    callable
+        step -> model inputs (B, M), float32.
+    """
+    common = (scaler, batch_size, seed, binarise, rank, world)
+    if split.stream is not None:
+        return StreamedBatches(split.stream(batch_size), scaler, binarise, device)
+    if not isinstance(split.x, Stored):
+        return Batches(split.x.to(device), *common)
+    if len(split.x) <= at_once(split.x):
+        return Batches(split.x[:].to(device), *common)
+    return StoredBatches(split.x, *common, device=device)
+
+
+def at_once(x: Stored) -> int:
+    """Return how many examples are read into memory together."""
+    return max(1, GROUP // (x.row_bytes + 32))  # an example's place in the order takes memory too
 
 
 class Batches:
@@ -53,6 +107,111 @@ class Batches:
         batch = self._order[number * self.batch_size : (number + 1) * self.batch_size]
         mine = batch[self.rank :: self.world]
         x = self.scaler(self.x.index_select(0, mine))  # a third of the time of self.x[mine]
+        return torch.bernoulli(x) if self.binarise else x
+
+
+class StoredBatches:
+    """
+    Shuffled training batches of examples on disk, forever; every epoch sees all but an incomplete last batch.
+
+    In each epoch, blocks of neighbouring examples are put in a random order, and as many as may be in memory at once
+    are shuffled together. Which examples are in a batch depends on the seed and the step alone.
+
+    Parameters
+    ----------
+    x : Stored, shape (N, M)
+        Examples on disk.
+    scaler, batch_size, seed, binarise, rank, world
+        As for `Batches`.
+    device : torch.device or str
+        Where the model is.
+    together : int, optional
+        Examples that are shuffled together; by default as many as `GROUP` bytes hold.
+    """
+
+    def __init__(
+        self,
+        x: Stored,
+        scaler: Scaler,
+        batch_size: int,
+        seed: int,
+        binarise: bool = False,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+        together: int | None = None,
+    ):
+        self.x, self.scaler, self.seed, self.binarise, self.device = x, scaler, seed, binarise, device
+        self.rank, self.world = rank, world
+        self.batch_size = min(batch_size, len(x)) // world * world
+        self.per_epoch = len(x) // self.batch_size
+        together = together or at_once(x)
+        self._block = max(1, min(BLOCK, together // BLOCKS))
+        self._blocks = max(1, together // self._block)  # in a group
+        self._epoch, self._groups, self._starts = -1, [], np.zeros(1, np.int64)
+        self._held, self._rows, self._order = -1, torch.empty(0), torch.empty(0)
+
+    def __call__(self, step: int) -> Tensor:
+        """Return the model inputs of one step, shape (batch_size / world, M), float32."""
+        epoch, number = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._plan(epoch)
+        place, stop, parts = number * self.batch_size, (number + 1) * self.batch_size, []
+        while place < stop:  # a batch may lie in several groups
+            group = int(np.searchsorted(self._starts, place, side="right")) - 1
+            start, end = int(self._starts[group]), min(int(self._starts[group + 1]), stop)
+            if group != self._held:
+                self._read(group)
+            parts.append(self._rows.index_select(0, self._order[place - start : end - start]))
+            place = end
+        x = self.scaler(torch.cat(parts)[self.rank :: self.world])
+        return torch.bernoulli(x) if self.binarise else x
+
+    def _plan(self, epoch: int) -> None:
+        """Decide which blocks are in which group of an epoch, and where in the epoch each group starts."""
+        generator = torch.Generator().manual_seed(mixed(0, self.seed, epoch))
+        count = -(-len(self.x) // self._block)
+        order = torch.randperm(count, generator=generator)
+        sizes = torch.full((count,), self._block)
+        sizes[-1] = len(self.x) - (count - 1) * self._block
+        self._groups = order.split(self._blocks)
+        self._starts = np.cumsum([0, *(int(sizes[group].sum()) for group in self._groups)])
+        self._epoch, self._held = epoch, -1
+
+    def _read(self, group: int) -> None:
+        self._held, self._rows = -1, torch.empty(0)  # so that no two groups are in memory at once
+        blocks = self._groups[group].sort().values[:, None] * self._block
+        index = (blocks + torch.arange(self._block)).flatten()
+        self._rows = self.x[index[index < len(self.x)]].to(self.device)
+        generator = torch.Generator().manual_seed(mixed(2, self.seed, self._epoch, group))
+        self._order = torch.randperm(len(self._rows), generator=generator).to(self.device)
+        self._held = group
+
+
+class StreamedBatches:
+    """
+    Training batches as a stream gives them, whatever the step.
+
+    Parameters
+    ----------
+    stream : iterator of torch.Tensor, shape (B, M)
+        Examples as stored; it never ends.
+    scaler : Scaler
+        From stored values to model inputs.
+    binarise : bool
+        Whether to draw every value in [0, 1] anew as a bit.
+    device : torch.device or str
+        Where the model is.
+    """
+
+    def __init__(
+        self, stream: Iterator[Tensor], scaler: Scaler, binarise: bool = False, device: torch.device | str = "cpu"
+    ):
+        self.stream, self.scaler, self.binarise, self.device = stream, scaler, binarise, device
+
+    def __call__(self, step: int) -> Tensor:
+        """Return the next model inputs, shape (B, M), float32."""
+        x = self.scaler(next(self.stream).to(self.device))
         return torch.bernoulli(x) if self.binarise else x
 
 

@@ -20,6 +20,7 @@ SIDE = 32
 SIZE = (178, 218)  # width and height of the aligned images
 CROP = (15, 35, 163, 183)  # left, top, right, bottom: the 148 x 148 pixels in the centre
 LABEL = "Smiling"
+PAPER = (100_000, 20_000)  # training and test images of the paper
 ATTRIBUTES = (
     *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose"),
     *("Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses"),
@@ -74,18 +75,66 @@ def load(root: Path) -> Source:
     ----------
     Z. Liu, P. Luo, X. Wang and X. Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015.
     """
+    whole, sizes = _load(root)
+    # neighbours in the file, so that each part is a view
+    return _source(whole, *np.cumsum([0, *sizes]).tolist())
+
+
+def load_paper(root: Path) -> Source:
+    """
+    Load CelebA in the paper's sizes: the first 100 000 images to train on, the next 20 000 to test on.
+
+    Which images to take is our choice. All of these are in the official training part; the official validation part
+    is the validation part here too, whole. Everything else, the converted file too, is as for `load`.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        As for `load`.
+
+    Returns
+    -------
+    Source
+        As for `load`.
+
+    Raises
+    ------
+    UsageError
+        As for `load`; or if the official training part has fewer than 120 000 images.
+    RunError
+        If the converted images cannot be written.
+
+    References
+    ----------
+    F. Tonolini, B. S. Jensen and R. Murray-Smith, "Variational Sparse Coding", UAI 2020.
+    """
+    whole, (train, valid, _) = _load(root)
+    end = sum(PAPER)
+    if train < end:
+        raise UsageError(f"celeba-paper takes the first {end} training images, and the list has {train}; take celeba")
+    parts = _source(whole, 0, PAPER[0], PAPER[0], end)
+    official = whole.take(slice(train, train + valid))
+    return parts._replace(valid=official if valid else None)
+
+
+def _load(root: Path) -> tuple[Split, list[int]]:
+    """Return all images in the order of the official partition, and the sizes of its three parts."""
     files = _find(root)
     names, sizes = _partition(files.partition)
-    marks = _marks(files.marks, names)
-    x = _images(names, files)
-    splits, start = [], 0
-    for size in sizes:
-        part = slice(start, start := start + size)  # neighbours in the file, so that each part is a view
-        y = torch.from_numpy(marks[part, ATTRIBUTES.index(LABEL)].astype(np.int64))
-        splits.append(Split(x[part], y, torch.from_numpy(marks[part].astype(np.float32))))
-    train, valid, test = splits
-    classes = f"not {LABEL.lower()}", LABEL.lower()
-    return Source(train, test, (3, SIDE, SIDE), classes, high=255.0, valid=valid if len(valid) else None)
+    marks = torch.from_numpy(_marks(files.marks, names))
+    y = marks[:, ATTRIBUTES.index(LABEL)].to(torch.int64)
+    return Split(_images(names, files), y, marks.to(torch.float32)), sizes
+
+
+def _source(whole: Split, a: int, b: int, c: int, d: int) -> Source:
+    """Train on the images from a to b, validate from b to c and test from c to d."""
+    train, valid, test = (whole.take(slice(*ends)) for ends in ((a, b), (b, c), (c, d)))
+    return Source(
+        *(train, test, (3, SIDE, SIDE), (f"not {LABEL.lower()}", LABEL.lower())),
+        high=255.0,
+        valid=valid if len(valid) else None,
+        factor_names=ATTRIBUTES,
+    )
 
 
 class _Files(NamedTuple):
@@ -194,7 +243,11 @@ def _convert(names: Sequence[str], images: Path, cache: Path) -> None:
     """
     from tqdm import tqdm
 
-    present = set(os.listdir(images)) if images.is_dir() else set()
+    if not images.is_dir():
+        zipped = next((path for path in (cache.parent / f"{name}.zip" for name in _IMAGES) if path.is_file()), None)
+        todo = f"unzip {zipped}" if zipped else f"get {_IMAGES[0]}.zip from {_HOME} and unzip it there"
+        raise UsageError(f"{images}: this folder of {len(names)} images is missing; {todo}")
+    present = set(os.listdir(images))
     missing = [name for name in names if name not in present]
     if missing:
         raise UsageError(f"{images}: {len(missing)} of {len(names)} images are missing, the first {missing[0]}")
@@ -256,4 +309,5 @@ def _alone(lock: Path) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+    # only after success: whoever waited for this file, or makes a new one, finds the converted images there
     lock.unlink(missing_ok=True)

@@ -61,7 +61,7 @@ def load(root: Path) -> Source:
     """
     path = _find(root)
     train, test = divide(whole := _read(path), round(TEST_FRACTION * len(whole)), TEST_SEED)
-    return Source(train, test, shape=(1, _SIDE, _SIDE), classes=SHAPES, high=1.0)
+    return Source(train, test, shape=(1, _SIDE, _SIDE), classes=SHAPES, high=1.0, factor_names=FACTORS)
 
 
 def _find(root: Path) -> Path:

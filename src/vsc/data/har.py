@@ -21,8 +21,11 @@ from vsc.errors import RunError, UsageError
 ACTIVITIES = ("WALKING", "WALKING_UPSTAIRS", "WALKING_DOWNSTAIRS", "SITTING", "STANDING", "LAYING")
 SIGNALS = tuple(f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz")
 FEATURES, WINDOW = 561, 128  # columns of X_*.txt; samples of one window, at 50 Hz
+WINDOWS = {"train": 7352, "test": 2947}  # as published
+DIGITS = 8  # significant digits of the published numbers
 
 _FOLDER = "UCI HAR Dataset"
+_HOME = "https://archive.ics.uci.edu/dataset/240"
 # (file, checksum, mirrors): today's archive, in which the original one lies, and the original one
 _ARCHIVES = (
     (
@@ -72,14 +75,16 @@ def features(root: Path) -> Source:
     """
     tree = _find(root, "X_{part}.txt")
     train, test = (_split(tree, part, _table(tree / part / f"X_{part}.txt", FEATURES)) for part in ("train", "test"))
-    return Source(train, test, (FEATURES,), ACTIVITIES, features=_names(tree))
+    notes = _lacking(tree, train, test)
+    return Source(train, test, (FEATURES,), ACTIVITIES, features=_names(tree), notes=notes)
 
 
 def signals(root: Path) -> Source:
     """
     Load the nine inertial signals of each window, 128 samples each; download the archive if it is missing.
 
-    Fewer windows than the published 7352 and 2947 are accepted, so that a part of the data can be used.
+    Fewer windows than the published 7352 and 2947 are accepted, so that a part of the data can be used; `notes` say
+    what it lacks.
 
     Parameters
     ----------
@@ -109,7 +114,33 @@ def signals(root: Path) -> Source:
             if len(table) != len(tables[0]):
                 raise UsageError(f"{path}: {len(table)} windows where {paths[0].name} has {len(tables[0])}")
         parts.append(_split(tree, part, np.stack(tables, axis=1).reshape(len(tables[0]), -1)))
-    return Source(*parts, shape=(len(SIGNALS), WINDOW), classes=ACTIVITIES)
+    train, test = parts
+    notes = _lacking(tree, train, test, tree / "train" / files[0].format(part="train"))
+    return Source(train, test, (len(SIGNALS), WINDOW), ACTIVITIES, notes=notes)
+
+
+def _lacking(tree: Tree, train: Split, test: Split, signal: Tree | None = None) -> tuple[str, ...]:
+    """Say, a line each, what of the published data set a tree has not."""
+    notes = []
+    if (len(train), len(test)) != tuple(WINDOWS.values()):
+        counts = f"{len(train)} of {WINDOWS['train']} training and {len(test)} of {WINDOWS['test']} test windows"
+        notes.append(f"a part of the data set: {counts}")
+    if not train.extras:
+        notes.append("without the people: subject_train.txt and subject_test.txt are not here")
+    if signal is not None:
+        if not (tree / "train" / "X_train.txt").is_file():
+            notes.append(f"without the {FEATURES} features, which the data set har reads")
+        if (digits := _digits(signal)) < DIGITS:
+            notes.append(f"values have {digits} significant digits; the published ones have {DIGITS}")
+    return tuple(notes)
+
+
+def _digits(path: Tree) -> int:
+    """Return the most significant digits of any number in a table's first row."""
+    with _about(path), path.open("r", encoding="utf-8") as file:
+        numbers: Sequence[str] = str(file.readline()).lower().split()
+    mantissas = (number.partition("e")[0].lstrip("+-").replace(".", "").lstrip("0") for number in numbers)
+    return max((len(mantissa) for mantissa in mantissas), default=DIGITS)  # the row may be blank
 
 
 def _find(root: Path, *files: str) -> Tree:
@@ -128,10 +159,11 @@ def _find(root: Path, *files: str) -> Tree:
     tree, missing = lacking[0]
     more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
     signals_only = "X_{part}.txt" in files and (tree / "train" / "Inertial Signals").is_dir()
-    hint = "it has signals, which the data set har-signals reads; else " if signals_only else ""
+    hint = f" (the {FEATURES} features); it has signals, which the data set har-signals reads" if signals_only else ""
     raise UsageError(
-        f"{tree}: this part of UCI-HAR lacks {', '.join(missing[:2])}{more}; {hint}"
-        "put the whole archive there, or set another root to have it downloaded"
+        f"{tree}: this part of UCI-HAR lacks {', '.join(missing[:2])}{more}{hint}; to have all of it, give as "
+        f"root (--data-root) an empty folder (it is downloaded there, 61 MB), or your copy of {_ARCHIVES[0][0]} from "
+        f"{_HOME} or of the folder {_FOLDER!r} in it"
     )
 
 

@@ -26,6 +26,7 @@ FACTORS = (
     *("eyes distance", "eyes y", "eyes radius"),
     *("mouth width", "mouth height", "mouth x", "mouth y", "smile"),
 )
+GROUPS = tuple(name for name, columns in ATTRIBUTES.items() for _ in range(columns.stop - columns.start))
 
 # (faces, seed); seeds of two numbers, so that no exported file, which has one number, repeats these faces
 TRAIN, TEST = (20_000, (2019, 0)), (5_000, (2019, 1))
@@ -62,9 +63,11 @@ def load(root: Path) -> Source:
     Returns
     -------
     Source
-        uint8 images of shape (1, 32, 32), values 0 and 1; each attribute present with probability 0.5.
+        uint8 images of shape (1, 32, 32), values 0 and 1; each attribute present with probability 0.5. `factors`
+        (N, 18) are those of `FACTORS`, drawn even where `presence` says that their attribute is absent.
     """
-    return Source(_generate(*TRAIN), _generate(*TEST), shape=(1, SIDE, SIDE), high=1.0)
+    parts = _generate(*TRAIN), _generate(*TEST)
+    return Source(*parts, shape=(1, SIDE, SIDE), high=1.0, factor_names=FACTORS, groups=GROUPS)
 
 
 def _generate(n: int, seed: tuple[int, ...]) -> Split:
@@ -87,8 +90,8 @@ def export(path: str | Path, n: int = 60_000, presence: float = 0.5, seed: int =
     Returns
     -------
     pathlib.Path
-        The file, with the arrays x (n, 32, 32) uint8, factors (n, 18) float32, presence (n, 18) bool and
-        groups (18,) str, the attribute that each factor belongs to.
+        The file, with the arrays x (n, 32, 32) uint8, factors (n, 18) float32, presence (n, 18) bool,
+        factor_names (18,) str, and groups (18,) str, the attribute that each factor belongs to.
 
     Raises
     ------
@@ -105,9 +108,9 @@ def export(path: str | Path, n: int = 60_000, presence: float = 0.5, seed: int =
         raise UsageError(f"{path.parent}: no such folder; make it first")
     S, V = draw_factors(n, presence, seed)
     x = render(S, V)
-    groups = np.array([name for name, columns in ATTRIBUTES.items() for _ in range(18)[columns]])
+    arrays = {"x": x, "factors": V.astype(np.float32), "presence": S, "factor_names": FACTORS, "groups": GROUPS}
     try:
-        write_npz(path, {"x": x, "factors": V.astype(np.float32), "presence": S, "groups": groups})
+        write_npz(path, arrays)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path

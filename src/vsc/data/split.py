@@ -1,12 +1,13 @@
 """What a data set is once it is loaded: arrays, split in three, and what their values mean."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from vsc.data.stored import Stored
 from vsc.errors import UsageError
 
 
@@ -19,7 +20,8 @@ class Split:
     ----------
     x : torch.Tensor, shape (N, M), uint8 or float32
         The examples as stored, flattened; `Dataset.high` says which stored value means 1. In memory, or a view
-        of a memory-mapped file, which is never written to.
+        of a memory-mapped file, which is never written to. In the training part of data that are larger than memory,
+        a `vsc.data.stored.Stored` stands in for the tensor.
     y : torch.Tensor or None, shape (N,), int64
         Class labels, as indices into `Dataset.classes`.
     factors : torch.Tensor or None, shape (N, F), float32
@@ -28,6 +30,9 @@ class Split:
         Which of these factors had any effect on the example.
     extras : mapping of str to torch.Tensor, shape (N, ...)
         Whatever else is known of each example, under the name that the loader gives it.
+    stream : callable or None
+        Where training examples are streamed (`vsc.data.from_torch`): given a batch size, an iterator over batches
+        as stored, (B, M), that never ends. `x` is then the first of the examples.
     """
 
     x: Tensor
@@ -35,6 +40,7 @@ class Split:
     factors: Tensor | None = None
     presence: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    stream: Callable[[int], Iterator[Tensor]] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -67,6 +73,18 @@ class Dataset:
         None for tables of arbitrary range.
     features : tuple of str
         Names of a table's columns, in the order of `x`; empty if they are not known.
+    factor_names : tuple of str, length F
+        Names of the columns of `Split.factors` and `Split.presence`; empty if they are not known.
+    groups : tuple of str, length F
+        The attribute that each of these columns belongs to: columns of one attribute are present together. Empty
+        if they are not known.
+    notes : tuple of str
+        What a user should know of these data, a line each: that they are only a part, for example.
+
+    Raises
+    ------
+    UsageError
+        If names, groups, factors and presence do not agree on F.
     """
 
     name: str
@@ -77,6 +95,19 @@ class Dataset:
     classes: tuple[str, ...] = ()
     high: float | None = None
     features: tuple[str, ...] = ()
+    factor_names: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        tables = (table for part in (self.train, self.valid, self.test) for table in (part.factors, part.presence))
+        widths = sorted({table.shape[1] for table in tables if table is not None})
+        if len(widths) > 1:
+            raise UsageError(f"factors and presence must have as many columns in every part, not {widths}")
+        F = widths[0] if widths else 0
+        for what, names in (("factor_names", self.factor_names), ("groups", self.groups)):
+            if names and len(names) != F:
+                raise UsageError(f"{what} holds {len(names)} names for {F or 'no'} columns of factors or presence")
 
 
 class Source(NamedTuple):
@@ -87,7 +118,7 @@ class Source(NamedTuple):
     ----------
     train, test : Split
         The source's own two parts; which example is in which never depends on the user's seed.
-    shape, classes, high, features
+    shape, classes, high, features, factor_names, groups, notes
         As in `Dataset`.
     valid : Split or None
         The source's own validation part, if it has one.
@@ -100,6 +131,9 @@ class Source(NamedTuple):
     high: float | None = None
     features: tuple[str, ...] = ()
     valid: Split | None = None
+    factor_names: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:
@@ -140,7 +174,9 @@ def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int =
             raise UsageError("a training set of one example cannot be split; set valid_fraction=0")
         count = min(max(round(valid_fraction * len(train)), 1), len(train) - 1)
         train, valid = divide(train, count, seed)
-    return Dataset(name, source.shape, train, valid, source.test, source.classes, source.high, source.features)
+    shared = ("shape", "classes", "high", "features", "factor_names", "groups", "notes")
+    about = {field: getattr(source, field) for field in shared}
+    return Dataset(name=name, train=train, valid=valid, test=source.test, **about)
 
 
 def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:
@@ -159,7 +195,8 @@ def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     Returns
     -------
     rest, taken : Split
-        N - `count` and `count` examples, each in the order of `split`.
+        N - `count` and `count` examples, each in the order of `split`. Of examples on disk, fewer are taken if `count`
+        are too many to be held in memory (`Stored.draw`).
 
     Raises
     ------
@@ -168,5 +205,10 @@ def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     """
     if not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be at least 0 and below 2^63, got {seed}")
+    if isinstance(split.x, Stored):
+        drawn, kept = split.x.draw(count, seed), torch.ones(len(split), dtype=torch.bool)
+        kept[drawn] = False
+        known = replace(split, x=torch.empty(len(split), 0)).take(kept)
+        return replace(known, x=cast(Tensor, split.x.without(drawn))), split.take(drawn)
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     return split.take(order[count:].sort().values), split.take(order[:count].sort().values)

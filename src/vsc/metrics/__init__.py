@@ -13,7 +13,7 @@ from vsc.metrics.information import (
 )
 from vsc.metrics.presence import Grouped, attributes, presence_auroc, within_mcc, within_mig
 from vsc.metrics.probes import class_selectivity, knn_probe, linear_probe
-from vsc.metrics.registry import METRICS, Given, Metric, measurable, measure
+from vsc.metrics.registry import METRICS, Given, Metric, measurable, measure, metric_of
 from vsc.metrics.sparsity import (
     Usage,
     active_units,
@@ -49,6 +49,7 @@ __all__ = [
     "mcc",
     "measurable",
     "measure",
+    "metric_of",
     "mig",
     "modularity",
     "multi_information",

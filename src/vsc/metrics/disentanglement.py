@@ -188,8 +188,9 @@ def dci(z: Any, factors: Any, examples: int = 5000, trees: int = 10, seed: int =
 
     With R_fj the importance of latent j for factor f (mean decrease of impurity, sum 1 per factor):
     D = sum_j rho_j (1 - H_F(R_fj / sum_f R_fj)), rho_j = sum_f R_fj / sum_fj R_fj; C = mean_f (1 - H_J(R_f)), the
-    entropies to base F and J. Range [0, 1], higher is better; D = 1 for F = 1 and C = 1 for J = 1 if anything is
-    predicted. Invariant to scaling latents, and to permuting them but for the trees' random choice between equals.
+    entropies to base F and J. A factor that never changes counts 0. Range [0, 1], higher is better; D = 1 for F = 1 and
+    C = 1 for J = 1 if anything is predicted. Invariant to scaling latents, and to permuting them but for the trees'
+    random choice between equals.
     Cost: slow, 20 s and more on one core for 5000 x 200 and 18 factors. Source: Eastwood and Williams, "A Framework for
     the Quantitative Evaluation of Disentangled Representations" (2018), whose random forest regression this is; they
     report a normalised error where we report R^2, and `disentanglement_lib` boosts classification trees.
@@ -228,6 +229,8 @@ def dci(z: Any, factors: Any, examples: int = 5000, trees: int = 10, seed: int =
     moving = np.flatnonzero(z.max(0) > z.min(0))
     R, explained = np.zeros((factors.shape[1], z.shape[1])), np.zeros(factors.shape[1])
     for f, v in enumerate(factors.T) if n > 1 and len(moving) else ():
+        if v[train].min() == v[train].max():  # which r2_score would call perfectly predicted
+            continue
         forest = RandomForestRegressor(trees, min_samples_leaf=5, random_state=seed)
         forest.fit(z[np.ix_(train, moving)], v[train])
         R[f, moving] = forest.feature_importances_

@@ -27,7 +27,8 @@ def factor_vae(
     exactly, so that its latent keeps a little variance; the other factors vary as the data have them, not
     independently; and a bin's examples recur. Two more, for exact zeros: with `present`, votes are cast among
     examples where the factor has an effect; and latents that are constant, or zero so often that all 64 may be zero
-    by chance (more than one time in 100: non-zero on less than 7 %), do not vote. Cost: 2 s at 200 latents.
+    by chance (more than one time in 100: non-zero on less than 7 %), do not vote. Factors that never change cannot be
+    told from one another. Cost: 2 s at 200 latents.
 
     Parameters
     ----------

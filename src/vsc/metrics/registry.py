@@ -23,6 +23,9 @@ from vsc.metrics.sparsity import (
     usage,
 )
 
+LARGEST = 1e38
+"""Size of the largest code or factor that is measured: a little below the largest float32, which trees work in."""
+
 
 class Given(NamedTuple):
     """
@@ -115,7 +118,8 @@ def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
     Raises
     ------
     UsageError
-        If a name is unknown, something that a metric needs is not given, or an array is unsuitable. Nothing is
+        If a name is unknown, something that a metric needs is not given, or an array is unsuitable or holds values
+        beyond `LARGEST`. Nothing is
         measured before all names and needs are checked.
     RunError
         If a metric gives a value that is not finite.
@@ -125,6 +129,7 @@ def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
         missing = _missing(given, metric)
         if missing:
             raise UsageError(f"metric {name!r} needs {' and '.join(missing)}, not known of these data")
+    _check_size(given)
     found: dict[str, float] = {}
     for name, metric in wanted.items():
         value = metric.measure(given)
@@ -136,9 +141,22 @@ def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
     return found
 
 
+def _check_size(given: Given) -> None:
+    """Refuse values whose squares and sums could overflow; NaN and infinity are left to the metrics that look."""
+    for what in ("z", "mu", "train_z", "factors"):
+        array = np.asarray([] if getattr(given, what) is None else getattr(given, what))
+        if array.dtype.kind == "f" and float(np.abs(array[np.isfinite(array)]).max(initial=0)) > LARGEST:
+            raise UsageError(f"{what.replace('_', ' ')}: there are values beyond {LARGEST:g}; scale them")
+
+
 def measurable(given: Given, slow: bool = False) -> list[str]:
     """List the metrics whose needs are given, with or without the slow ones, in the order of `METRICS`."""
     return [name for name, metric in METRICS.items() if not _missing(given, metric) and (slow or not metric.slow)]
+
+
+def metric_of(part: str) -> str:
+    """Return the name of the metric that a result's name belongs to: a part's name is `metric-part`."""
+    return max((name for name in METRICS if part == name or part.startswith(f"{name}-")), key=len)
 
 
 def _missing(given: Given, metric: Metric) -> list[str]:

@@ -1,0 +1,269 @@
+"""A data set as one .npz file: what its arrays are called, and how a whole data set is written."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsc.data.checks import check_finite, numeric, to_numpy
+from vsc.data.split import Dataset, Source
+from vsc.errors import UsageError
+from vsc.files import write_npz
+
+ENDS = {"train": "", "valid": "_valid", "test": "_test"}
+"""What the names of each part's arrays end in."""
+EXTRA = "extra_"
+"""What the names of a part's extras begin with."""
+NAMES = ("classes", "features", "factor_names", "groups", "notes")
+"""Arrays of text that describe the whole data set."""
+
+
+def write(path: str | Path, data: Dataset) -> None:
+    """
+    Write all parts of a data set and everything that is known of them, so that `vsc.data.load(path)` gives it again.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        An .npz file, which appears whole or not at all. For each part, the names ending in nothing (train), `_valid`
+        or `_test`: `x` (N, *shape) as stored; `y` (N,), indices into `classes`; `factors` and `presence` (N, F);
+        `extra_NAME` (N, ...). For all of them: `shape`, `high`, `classes`, `features`, `factor_names`, `groups` and
+        `notes`, as in `Dataset`. What is not known has no array; an empty part has none either.
+    data : Dataset
+        The data set.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    arrays: dict[str, Any] = {"shape": data.shape}
+    for part, end in ENDS.items():
+        split = getattr(data, part)
+        known = {"x": split.x.reshape(-1, *data.shape), "y": split.y}
+        known |= {"factors": split.factors, "presence": split.presence}
+        known |= {EXTRA + name: extra for name, extra in split.extras.items()}
+        arrays |= {name + end: array for name, array in known.items() if array is not None and len(split)}
+    arrays |= {name: getattr(data, name) for name in NAMES if getattr(data, name)}
+    write_npz(path, arrays if data.high is None else arrays | {"high": data.high})
+
+
+def flattened(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Flatten the examples of a file that tells their shape, so that it need not be guessed.
+
+    Parameters
+    ----------
+    arrays : mapping of str to numpy.ndarray
+        What the file holds.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The same, with examples (N, M) if there is a `shape`.
+
+    Raises
+    ------
+    UsageError
+        If `shape` does not fit the examples.
+    """
+    if "shape" not in arrays:
+        return dict(arrays)
+    shape = _shape(arrays["shape"])
+    found = dict(arrays)
+    for name in ("x" + end for end in ENDS.values()):
+        if name in found:
+            x = found[name]
+            if x.ndim < 2 or math.prod(x.shape[1:]) != math.prod(shape):
+                raise UsageError(f"{name} has shape {x.shape}, which does not fit examples of shape {shape}")
+            found[name] = x.reshape(len(x), -1)
+    return found
+
+
+def described(source: Source, arrays: Mapping[str, Any]) -> Source:
+    """
+    Add what a file says of the data set as a whole.
+
+    Parameters
+    ----------
+    source : Source
+        The parts of the file; labels as `classes`, the text of what `y` holds, in the order of its numbers.
+    arrays : mapping of str to numpy.ndarray
+        What the file holds.
+
+    Returns
+    -------
+    Source
+        With the file's names, shape and `high` where it tells them.
+
+    Raises
+    ------
+    UsageError
+        If one of them is no list of names, or does not fit the values.
+    """
+    told: dict[str, Any] = {name: names(arrays, name) for name in NAMES if name in arrays}
+    if "classes" in told and source.train.y is not None:
+        source = _labelled(source, told["classes"])
+    if "shape" in arrays:
+        told["shape"] = _shape(arrays["shape"])
+    if "high" in arrays:
+        high = np.asarray(arrays["high"])
+        if high.shape != () or high.dtype.kind not in "fiu" or not 0 < float(high) < math.inf:
+            raise UsageError("high must be one positive number, the stored value that means 1")
+        told["high"] = float(high)
+    return source._replace(**told)
+
+
+def names(arrays: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """
+    Return a list of names.
+
+    Parameters
+    ----------
+    arrays : mapping of str to numpy.ndarray
+        What a file holds.
+    key : str
+        The list's name.
+
+    Returns
+    -------
+    tuple of str
+        Empty if the file has no such list.
+
+    Raises
+    ------
+    UsageError
+        If it is not a list of text or whole numbers.
+    """
+    if key not in arrays:
+        return ()
+    found = np.asarray(arrays[key])
+    if found.ndim != 1 or found.dtype.kind not in "Uiu":
+        raise UsageError(f"{key} has type {found.dtype} and shape {found.shape}; it must be a list of names")
+    return tuple(str(name) for name in found.tolist())
+
+
+def check_complete(arrays: Mapping[str, Any]) -> None:
+    """
+    Refuse what is told of one part of the data but not of another.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array-like
+        What the file holds.
+
+    Raises
+    ------
+    UsageError
+        If labels, factors, presence or extras are there without their examples, or only for some of the parts.
+    """
+    known = {_part_of(name)[0] for name in arrays}
+    for what in sorted(name for name in known if name in ("y", "factors", "presence") or name.startswith(EXTRA)):
+        for end in ("_test", "_valid"):
+            one, x = what + end, "x" + end
+            for other in (what, x):
+                if one in arrays and other not in arrays:
+                    raise UsageError(f"{one} is given without {other}")
+            if what in arrays and x in arrays and one not in arrays:
+                raise UsageError(f"{what} and {x} are given without {one}")
+
+
+def truth(arrays: Mapping[str, Any], end: str, n: int) -> tuple[Tensor | None, Tensor | None]:
+    """
+    Return what is known of how the examples of one part were generated, or what people noted of them.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array-like
+        What the file holds.
+    end : str
+        The part, a value of `ENDS`.
+    n : int
+        Number of its examples.
+
+    Returns
+    -------
+    factors : torch.Tensor or None, shape (n, F), float32
+        As in `Split`.
+    presence : torch.Tensor or None, shape (n, F), bool
+        As in `Split`.
+
+    Raises
+    ------
+    UsageError
+        If they are not finite numbers, one row per example.
+    """
+    found: list[Tensor | None] = []
+    for what, dtype in (("factors" + end, np.float32), ("presence" + end, np.bool_)):
+        if what not in arrays:
+            found.append(None)
+            continue
+        array = numeric(to_numpy(arrays[what], what), what)
+        if array.ndim != 2 or len(array) != n:
+            raise UsageError(f"{what} has shape {array.shape}; it must be ({n}, F), one row per example")
+        check_finite(array, what)
+        found.append(torch.from_numpy(array.astype(dtype)))
+    return found[0], found[1]
+
+
+def extras(arrays: Mapping[str, Any], end: str, n: int) -> dict[str, Tensor]:
+    """
+    Return whatever else a file tells of each example of one part.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array-like
+        What the file holds.
+    end : str
+        The part, a value of `ENDS`.
+    n : int
+        Number of its examples.
+
+    Returns
+    -------
+    dict of str to torch.Tensor, shape (n, ...)
+        Name, without what marks it in the file, and values as stored.
+
+    Raises
+    ------
+    UsageError
+        If one of them is not numeric, or has not one row per example.
+    """
+    found = {}
+    for name in arrays:
+        what, own = _part_of(name)
+        if what.startswith(EXTRA) and own == end:
+            array = numeric(to_numpy(arrays[name], name), name)
+            if array.ndim == 0 or len(array) != n:
+                raise UsageError(f"{name} has shape {array.shape}; it must have {n} rows, one per example")
+            found[what.removeprefix(EXTRA)] = torch.from_numpy(array.copy())
+    return found
+
+
+def _part_of(name: str) -> tuple[str, str]:
+    """Part the name of an array into what it holds and which part's it is."""
+    end = next((end for end in ENDS.values() if end and name.endswith(end)), "")
+    return name.removesuffix(end), end
+
+
+def _shape(array: Any) -> tuple[int, ...]:
+    array = np.asarray(array)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu" or array.min() < 1:
+        raise UsageError("shape must be a list of positive whole numbers, the shape of one example")
+    return tuple(int(n) for n in array)
+
+
+def _labelled(source: Source, classes: tuple[str, ...]) -> Source:
+    """Let the labels be indices into all `classes`, also those that no example has."""
+    if not all(name.isdecimal() and int(name) < len(classes) for name in source.classes):
+        wrong = next(name for name in source.classes if not name.isdecimal() or int(name) >= len(classes))
+        raise UsageError(f"y holds {wrong}; with {len(classes)} classes, labels are their indices, from 0")
+    index = torch.tensor([int(name) for name in source.classes])
+    parts = {part: getattr(source, part) for part in ENDS}
+    told = {part: replace(split, y=index[split.y]) for part, split in parts.items() if split is not None}
+    return source._replace(**told)

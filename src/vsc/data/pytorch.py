@@ -1,0 +1,255 @@
+"""Torch's own data sets and loaders as data sets of ours."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from vsc.data.arrays import FEWEST, TEST_FRACTION, TEST_SEED
+from vsc.data.checks import as_stored, channels_first, class_values, examples, known_range, numeric, to_numpy
+from vsc.data.shards import Shard
+from vsc.data.split import Dataset, Source, Split, divide, hold_out
+from vsc.data.stored import Stored
+from vsc.errors import RunError, UsageError
+
+FIRST = 10_000
+"""Examples of a stream that are looked at before training; the first batches that together hold more than that."""
+FIRST_BYTES = 2**28
+"""Bytes of them from which on no more are looked at."""
+
+
+def from_torch(
+    train: Any,
+    valid: Any = None,
+    test: Any = None,
+    *,
+    name: str = "dataset",
+    classes: Sequence[str] = (),
+    valid_fraction: float = 0.1,
+    seed: int = 0,
+) -> Dataset:
+    """
+    Make a data set of a torch Dataset or DataLoader.
+
+    Parameters
+    ----------
+    train : torch.utils.data.Dataset, torch.utils.data.DataLoader or iterable of batches
+        A Dataset with a length: item i is x, or (x, y) with a class label. It is read through once, in this process,
+        and its examples are then fetched again whenever they are needed; so if they take long to make, give a
+        DataLoader with workers.
+
+        A DataLoader, or any iterable of batches x or (x, y), which can be gone through again and again: it is
+        streamed. Training takes the batches as they come, in the loader's order and of its sizes, whatever
+        `config.train.batch_size`; at the end it starts again. An IterableDataset is streamed in batches of that size.
+        A run that is resumed goes on with its model and optimiser, and with whatever the loader gives then. Each of
+        several processes takes whole batches of a loader of its own; give it a DistributedSampler. `x` of the
+        training part is then the first 10 000 examples or so (256 MiB at most): the scaling, `Dataset.high` and the
+        classes come from them.
+    valid, test : optional
+        The same, or arrays x or (x, y), tuples of two; read into memory. Without them, parts of a Dataset with a
+        length are held out, as from arrays that stay on disk (`vsc.data.from_arrays`); beside a stream they are empty.
+    name : str
+        Name of the data set.
+    classes : sequence of str
+        Names of the classes, if the labels are their indices. By default the labels themselves, in sorted order.
+    valid_fraction : float
+        Share of the training set that is held out for validation, in [0, 1).
+    seed : int
+        Seed of the validation part.
+
+    Returns
+    -------
+    Dataset
+        Examples of shape (M,), (H, W), (C, H, W) or (H, W, C), channels moved first; uint8 as they are, all else as
+        float32.
+
+    Raises
+    ------
+    UsageError
+        If the examples or labels are unsuitable, as for `vsc.data.from_arrays`.
+    RunError
+        Later, if a batch of a stream has another shape or type than the first, or a value that is not finite.
+    """
+    given = {"train": _opened(train), "valid": _whole(valid, "valid"), "test": _whole(test, "test")}
+    parts = {what: part for what, part in given.items() if part is not None}
+    first = parts["train"]
+    for what, part in parts.items():
+        if part.shape != first.shape:
+            raise UsageError(f"examples of {what} have shape {part.shape}, those of train {first.shape}")
+        if part.x.dtype != first.x.dtype:
+            raise UsageError(f"one of train and {what} is uint8 and the other is not; give both as the same type")
+    labels, names = _labels({what: part.y for what, part in parts.items()}, tuple(classes))
+    splits = {what: Split(part.x, labels[what]) for what, part in parts.items()}
+    high = known_range(*(part.x for part in parts.values()))
+    if not isinstance(first.x, Stored):  # a stream
+        stream = _Stream(train, first.shape, first.x.dtype)
+        empty = splits["train"].take(slice(0, 0))
+        begin = Split(first.x, labels["train"], stream=stream)
+        rest = splits.get("valid", empty), splits.get("test", empty)
+        return Dataset(name, first.shape, begin, rest[0], rest[1], names, high)
+    whole, taken = splits["train"], splits.get("test")
+    if taken is None:
+        whole, taken = divide(whole, round(TEST_FRACTION * len(whole)), TEST_SEED)
+    source = Source(whole, taken, first.shape, names, high, valid=splits.get("valid"))
+    return hold_out(source, name, valid_fraction, seed)
+
+
+class _Part(NamedTuple):
+    """Examples, in memory or in place of a tensor; the shape of one; what they are labelled with."""
+
+    x: Tensor
+    shape: tuple[int, ...]
+    y: NDArray[Any] | None
+
+
+class _Items(Shard):
+    """The items of a Dataset with a length; `labels` are those of the items that were read, None if they have none."""
+
+    def __init__(self, items: Any, what: str):
+        self.name, self._items = what, items
+        try:
+            length = len(items)
+        except TypeError as error:
+            raise UsageError(f"{what} has no length; give a DataLoader") from error
+        if not length:
+            raise UsageError(f"{what} holds 0 examples; at least 1 are needed")
+        self.labels: list[Any] = [None] * length
+        x, _ = _two(items[0])
+        one = numeric(to_numpy(x, what), what)
+        self.dtype, self.shape = one.dtype, (length, *one.shape)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the examples from `start` to before `stop`, (stop - start, ...)."""
+        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        for i in range(start, stop):
+            x, self.labels[i] = _two(self._items[i])
+            one = to_numpy(x, f"{self.name}[{i}]")
+            if one.shape != self.shape[1:] or one.dtype != self.dtype:
+                raise UsageError(
+                    f"{self.name}[{i}] is {one.dtype} of shape {one.shape}, but {self.name}[0] {self.dtype} of shape "
+                    f"{self.shape[1:]}; make them alike"
+                )
+            out[i - start] = one
+        return out
+
+
+class _Stream:
+    """Batches of a loader for ever, checked: called with a size that is heeded by an IterableDataset alone."""
+
+    def __init__(self, loader: Iterable[Any], shape: tuple[int, ...], dtype: torch.dtype):
+        self._loader, self._shape, self._dtype = loader, shape, dtype
+
+    def __call__(self, batch_size: int) -> Iterator[Tensor]:
+        loader = _batched(self._loader, batch_size)
+        while True:
+            number = -1
+            for number, batch in enumerate(loader):
+                yield self._checked(batch, number)
+            if number < 0:
+                raise RunError("train gives no more batches; it must be possible to go through it again and again")
+
+    def _checked(self, batch: Any, number: int) -> Tensor:
+        try:
+            x, shape = examples(_two(batch)[0], f"batch {number} of train", fewest=1)
+        except UsageError as error:
+            raise RunError(str(error)) from error
+        if shape != self._shape or x.dtype != self._dtype:
+            raise RunError(
+                f"batch {number} of train holds {x.dtype} examples of shape {shape}, but the first batch held "
+                f"{self._dtype} of shape {self._shape}; make them alike"
+            )
+        return x
+
+
+def _opened(train: Any) -> _Part:
+    if _is_stream(train):
+        x, y = _gathered(_batched(train, 256), "train", FIRST)
+        return _Part(*examples(x, "train", FEWEST), y)
+    items = _Items(train, "train")
+    stored = Stored([items])
+    stored.survey(FEWEST)
+    return _Part(cast(Tensor, stored), stored.example_shape, _together(items.labels, "train"))
+
+
+def _whole(given: Any, what: str) -> _Part | None:
+    """Return a held-out part, in memory."""
+    if given is None:
+        return None
+    if isinstance(given, Tensor | np.ndarray):
+        x, y = given, None
+    elif isinstance(given, tuple):
+        x, y = given[0], to_numpy(given[1], f"the labels of {what}")
+    elif _is_stream(given):
+        x, y = _gathered(_batched(given, 256), what, None)
+    else:
+        items = _Items(given, what)
+        x = items.read(0, len(given))
+        y = _together(items.labels, what)
+    found, shape = examples(x, what, fewest=1)
+    if y is not None and len(y) != len(found):
+        raise UsageError(f"{what} holds {len(y)} labels for {len(found)} examples")
+    return _Part(found, shape, y)
+
+
+def _is_stream(given: Any) -> bool:
+    if isinstance(given, IterableDataset | DataLoader):
+        return True
+    if not hasattr(given, "__getitem__") and not hasattr(given, "__iter__"):
+        raise UsageError(f"expected a torch Dataset or DataLoader, not {type(given).__name__}")
+    return not hasattr(given, "__getitem__")
+
+
+def _batched(loader: Any, batch_size: int) -> Iterable[Any]:
+    return DataLoader(loader, batch_size) if isinstance(loader, IterableDataset) else loader
+
+
+def _gathered(loader: Iterable[Any], what: str, most: int | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return the examples and labels of a stream: all, or the first batches that hold more than `most`."""
+    xs, ys, size = [], [], 0
+    for batch in loader:
+        x, y = _two(batch)
+        xs.append(numeric(to_numpy(x, what), what))
+        ys.append(y)
+        size += as_stored(channels_first(xs[-1], what)).nbytes
+        if most is not None and (sum(map(len, xs)) > most or size > FIRST_BYTES):
+            break
+    if not xs:
+        raise UsageError(f"{what} gives no batches")
+    if len({(x.shape[1:], x.dtype) for x in xs}) > 1:
+        raise UsageError(f"the batches of {what} differ in the shape or type of their examples; make them alike")
+    labels = [None if y is None else to_numpy(y, f"the labels of {what}") for y in ys]
+    known = [y for y in labels if y is not None]
+    return np.concatenate(xs), np.concatenate(known) if len(known) == len(xs) else None
+
+
+def _two(item: Any) -> tuple[Any, Any]:
+    """Return x and y of an item or batch that is x, (x,), or (x, y, ...)."""
+    if isinstance(item, Mapping):
+        raise UsageError(f"examples must come as x or (x, y), not as a {type(item).__name__}; see collate_fn")
+    if isinstance(item, tuple | list):
+        return item[0], item[1] if len(item) > 1 else None
+    return item, None
+
+
+def _together(labels: list[Any], what: str) -> NDArray[Any] | None:
+    if any(label is None for label in labels):
+        return None
+    return to_numpy([label.item() if isinstance(label, Tensor) else label for label in labels], what)
+
+
+def _labels(given: dict[str, NDArray[Any] | None], classes: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the class indices of each part, None where it has no labels, and the names of all classes."""
+    known = {what: class_values(y, f"the labels of {what}") for what, y in given.items() if y is not None}
+    if not known:
+        return dict.fromkeys(given), classes
+    values = np.unique(np.concatenate(list(known.values())))
+    if classes:
+        if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= len(classes):
+            raise UsageError(f"labels must be indices of the {len(classes)} classes, not {values[0]} to {values[-1]}")
+        values = np.arange(len(classes))
+    found = {what: torch.from_numpy(np.searchsorted(values, y).astype(np.int64)) for what, y in known.items()}
+    return dict.fromkeys(given) | found, classes or tuple(str(value) for value in values)

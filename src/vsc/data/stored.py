@@ -1,0 +1,180 @@
+"""Examples that stay on disk: shards, one after another, of which only the rows that are asked for are read."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vsc.data.checks import as_stored, channels_first, check_shape, check_varied, numeric
+from vsc.data.shards import Shard
+from vsc.errors import UsageError
+from vsc.scaling import Chunked
+
+HELD_OUT = 10_000
+"""Most rows of a held-out part, which is read into memory."""
+HELD_OUT_BYTES = 2**30
+"""Most bytes of a held-out part."""
+PERMUTED = 2**20
+"""Most rows that are drawn from by a permutation of them all, as data in memory are."""
+
+
+class Stored(Chunked):
+    """
+    Examples (N, M) that stay on disk and are read when they are asked for, uint8 as they are and all else as float32.
+
+    It stands in for the tensor `Split.x`: it has a length, a shape and a dtype, rows are read into a tensor with
+    `x[index]` or `x[start:stop]`, a few at a time with `split`.
+
+    Parameters
+    ----------
+    shards : sequence of Shard
+        At least one; with examples of one shape and one kind of number.
+    excluded : numpy.ndarray, shape (K,), int64, optional
+        Rows that do not belong to it, in ascending order, counted over all shards.
+
+    Raises
+    ------
+    UsageError
+        If the shards do not fit together or hold no numbers of a suitable shape.
+    """
+
+    def __init__(self, shards: Sequence[Shard], excluded: NDArray[np.int64] | None = None):
+        self.shards = tuple(shards)
+        for shard in self.shards:
+            _check_alike(shard, self.shards[0])
+        first = self.shards[0]
+        lengths = [shard.shape[0] for shard in self.shards]
+        self._starts = np.cumsum([0, *lengths])
+        self._excluded = np.zeros(0, np.int64) if excluded is None else excluded
+        self._before = self._excluded - np.arange(len(self._excluded))  # rows of ours before each excluded one
+        check_shape((sum(lengths), *first.shape[1:]), first.name, fewest=1)
+        self.example_shape = channels_first(np.empty((0, *first.shape[1:])), first.name).shape[1:]
+        self.shape = (sum(lengths) - len(self._excluded), int(np.prod(self.example_shape)))
+        self.dtype = torch.uint8 if first.dtype == np.uint8 else torch.float32
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Read the examples at a slice, a tensor of indices or of bits (n, M), or at one index (M,)."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return self._rows(start, max(start, stop))
+            index = torch.arange(len(self))[index]
+        index = torch.as_tensor(index)
+        if index.dtype == torch.bool:
+            index = index.nonzero()[:, 0]
+        if index.ndim == 0:
+            return self[index[None]][0]
+        if len(index) and not -len(self) <= int(index.min()) <= int(index.max()) < len(self):
+            raise IndexError(f"there are {len(self)} examples, from 0; index {index.min()} to {index.max()} were asked")
+        ordered, order = torch.where(index < 0, index + len(self), index).sort()
+        ends = [0, *(1 + (ordered.diff() != 1).nonzero()[:, 0]).tolist(), len(ordered)]
+        out = torch.empty(len(index), self.shape[1], dtype=self.dtype)
+        for begin, end in pairwise(ends):  # rows that follow each other
+            if begin < end:
+                out[order[begin:end]] = self._rows(int(ordered[begin]), int(ordered[end - 1]) + 1)
+        return out
+
+    def split(self, rows: int) -> Iterator[Tensor]:
+        """Yield all examples in their order, (rows, M) at a time."""
+        for start in range(0, len(self), rows):
+            yield self._rows(start, min(start + rows, len(self)))
+
+    def reshape(self, *shape: int) -> Tensor:
+        """Refuse: that would take all examples into memory."""
+        raise UsageError("the training examples stay on disk; read those that fit into memory with x[start:stop]")
+
+    def without(self, rows: Tensor) -> "Stored":
+        """Return the same examples less those at `rows`, distinct and in ascending order."""
+        excluded = np.union1d(self._excluded, self._place(rows.numpy()))
+        return Stored(self.shards, excluded)
+
+    def draw(self, count: int, seed: int) -> Tensor:
+        """
+        Draw rows to hold out, without replacement.
+
+        Parameters
+        ----------
+        count : int
+            How many; fewer are drawn if that is more than `HELD_OUT`, or than fit into `HELD_OUT_BYTES`.
+        seed : int
+            Seed of the draw.
+
+        Returns
+        -------
+        torch.Tensor, shape (n,), int64
+            In ascending order: the same rows as for data in memory, if there are as many.
+        """
+        N = len(self)
+        count = min(count, HELD_OUT, max(1, HELD_OUT_BYTES // self.row_bytes))
+        if N <= PERMUTED:
+            return torch.randperm(N, generator=torch.Generator().manual_seed(seed))[:count].sort().values
+        return torch.from_numpy(np.sort(np.random.default_rng(seed).choice(N, count, replace=False)))
+
+    def survey(self, fewest: int) -> None:
+        """Read everything once: refuse what `from_arrays` refuses, and fewer rows than `fewest`; note the range."""
+        what = self.shards[0].name if len(self.shards) == 1 else "x"
+        check_shape((len(self), *self.example_shape), what, fewest)
+        lows, tops = [], []
+        for shard in self.shards:
+            rows = max(1, self.PART // max(1, int(np.prod(shard.shape[1:])) * shard.dtype.itemsize))
+            for start in range(0, shard.shape[0], rows):
+                array = shard.read(start, min(start + rows, shard.shape[0]))
+                _check_part(array, start, shard.name)
+                array = as_stored(array)
+                _check_part(array, start, f"{shard.name}, as float32,")
+                lows.append(array.min())
+                tops.append(array.max())
+        if fewest > 1:
+            check_varied(min(lows), max(tops), what)
+        self._range = torch.tensor(min(lows)), torch.tensor(max(tops))
+
+    def _rows(self, start: int, stop: int) -> Tensor:
+        """Read consecutive examples of ours, a part at a time, so that only their final form is whole in memory."""
+        out = torch.empty(stop - start, self.shape[1], dtype=self.dtype)
+        rows = max(1, self.PART // (4 * self.shape[1]))
+        for begin in range(start, stop, rows):
+            end = min(begin + rows, stop)
+            out[begin - start : end - start] = self._read(begin, end)
+        return out
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        first, last = self._place(np.array([start, stop - 1])).tolist()
+        parts, place = [], first
+        while place <= last:  # over the shards
+            i = int(np.searchsorted(self._starts, place, side="right")) - 1
+            begin, end = int(self._starts[i]), min(int(self._starts[i + 1]), last + 1)
+            parts.append(self.shards[i].read(place - begin, end - begin))
+            place = end
+        array = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        within = slice(*np.searchsorted(self._excluded, [first, last]))
+        array = np.delete(array, self._excluded[within] - first, axis=0)
+        return torch.from_numpy(as_stored(channels_first(array, "x"))).flatten(1)
+
+    def _place(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where rows of ours lie among those of all shards."""
+        return rows + np.searchsorted(self._before, rows, side="right")
+
+
+def _check_alike(shard: Shard, first: Shard) -> None:
+    numeric(np.empty(0, shard.dtype), shard.name)
+    if shard.shape[1:] != first.shape[1:]:
+        raise UsageError(
+            f"examples of {shard.name} have shape {shard.shape[1:]}, those of {first.name} {first.shape[1:]}; "
+            "all shards must have the same"
+        )
+    if shard.dtype.kind != first.dtype.kind or (shard.dtype == np.uint8) != (first.dtype == np.uint8):
+        raise UsageError(
+            f"{shard.name} holds {shard.dtype} and {first.name} {first.dtype}; save all shards as the same type"
+        )
+
+
+def _check_part(array: NDArray[Any], start: int, what: str) -> None:
+    """Refuse NaN and infinite values; the complaint counts rows from the beginning of the shard."""
+    if not np.isfinite(array).all():
+        row, *place = np.argwhere(~np.isfinite(array))[0].tolist()
+        where = ", ".join(str(i) for i in (start + row, *place))
+        raise UsageError(f"{what} holds NaN or infinite values, the first at [{where}]; remove or fill them")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 
@@ -54,6 +55,9 @@ def test_results_and_report_are_there_with_the_models_in_order(compared):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.index("VSC") < page.index("AE on tiny")
     assert "vsc compare --seeds 2" in page
+    links = re.findall(r'href="([^"#]+/report.html)"', page)
+    assert links == ["vsc-seed0/report.html", "ae-seed0/report.html"]
+    assert all("on tiny</h1>" in (folder / link).read_text(encoding="utf-8") for link in links)
     runs_there = {path.name for path in folder.iterdir() if path.is_dir()}
     assert runs_there == {"vsc-seed0", "vsc-seed1", "ae-seed0", "ae-seed1"}
     for name in runs_there:

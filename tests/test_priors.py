@@ -284,6 +284,25 @@ def test_pseudo_inputs_start_at_examples():
         prior.start_at(x[:3])
 
 
+@pytest.mark.parametrize(("name", "selector"), CASES)
+def test_what_each_latent_costs_adds_up(name, selector):
+    prior, x, posterior = build(name, selector)
+    whole = prior.kl(posterior(x), x, posterior)
+    parts = prior.latent_kl(posterior(x), x, posterior)
+    assert parts.shape == (len(x), J)
+    torch.testing.assert_close(parts.sum(-1), whole.slab + whole.spike)
+
+
+@pytest.mark.parametrize("kind", [FreeMixturePrior, PseudoInputPrior])
+def test_what_each_latent_costs_is_the_mean_over_the_components_chosen(kind):
+    prior, x, posterior = build(next(name for name in ALL if ALL[name] is kind))
+    q, p = posterior(x), prior.mixed(posterior)
+    wide = SpikeAndSlab(q.mu[:, None], q.logvar[:, None], spike_logits=q.spike_logits[:, None])
+    every = sum(kl_parts(wide, p))  # (B, U, J)
+    chosen = torch.softmax(-every.sum(-1), -1)  # the optimal selector's q(u|x)
+    torch.testing.assert_close(prior.latent_kl(q, x, posterior), (chosen.unsqueeze(-1) * every).sum(1))
+
+
 @pytest.mark.parametrize("logit", [-50.0, 50.0])
 @pytest.mark.parametrize("name", [name for name, kind in PRIORS.items() if kind is not NormalPrior])
 def test_gradients_are_finite_at_extreme_logits(name, logit):

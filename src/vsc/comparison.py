@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import yaml
 
-from vsc import report, runs
+from vsc import report, reporting, runs
 from vsc.config import Compare, Config, ModelConfig
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
@@ -97,7 +97,7 @@ def _over(statistic: Callable[[Sequence[float]], float], scores: Sequence[Scores
 
 def compare(config: Compare, data: Dataset, folder: Path, command: str, progress: bool = False) -> list[Trained]:
     """
-    Train, evaluate and write `results.json` and `report.html`.
+    Train, evaluate and write `results.json` and `report.html`, and a page on the first run of each model.
 
     Parameters
     ----------
@@ -281,6 +281,7 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
                 parameters=one.parameters,
                 seeds=len(one.scores),
                 spread=one.spread,
+                link=f"{one.folder.name}/report.html",
             )
         )
     page = report.Page(
@@ -297,3 +298,7 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
         test_examples=len(data.test),
     )
     report.write(page, folder / "report.html")
+    for one in trained:
+        model = runs.load(one.folder)
+        with cpu_threads(model):
+            reporting.write(one.folder, model, data, scores=one.scores[0])

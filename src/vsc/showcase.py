@@ -90,7 +90,7 @@ def showcase(model: Autoencoder, data: Dataset, split: str = "test", shown: int 
         NumPy arrays in model units.
     """
     held_out = pick(data, split)
-    chosen = _examples(held_out, shown, seed)
+    chosen = choose_examples(held_out, shown, seed)
     x = model.scaler(held_out.x)
     noisy = add_noise(x, seed)[chosen]
     x = x[chosen]
@@ -154,8 +154,24 @@ def _mean(codes: Tensor) -> Tensor:
     return codes.mean(0) if len(codes) else codes.new_zeros(codes.shape[1])
 
 
-def _examples(split: Split, shown: int, seed: int) -> Tensor:
-    """Choose examples at random, of as many classes as there are, ordered by class."""
+def choose_examples(split: Split, shown: int, seed: int = 0) -> Tensor:
+    """
+    Choose examples at random, of as many classes as there are, ordered by class.
+
+    Parameters
+    ----------
+    split : Split
+        N examples.
+    shown : int
+        How many to choose; all of them where there are fewer.
+    seed : int
+        Seed of the choice.
+
+    Returns
+    -------
+    torch.Tensor, shape (min(shown, N),), int64
+        Which ones.
+    """
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     if split.y is None:
         return order[:shown]

@@ -238,7 +238,7 @@ def test_the_file_is_written_whole_or_not_at_all(tmp_path, make_entry, make_page
     with pytest.raises(RuntimeError, match="no picture"):
         write(page, path)
     monkeypatch.undo()
-    monkeypatch.setattr("vsc.report.page.os.replace", fail)
+    monkeypatch.setattr("vsc.files.os.replace", fail)
     with pytest.raises(RuntimeError, match="no picture"):
         write(page, path)
     assert path.read_text(encoding="utf-8") == first

@@ -60,6 +60,22 @@ class Prior(nn.Module, ABC):
             Nats, shape (B,) each.
         """
 
+    def latent_kl(self, qz: Any, x: Tensor, posterior: Posterior) -> Tensor | None:
+        """
+        Return what each latent adds to the slab's and the spike's part of `kl`; not for training.
+
+        Parameters
+        ----------
+        qz, x, posterior
+            As for `kl`.
+
+        Returns
+        -------
+        torch.Tensor or None, shape (B, J)
+            Nats; their sum over the latents is slab + spike. None of a prior that does not say.
+        """
+        return None
+
     def beside(self, x: Tensor) -> Tensor:
         """Return x (B, M), and below it what the prior wants encoded along with it: (B + U, M) for pseudo-inputs."""
         return x

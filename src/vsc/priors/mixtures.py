@@ -62,6 +62,19 @@ class MixturePrior(Prior):
         penalty = self.latent_dim * _bernoulli_kl(parts.gamma.mean(), self.alpha)  # UAI: for the loss alone
         return Divergence((C * slab).sum(-1), (C * spike).sum(-1), selection, penalty.expand(len(C)))
 
+    def latent_kl(self, qz, x, posterior):
+        """Return the terms of `kl`, shape (B, J); logits beyond +-40 count as 40."""
+        parts = self.mixed(posterior)
+        C = self.choice(x, torch.stack(pairwise_kl(qz, parts)).sum(0)).exp().double()  # q(u|x)  (B, U)
+        mu, logvar, l = qz.mu.double(), qz.logvar.double(), qz.spike_logits.double().clamp(-40, 40)  # noqa: E741
+        m, logvar_p, k = parts.mu.double(), parts.logvar.double(), parts.spike_logits.double().clamp(-40, 40)
+        gamma, precision = torch.sigmoid(l), (-logvar_p).exp()
+        # sum_u C_u of the log-variance ratio, of the variance ratio, and of (mu - m_u)^2 / t_u^2
+        square = mu.square() * (C @ precision) - 2 * mu * (C @ (m * precision)) + C @ (m.square() * precision)
+        slab = 0.5 * gamma * (C @ logvar_p - logvar + logvar.exp() * (C @ precision) + square - 1)
+        spike = gamma * (l - C @ k) + logsigmoid(-l) - C @ logsigmoid(-k)
+        return (slab + spike).to(qz.mu.dtype)
+
     def choice(self, x: Tensor, kl: Tensor) -> Tensor:
         """Return ln q(u|x), (B, U), of model inputs x (B, M), given the KL to every component (B, U)."""
         return self.select(None if self.scores is None else self.scores(x), kl)

@@ -43,6 +43,12 @@ class NormalPrior(Prior):
         zero = torch.zeros_like(slab)
         return Divergence(slab, zero, zero, zero)
 
+    def latent_kl(self, qz, x, posterior):
+        """Return the terms of `kl`, shape (B, J)."""
+        if isinstance(qz, SpikeAndSlab):
+            return normal_kl(qz.mu, qz.logvar)
+        return normal_kl(qz.loc, 2 * qz.scale.log())
+
     def sample(self, n, posterior):
         """Draw z ~ N(0, I), shape (n, J)."""
         return torch.randn(n, self.latent_dim)
@@ -86,6 +92,11 @@ class SpikeSlabPrior(Prior):
         zero = torch.zeros_like(slab)
         return Divergence(slab, spike, zero, zero)
 
+    def latent_kl(self, qz, x, posterior):
+        """Return the terms of `kl`, shape (B, J)."""
+        slab = qz.gamma * normal_kl(qz.mu, qz.logvar)
+        return slab if self.gates_open else slab + bernoulli_kl(qz.spike_logits, torch.tensor(self.logit))
+
     def sample(self, n, posterior):
         """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""
         w = torch.bernoulli(torch.full((n, self.latent_dim), self.alpha))
@@ -127,6 +138,10 @@ class LearnedPrior(Prior):
         zero = torch.zeros_like(slab)
         return Divergence(slab, spike, zero, zero)
 
+    def latent_kl(self, qz, x, posterior):
+        """Return the terms of `kl`, shape (B, J)."""
+        return qz.gamma * normal_kl(qz.mu, qz.logvar) + bernoulli_kl(qz.spike_logits, self.spike_logits)
+
     def sample(self, n, posterior):
         """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""
         return self._distribution().sample((n,))
@@ -159,6 +174,10 @@ class LaplacePrior(Prior):
         slab = laplace_kl(qz.loc, qz.scale.log()).sum(-1)
         zero = torch.zeros_like(slab)
         return Divergence(slab, zero, zero, zero)
+
+    def latent_kl(self, qz, x, posterior):
+        """Return the terms of `kl`, shape (B, J)."""
+        return laplace_kl(qz.loc, qz.scale.log())
 
     def sample(self, n, posterior):
         """Draw z ~ p(z), shape (n, J)."""
@@ -201,6 +220,11 @@ class ThresholdedLaplacePrior(Prior):
         spike = bernoulli_kl(qz.spike_logits, self._distribution().spike_logits).sum(-1)
         zero = torch.zeros_like(slab)
         return Divergence(slab, spike, zero, zero)
+
+    def latent_kl(self, qz, x, posterior):
+        """Return the terms of `kl`, shape (B, J)."""
+        spike = bernoulli_kl(qz.spike_logits, self._distribution().spike_logits)
+        return qz.gamma * laplace_kl(qz.mu, qz.logscale) + spike
 
     def sample(self, n, posterior):
         """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vsc import plots
-from vsc.report.words import listing, number
+from vsc.report.words import listing, most_changed, most_changed_pixel, number
 from vsc.showcase import Showcase
 
 DPI = 144  # 1.5 pixels per CSS pixel: sharp on most screens and on paper, half the time of 2
@@ -159,7 +159,7 @@ def effects(
     alt = f"What single latents of {label} do to the output: {what}. "
     alt += "; ".join(
         f"latent {found.latent[k]} ({_percent(float(found.rate[k]))}, set to {number(float(found.value[k]), '.1f')}) "
-        + (_most_changed_pixel(found.change[k], shape) if image else _most_changed(found.change[k], features))
+        + (most_changed_pixel(found.change[k], shape) if image else most_changed(found.change[k], features))
         for k in range(min(K, 5))
     )
     return _picture(plots.effects(found, shape, features), alt + ".", caption)
@@ -283,23 +283,6 @@ def _heatmap(matrix: np.ndarray, label: str, classes: Sequence[str], quantity: s
 
 def _percent(rate: float) -> str:
     return f"on for {number(100 * rate, '.0f')} %"
-
-
-def _most_changed(change: np.ndarray, features: Sequence[str]) -> str:
-    """Name the three columns that change most, with their signs."""
-    names = features if len(features) == len(change) else [f"feature {m}" for m in range(len(change))]
-    order = np.argsort(-np.abs(np.nan_to_num(change)), kind="stable")[:3]
-    return "changes " + listing([f"{names[m]} by {number(float(change[m]), '+.2f')}" for m in order])
-
-
-def _most_changed_pixel(change: np.ndarray, shape: Sequence[int]) -> str:
-    """Say where in the image the change is greatest, and how great it is all over."""
-    image = np.nan_to_num(change.reshape(tuple(shape)).mean(0))
-    row, column = divmod(int(np.argmax(np.abs(image))), image.shape[1])
-    return (
-        f"changes row {row}, column {column} most, by {number(float(image[row, column]), '+.2f')} "
-        f"(mean size {number(float(np.abs(image).mean()), '.2g')})"
-    )
 
 
 def _error(a: np.ndarray, b: np.ndarray) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vsc.evaluation import Scores
+from vsc.files import whole
 from vsc.report import figures, scores, settings, summary, words
 from vsc.showcase import Showcase
 
@@ -42,6 +43,8 @@ class Entry:
         Number of runs behind the scores. Curves, pictures, settings and notes are of the first.
     spread : Scores or None
         Standard deviation of each score over the seeds; None for a single one.
+    link : str
+        Where, relative to the page, the page of this run alone lies; empty where there is none.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Entry:
     notes: Sequence[str] = ()
     seeds: int = 1
     spread: Scores | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,15 +132,13 @@ def write(page: Page, path: str | os.PathLike[str]) -> Path:
     ValueError
         If the page has no entries.
     """
-    html = render(page)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    return put(render(page), Path(path))
+
+
+def put(html: str, path: Path) -> Path:
+    """Write a page, whole or not at all, and return where."""
+    with whole(path) as unfinished:
         unfinished.write_text(html, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 
@@ -188,7 +190,7 @@ def render(page: Page) -> str:
         test_examples=page.test_examples,
         seeds=sorted({str(v) for e in page.entries for k, v in settings.flatten(e.settings).items() if _is_seed(k)}),
     )
-    return _ENVIRONMENT.get_template("comparison.html.j2").render(
+    return ENVIRONMENT.get_template("comparison.html.j2").render(
         page=page,
         labels=labels,
         models=models,
@@ -215,11 +217,11 @@ def _is_seed(key: str) -> bool:
     return key.split(".")[-1] == "seed" and not key.startswith("data.")
 
 
-_ENVIRONMENT = Environment(
+ENVIRONMENT = Environment(
     loader=PackageLoader("vsc.report", "."),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters.update(duration=words.duration, count=words.count, shape=words.shape)
+ENVIRONMENT.filters.update(duration=words.duration, count=words.count, shape=words.shape)

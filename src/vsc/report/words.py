@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def number(value: float, spec: str = ".2f") -> str:
     """
@@ -73,15 +75,18 @@ def shape(sizes: Sequence[int]) -> str:
     Parameters
     ----------
     sizes : sequence of int
-        (C, H, W) or (M,).
+        (C, H, W), (C, L) or (M,).
 
     Returns
     -------
     str
-        "grey images of 28 × 28 pixels", "colour images of 32 × 32 pixels" or "rows of 12 features".
+        "grey images of 28 × 28 pixels", "colour images of 32 × 32 pixels", "signals of 9 channels × 128 steps" or
+        "rows of 12 features".
     """
     if len(sizes) == 3 and sizes[0] in (1, 3):
         return f"{'grey' if sizes[0] == 1 else 'colour'} images of {sizes[1]} × {sizes[2]} pixels"
+    if len(sizes) == 2:
+        return f"signals of {sizes[0]} channel{'' if sizes[0] == 1 else 's'} × {sizes[1]} steps"
     return f"rows of {math.prod(sizes)} features"
 
 
@@ -118,3 +123,76 @@ def labels(names: Sequence[str], titles: Sequence[str]) -> list[str]:
     """
     out = [t if titles.count(t) == 1 else f"{t} ({n})" for n, t in zip(names, titles, strict=True)]
     return [x if out.count(x) == 1 else f"{x} #{1 + out[:i].count(x)}" for i, x in enumerate(out)]
+
+
+def measure(value: float) -> str:
+    """
+    Print a value of the data, whatever its size.
+
+    Parameters
+    ----------
+    value : float
+        What to print.
+
+    Returns
+    -------
+    str
+        Four significant digits, "0.01234" or "−12.3", and thin spaces between thousands from 10 000 on.
+    """
+    if math.isfinite(value) and abs(value) >= 1e4:
+        return count(round(value)).replace("-", "−") if abs(value) < 1e9 else number(value, ".3g")
+    return number(value, ".4g")
+
+
+def feature_names(features: Sequence[str], M: int) -> list[str]:
+    """Return the names of a table's M columns, or "feature 0" and so on where they are not known."""
+    return list(features) if len(features) == M else [f"feature {m}" for m in range(M)]
+
+
+def largest(change: np.ndarray, most: int) -> list[int]:
+    """Return the indices of the largest values in size, the largest first."""
+    return np.argsort(-np.abs(np.nan_to_num(change)), kind="stable")[:most].tolist()
+
+
+def most_changed(change: np.ndarray, features: Sequence[str]) -> str:
+    """
+    Name the three columns that change most, with their signs.
+
+    Parameters
+    ----------
+    change : numpy.ndarray, shape (M,)
+        In model units.
+    features : sequence of str
+        Names of the columns; may be empty.
+
+    Returns
+    -------
+    str
+        "changes dose by −2.50, height by +1.00 and age by +0.10".
+    """
+    names = feature_names(features, len(change))
+    return "changes " + listing([f"{names[m]} by {number(float(change[m]), '+.2f')}" for m in largest(change, 3)])
+
+
+def most_changed_pixel(change: np.ndarray, shape: Sequence[int]) -> str:
+    """
+    Say where in the image the change is greatest, and how great it is all over.
+
+    Parameters
+    ----------
+    change : numpy.ndarray, shape (M,)
+        In model units.
+    shape : sequence of int
+        (C, H, W).
+
+    Returns
+    -------
+    str
+        "changes row 1, column 2 most, by −0.80 (mean size 0.05)".
+    """
+    image = np.nan_to_num(change.reshape(tuple(shape)).mean(0))
+    row, column = divmod(int(np.argmax(np.abs(image))), image.shape[1])
+    return (
+        f"changes row {row}, column {column} most, by {number(float(image[row, column]), '+.2f')} "
+        f"(mean size {number(float(np.abs(image).mean()), '.2g')})"
+    )

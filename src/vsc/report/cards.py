@@ -1,0 +1,250 @@
+"""One card for each used latent: when it is on, for what, and what it alone does, in words, bars and pictures."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vsc.report import lines, sprites
+from vsc.report.material import Bar, Material, bars, percent
+from vsc.report.words import largest, listing, measure, most_changed, most_changed_pixel, number
+
+COLUMNS = 6  # of a table, shown on a card
+ROWS = 4  # of a table, shown on a card, at each end
+PARTNERS = 4  # latents that go together with one, and as many that avoid it
+
+
+class Picture(NamedTuple):
+    """
+    A sprite with its words.
+
+    Attributes
+    ----------
+    sprite : Sprite
+        The images.
+    alt : str
+        What is to be seen, for those who do not see it.
+    caption : str
+        What they are.
+    ticks : list of str
+        What stands below each image.
+    """
+
+    sprite: sprites.Sprite
+    alt: str
+    caption: str
+    ticks: list[str]
+
+
+def card(m: Material, k: int) -> dict[str, Any]:
+    """
+    Collect what the card of one latent shows.
+
+    Parameters
+    ----------
+    m : Material
+        The arrays.
+    k : int
+        Which of the used latents.
+
+    Returns
+    -------
+    dict
+        What the template takes.
+    """
+    return {
+        "latent": int(m.found.shown[k]),
+        "facts": facts(m, k),
+        "classes": class_bars(m, k),
+        "together": partners(m, k),
+        **{"images": _images, "signals": _signals, "table": _table}[m.kind](m, k),
+    }
+
+
+def facts(m: Material, k: int) -> list[str]:
+    """Say in a few phrases how often the k-th used latent is on, and what it costs and is worth."""
+    j, f = int(m.found.shown[k]), m.found
+    out = [f"on for {percent(float(f.rate[j]))} of the inputs", f"mean size when on {number(float(f.size[j]))}"]
+    if not f.gated:
+        out = [f"standard deviation of its code {number(float(np.sqrt(f.variance[j])))}"]
+    if f.kl is not None:
+        out.append(f"costs {number(float(f.kl[j]))} nats per input")
+    return [*out, f"worth {number(float(m.moved.drop[k]), '.1f')} nats to an input{' that has it on' * f.gated}"]
+
+
+def class_bars(m: Material, k: int, most: int = 12) -> list[Bar]:
+    """
+    Return a bar for each class, or for those with the most extreme values where there are many.
+
+    Parameters
+    ----------
+    m : Material
+        The arrays.
+    k : int
+        Which of the used latents.
+    most : int
+        At most so many bars.
+
+    Returns
+    -------
+    list of Bar
+        In the order of the classes; empty without labels.
+    """
+    if m.profile is None:
+        return []
+    values = m.profile[:, k]
+    kept = sorted(largest(values, most)) if len(values) > most else range(len(values))
+    kept = [c for c in kept if np.isfinite(values[c])]
+    texts = [percent(float(values[c])) if m.found.gated else number(float(values[c]), "+.2f") for c in kept]
+    return bars(
+        [float(values[c]) for c in kept], [m.class_name(c) for c in kept], texts, 1.0 if m.found.gated else None
+    )
+
+
+def top_class(m: Material, k: int) -> tuple[str, str]:
+    """Return the class that the k-th used latent is most selective for, and its rate as printed; or empty words."""
+    if m.profile is None or not np.isfinite(m.profile[:, k]).any():
+        return "", ""
+    values = np.nan_to_num(m.profile[:, k])
+    c = int(np.argmax(values if m.found.gated else np.abs(values)))
+    return m.class_name(c), percent(float(values[c])) if m.found.gated else f"{number(float(values[c]), '+.1f')} sd"
+
+
+def change_of(m: Material, k: int) -> np.ndarray:
+    """Return what being on does to the output, (M,); what raising does, for latents without gates or of both signs."""
+    return (m.moved.raising if m.moved.presence is None or m.two_sided(k) else m.moved.presence)[k]
+
+
+def partners(m: Material, k: int) -> list[dict[str, Any]]:
+    """List the latents that go with the k-th used one most and least, each with a phrase."""
+    r = m.pairs.correlation[k].copy()
+    r[k] = 0
+    order = np.argsort(-r, kind="stable")
+    chosen = [i for i in order[:PARTNERS] if r[i] > 0.05] + [i for i in order[::-1][:PARTNERS] if r[i] < -0.05]
+    out = []
+    for i in chosen:
+        words = f"correlation {number(float(r[i]), '+.2f')}"
+        if m.pairs.given is not None:
+            share = float(m.pairs.given[k, i])
+            words = f"on for {percent(share)} of these inputs" if share else "never on for these"
+            words += f", {percent(float(m.found.rate[m.found.shown[i]]))} of all"
+        out.append({"latent": int(m.found.shown[i]), "words": words, "more": bool(r[i] > 0)})
+    return out
+
+
+def _images(m: Material, k: int) -> dict[str, Any]:
+    j, values, i = int(m.found.shown[k]), m.swept.values[k], int(m.swept.example[k])
+    ticks = [number(float(v), ".1f") for v in values]
+    start = "off" if m.found.gated else ticks[0]
+    if m.found.gated:
+        ticks[0] = "off"
+    strip = Picture(
+        sprites.examples(m.swept.x[k], m.shape, m.limits),
+        f"Example {i} decoded with latent {j} set to {listing(ticks)}. From {start} to {ticks[-1]} it "
+        + most_changed_pixel(m.swept.x[k, -1] - m.swept.x[k, 0], m.shape)
+        + ".",
+        f"One input (number {i}) decoded with this latent set to",
+        ticks,
+    )
+    low, high = (number(float(v), ".1f") for v in (m.found.low[j], m.found.high[j]))
+    changes = [(f"raised from {low} to {high}", m.moved.raising[k])]
+    if m.moved.presence is not None:
+        sign = f" (its {'positive' if m.positive[k] >= 0.5 else 'negative'} values)" if m.two_sided(k) else ""
+        changes = [(f"on{sign} instead of off", m.moved.presence[k]), *changes]
+    differences = [
+        Picture(
+            sprites.differences(change[None], m.shape, m.peak, 96),
+            f"Latent {j} {words}: {most_changed_pixel(change, m.shape)}.",
+            words,
+            [],
+        )
+        for words, change in changes
+    ]
+    tops = []
+    for words, index in (("highest", m.ends.highest[k]), ("lowest", m.ends.lowest[k])):
+        index = index[index >= 0]
+        if len(index):
+            there = [number(float(v), ".1f") for v in m.found.value[index, j]]
+            labels = [m.label(i) for i in index]
+            alt = f"The {len(index)} inputs with the {words} values of latent {j}, from {there[0]} to {there[-1]}"
+            alt += f"; classes {_tally(labels)}." if m.y is not None else "."
+            ticks = [f"{v}\n{label}" if label else v for v, label in zip(there, labels, strict=True)]
+            sprite = sprites.examples(m.x[index], m.shape, m.limits)
+            caption = f"Inputs with its {words} values; below, the value{' and the class' * (m.y is not None)}"
+            tops.append(Picture(sprite, alt, caption, ticks))
+    return {"strip": strip, "differences": differences, "tops": tops}
+
+
+def _tally(labels: Sequence[str]) -> str:
+    return listing([f"{label} ({labels.count(label)})" for label in dict.fromkeys(labels)])
+
+
+def _signals(m: Material, k: int) -> dict[str, Any]:
+    """Return charts of the three channels that change most, and of the inputs with the most extreme values."""
+    j, (C, L) = int(m.found.shown[k]), m.shape
+    x = m.swept.x[k].reshape(-1, C, L)
+    size = np.sqrt(np.mean((x[-1] - x[0]) ** 2, -1))
+    channels, i = largest(size, 3), int(m.swept.example[k])
+    low, high = (number(float(v), ".1f") for v in (m.found.low[j], m.found.high[j]))
+    charts = []
+    for c in channels:
+        curves = [("off", x[0, c])] if m.found.gated else []
+        curves += [("low", x[1 if m.found.gated else 0, c]), ("high", x[-1, c])]
+        words = f"channel {c}"
+        alt = f"Example {i}, {words}, decoded with latent {j} {'off, ' * m.found.gated}at {low} and at {high}: "
+        alt += f"it moves by {number(float(size[c]))} (root mean square)."
+        charts.append(lines.chart(curves, m.channel_limits[c], alt, words))
+    tops = []
+    for words, index in (("highest", m.ends.highest[k]), ("lowest", m.ends.lowest[k])):
+        for n in index[index >= 0][:3]:
+            value = number(float(m.found.value[n, j]), ".1f")
+            curve = m.x[n].reshape(C, L)[channels[0]]
+            alt = f"Input {n} has one of the {words} values of latent {j}, {value}"
+            alt += f"; its class is {m.label(n)}." if m.y is not None else "."
+            caption = f"{words} {value} {m.label(n)}, channel {channels[0]}"
+            tops.append(lines.chart([("plain", curve)], m.channel_limits[channels[0]], alt, caption))
+    return {"charts": charts, "top_charts": tops, "low": low, "high": high, "example": i}
+
+
+def _table(m: Material, k: int) -> dict[str, Any]:
+    """Return the columns that move most, what one row becomes, and the rows with the most extreme values."""
+    j, change, raising = int(m.found.shown[k]), change_of(m, k), m.moved.raising[k]
+    columns = largest(change, COLUMNS)
+    scale = np.broadcast_to(1 / m.factor, m.x.shape[1:])
+    texts = [f"{number(float(change[c]), '+.2f')} ({_signed(float(change[c] * scale[c]))})" for c in columns]
+    raised = [f"{number(float(raising[c]), '+.2f')} ({_signed(float(raising[c] * scale[c]))})" for c in columns]
+    swept = m.stored(m.swept.x[k])
+    steps = sorted({0, 1, len(swept) // 2, len(swept) - 1}) if m.found.gated else [0, len(swept) // 2, len(swept) - 1]
+    ticks = [number(float(m.swept.values[k, s]), ".1f") for s in steps]
+    if m.found.gated:
+        ticks[0] = "off"
+    rows = []
+    for words, index in (("highest", m.ends.highest[k]), ("lowest", m.ends.lowest[k])):
+        for i in index[index >= 0][:ROWS]:
+            there = m.stored(m.x[i])
+            rows.append(
+                [
+                    words,
+                    str(i),
+                    m.label(i),
+                    number(float(m.found.value[i, j])),
+                    *(measure(float(there[c])) for c in columns),
+                ]
+            )
+    return {
+        "columns": [m.names[c] for c in columns],
+        "moved": bars([float(change[c]) for c in columns], [m.names[c] for c in columns], texts),
+        "raised": raised,
+        "turned_on": m.found.gated and not m.two_sided(k),
+        "low": number(float(m.found.low[j]), ".1f"),
+        "high": number(float(m.found.high[j]), ".1f"),
+        "ticks": ticks,
+        "swept": [[m.names[c], *(measure(float(swept[s, c])) for s in steps)] for c in columns],
+        "example": int(m.swept.example[k]),
+        "rows": rows,
+        "words": f"Latent {j} {most_changed(change, m.features)}.",
+    }
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + measure(value)

@@ -1,0 +1,108 @@
+"""The table of latents: one row for each used latent, sortable in the page."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vsc.report.cards import change_of, top_class
+from vsc.report.material import Material, percent
+from vsc.report.words import largest, number
+
+
+class Heading(NamedTuple):
+    """
+    Heading of a column.
+
+    Attributes
+    ----------
+    key, title, unit : str
+        Stable name, words, and the unit; the unit may be empty.
+    why : str
+        What the column says, in one sentence.
+    words : bool
+        Whether it holds words, which sort upwards first.
+    """
+
+    key: str
+    title: str
+    unit: str
+    why: str
+    words: bool = False
+
+
+class Cell(NamedTuple):
+    """
+    One cell.
+
+    Attributes
+    ----------
+    text : str
+        As printed.
+    value : float or str
+        What it is sorted by.
+    """
+
+    text: str
+    value: float | str
+
+
+def headings(m: Material) -> list[Heading]:
+    """Say which columns the table has, the latent's number first."""
+    on = "of the inputs that have the latent on" if m.found.gated else "of the inputs"
+    out = [Heading("latent", "Latent", "", "number, counted from 0")]
+    if m.found.gated:
+        out += [
+            Heading("rate", "On for", "% of inputs", "share of the inputs with a spike probability above 1/2"),
+            Heading("size", "Size", "mean |value|", "mean absolute value where the latent is on"),
+        ]
+    else:
+        out += [Heading("variance", "Variance", "of its code", "variance of the mean code over the inputs")]
+    if m.found.kl is not None:
+        out += [Heading("kl", "Costs", "nats per input", "its part of the KL, averaged over all inputs")]
+    out += [
+        Heading("worth", "Worth", "nats", f"how much log p(x|z) drops without it, in the median {on}"),
+        Heading("effect", "Effect", "RMS per output", "how far the output moves without it, in model units"),
+    ]
+    if m.profile is not None:
+        why = "the class that it is on for most often" if m.found.gated else "the class that it sets apart most"
+        out += [Heading("class", "Class", "and its rate" if m.found.gated else "and its mean", why, True)]
+    if m.kind == "table":
+        how = "on instead of off, or raised where its values have both signs" if m.found.gated else "raised"
+        out += [Heading("columns", "Columns", "that it moves most", f"{how}, in {m.unit}", True)]
+    return out
+
+
+def rows(m: Material) -> list[list[Cell]]:
+    """Fill the table: a list of cells for each used latent, in the order of `headings`."""
+    return [[_cell(m, k, heading.key) for heading in headings(m)] for k in range(len(m.found.shown))]
+
+
+def groups(m: Material) -> list[str]:
+    """Return what the latents can be picked by, one for each: the class, else the column that it moves most."""
+    K = range(len(m.found.shown))
+    if m.profile is not None:
+        return [top_class(m, k)[0] for k in K]
+    return [m.names[largest(change_of(m, k), 1)[0]] for k in K] if m.kind == "table" else ["" for _ in K]
+
+
+def _cell(m: Material, k: int, key: str) -> Cell:
+    j, f = int(m.found.shown[k]), m.found
+    if key == "latent":
+        return Cell(str(j), j)
+    if key == "rate":
+        return Cell(percent(float(f.rate[j])), float(f.rate[j]))
+    if key == "class":
+        name, rate = top_class(m, k)
+        return Cell(f"{name} ({rate})", name)
+    if key == "columns":
+        change = change_of(m, k)
+        words = [f"{m.names[c]} {number(float(change[c]), '+.2f')}" for c in largest(change, 3)]
+        return Cell(", ".join(words), words[0])
+    value = {
+        "size": f.size[j],
+        "variance": f.variance[j],
+        "kl": np.nan if f.kl is None else f.kl[j],
+        "worth": m.moved.drop[k],
+        "effect": m.moved.effect[k],
+    }[key]
+    return Cell(number(float(value), {"worth": ".1f", "effect": ".3f"}.get(key, ".2f")), float(value))

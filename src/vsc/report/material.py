@@ -1,0 +1,173 @@
+"""What the cards and the examples of one run's page are made from, and how numbers become bars."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from vsc.drawing import is_image, value_limits
+from vsc.features import Extremes, Survey, Together
+from vsc.influence import Influence, Strips
+from vsc.report.words import feature_names, number
+
+
+@dataclass(frozen=True)
+class Material:
+    """
+    The arrays that cards are made from: N examples, K used latents, C classes, M values each.
+
+    Attributes
+    ----------
+    found : Survey
+        All latents over the split.
+    ends, pairs, moved, swept
+        The examples that each used latent is largest and smallest for, which go together, and what altering one does.
+    profile : numpy.ndarray or None, shape (C, K)
+        As `features.by_class` returns it; None without labels.
+    x : numpy.ndarray, shape (N, M)
+        The examples, in model units.
+    y : numpy.ndarray or None, shape (N,)
+        Their labels.
+    shape : sequence of int
+        (C, H, W) for images, (C, L) for signals, (M,) for tables.
+    classes, features : sequence of str
+        Names of the classes and of a table's columns; may be empty.
+    scale : str
+        How the data were scaled.
+    shift, factor : numpy.ndarray, shape (1,) or (M,)
+        Model units are (stored values - shift) * factor.
+    """
+
+    found: Survey
+    ends: Extremes
+    pairs: Together
+    moved: Influence
+    swept: Strips
+    profile: np.ndarray | None
+    x: np.ndarray
+    y: np.ndarray | None
+    shape: Sequence[int]
+    classes: Sequence[str]
+    features: Sequence[str]
+    scale: str
+    shift: np.ndarray
+    factor: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        """`images`, `signals` or `table`: how examples are shown."""
+        return "images" if is_image(self.shape) else "signals" if len(self.shape) == 2 else "table"
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The columns' names, or their numbers."""
+        return feature_names(self.features, self.x.shape[1])
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """The range of values to draw."""
+        return value_limits(self.x)
+
+    @cached_property
+    def channel_limits(self) -> list[tuple[float, float]]:
+        """The range of values to draw for each channel of signals: all but one value in a thousand at each end."""
+        low, high = np.quantile(self.x.reshape(-1, *self.shape), (0.001, 0.999), axis=(0, 2))
+        return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+
+    @property
+    def unit(self) -> str:
+        """What 1 in model units is."""
+        if self.scale == "standard":
+            return "standard deviations of the column" if self.kind == "table" else "standard deviations of the data"
+        full = self.kind == "images" and self.scale == "unit-interval"
+        return "model units (1 is the step from black to white)" if full else "model units"
+
+    @cached_property
+    def peak(self) -> float:
+        """The size of a change that gets the darkest colour on the whole page."""
+        both = [self.moved.raising] if self.moved.presence is None else [self.moved.presence, self.moved.raising]
+        sizes = np.abs(np.concatenate([part.ravel() for part in both]))
+        return float(np.quantile(sizes, 0.999)) if sizes.size and sizes.max() > 0 else 1.0
+
+    @cached_property
+    def positive(self) -> np.ndarray:
+        """Share of the examples that have a used latent on for which its value is above zero, (K,)."""
+        value = self.found.value[:, self.found.shown]
+        return (value > 0).sum(0) / np.maximum((value != 0).sum(0), 1)
+
+    def two_sided(self, k: int) -> bool:
+        """Say whether the values of the k-th used latent have both signs, a tenth of them at least."""
+        return bool(0.1 <= self.positive[k] <= 0.9)
+
+    def stored(self, x: np.ndarray) -> np.ndarray:
+        """Take model units back to the units of the data, as far as that is possible."""
+        return x / self.factor + self.shift
+
+    def label(self, i: int) -> str:
+        """Return the class of an example, or nothing."""
+        return "" if self.y is None else self.class_name(int(self.y[i]))
+
+    def class_name(self, c: int) -> str:
+        """Return the name of a class, or its number."""
+        return self.classes[c] if c < len(self.classes) else str(c)
+
+
+class Bar(NamedTuple):
+    """
+    One bar beside its label and its number.
+
+    Attributes
+    ----------
+    label, text : str
+        What it is of, and the number as printed.
+    left, width : float
+        Where it begins and how long it is, per cent of the whole.
+    negative : bool
+        Whether the number is below zero.
+    latent : int or None
+        The latent that the label links to.
+    """
+
+    label: str
+    text: str
+    left: float
+    width: float
+    negative: bool = False
+    latent: int | None = None
+
+
+def bars(values: Sequence[float], labels: Sequence[str], texts: Sequence[str], peak: float | None = None) -> list[Bar]:
+    """
+    Lay out bars: from the left where no value is negative, else to both sides of zero.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Lengths; NaN is drawn as 0.
+    labels, texts : sequence of str
+        What stands beside each.
+    peak : float, optional
+        The value of the longest bar there can be; by default the largest one.
+
+    Returns
+    -------
+    list of Bar
+        In the order of the values.
+    """
+    sizes = np.nan_to_num(np.asarray(values, float))
+    peak = (float(np.abs(sizes).max(initial=0)) if peak is None else peak) or 1.0
+    low = min(0.0, float(sizes.min(initial=0))) / peak
+    span = max(float(sizes.max(initial=0)) / peak if low < 0 else 1.0, 0.0) - low or 1.0
+    out = []
+    for value, label, text in zip(sizes / peak, labels, texts, strict=True):
+        value = float(np.clip(value, low, 1))
+        left = 100 * (min(value, 0) - low) / span
+        out.append(Bar(label, text, round(left, 1), round(100 * abs(value) / span, 1), value < 0))
+    return out
+
+
+def percent(share: float) -> str:
+    """Print a share as per cent, with a decimal below ten."""
+    return f"{number(100 * share, '.0f' if share >= 0.0995 else '.1f')} %"

@@ -1,0 +1,76 @@
+"""The page of one study or of several: what the source says, what we find, the picture and the numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vsc.files import whole
+from vsc.report import words
+from vsc.report.page import ENVIRONMENT
+
+
+@dataclass(frozen=True)
+class Section:
+    """
+    One study on the page.
+
+    Attributes
+    ----------
+    name, title, source, claim : str
+        The study's name on the command line, what it shows, where it comes from, and what the source says.
+    data : str
+        The data and how many held-out examples were measured.
+    words : sequence of str
+        What we find.
+    pictures : sequence of (str, str)
+        Each figure as a data URI, and what it shows, for those who cannot see it.
+    columns, rows
+        The table; None where there is no number.
+    settings : mapping of str to str
+        Dotted settings that all its runs share.
+    command : str
+        What to type to make it again.
+    """
+
+    name: str
+    title: str
+    source: str
+    claim: str
+    data: str
+    words: Sequence[str]
+    pictures: Sequence[tuple[str, str]]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    settings: Mapping[str, Any]
+    command: str
+
+
+def write(title: str, sections: Sequence[Section], environment: Mapping[str, str], path: Path) -> None:
+    """
+    Write studies as one HTML file that loads nothing from anywhere, whole or not at all.
+
+    Parameters
+    ----------
+    title : str
+        Heading of the page.
+    sections : sequence of Section
+        The studies, in the order in which they are shown.
+    environment : mapping of str to str
+        Versions, device, threads.
+    path : Path
+        The file.
+    """
+    shown = [(section, [[_cell(value) for value in row] for row in section.rows]) for section in sections]
+    html = ENVIRONMENT.get_template("study.html.j2").render(title=title, sections=shown, environment=environment)
+    with whole(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        digits = 3 if abs(value) < 2 else 2 if abs(value) < 1000 else 0
+        return words.number(value, f".{digits}f").removesuffix(".00").removesuffix(".000")
+    return str(value)

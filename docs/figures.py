@@ -24,23 +24,21 @@ def codes(run: str = "runs/compare-digits/vsc") -> None:
 
 
 def front(tables: str = "runs/tables") -> None:
-    rows: dict[str, list[dict[str, float]]] = {}
-    for path in sorted(Path(tables, "mnist").glob("*/test.json")):
-        rows.setdefault(path.parent.name.rpartition("-seed")[0], []).append(json.loads(path.read_text()))
+    rows: dict[str, list[dict[str, float]]] = json.loads(Path(tables, "mnist.json").read_text())["rows"]
 
     def mean(row: str, key: str) -> float:
         return statistics.fmean(scores[key] for scores in rows[row])
 
     def family(word: str) -> list[tuple[float, float]]:
-        return [(mean(row, "l0"), mean(row, "elbo")) for row in rows if row.startswith(f"pseudo-inputs-{word}")]
+        return [(mean(row, "l0"), mean(row, "elbo")) for row in rows if row.startswith(f"pseudo-inputs, {word}")]
 
     points = {
         "pseudo-inputs, a target for l0": family("target"),
         "pseudo-inputs, the UAI penalty": family("penalty"),
         "pseudo-inputs, no limit": family("no"),
-        "fixed prior, alpha 0.01": [(mean("vsc", "l0"), mean("vsc", "elbo"))],
+        "fixed prior, alpha 0.01": [(mean("VSC", "l0"), mean("VSC", "elbo"))],
     }
-    plots.front(points, {"VAE": mean("vae", "elbo")}).savefig(HERE / "front.png", dpi=110)
+    plots.front(points, {"VAE": mean("VAE", "elbo")}).savefig(HERE / "front.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from vsc import cli, runs
 from vsc import options as command_line
 from vsc.cli import COMMANDS, main
 from vsc.comparison import PRESETS
-from vsc.config import Compare, Encode, Evaluate, Sample, ShowData, TrainRun
-from vsc.data import DATASETS, load
+from vsc.config import Compare, Encode, Evaluate, Report, Sample, ShowData, TrainRun
+from vsc.data import DATASETS, from_arrays, load
 from vsc.likelihoods import LIKELIHOODS
 from vsc.models import HEADS, MODELS
 from vsc.nets import NETS
@@ -26,7 +26,7 @@ from vsc.scaling import SCALES
 from vsc.spikes import SPIKES
 
 KINDS = {"train": TrainRun, "compare": Compare, "evaluate": Evaluate, "encode": Encode, "sample": Sample}
-KINDS |= {"data": ShowData}
+KINDS |= {"report": Report, "data": ShowData}
 SMALL = ["--steps", "20", "--latent-dim", "6", "--model.hidden", "[16]", "--batch-size", "64", "--device", "cpu"]
 
 
@@ -276,7 +276,7 @@ def test_a_wrong_yaml_file_is_one_clear_line(capsys, tmp_path, text, message):
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
 
 
-@pytest.mark.parametrize("name", ["evaluate", "encode", "sample"])
+@pytest.mark.parametrize("name", ["evaluate", "report", "encode", "sample"])
 def test_commands_on_runs_want_a_run(capsys, tmp_path, name):
     assert "run is missing; see vsc" in fails(capsys, name)
     assert "nope" in fails(capsys, name, "nope")
@@ -375,7 +375,7 @@ def test_a_damaged_run_exits_with_1(capsys, run, tmp_path):
         target = folder / path.relative_to(run)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes() if path.suffix != ".safetensors" else b"not weights")
-    for name in ("evaluate", "encode", "sample"):
+    for name in ("evaluate", "report", "encode", "sample"):
         assert "damaged or not ours" in fails(capsys, name, "copy", code=1)
     assert not (folder / "results.json").exists()
 
@@ -487,6 +487,31 @@ def test_a_bound_that_leans_on_the_variance_floor_says_so(capsys, tmp_path):
     assert "of the variances lie at model.variance_floor" in out
 
 
+def test_report_writes_a_page_on_a_run(capsys, run, tmp_path):
+    assert f"{run}/report.html" in says(capsys, "report", run)
+    page = (Path(run) / "report.html").read_text(encoding="utf-8")
+    assert "VSC on digits" in page
+    assert "360 test examples" in page.replace("\u202f", "")
+    says(capsys, "report", run, "--split", "valid", "--out", "deep/er/mine.html")
+    assert "144 validation examples" in (tmp_path / "deep/er/mine.html").read_text(encoding="utf-8")
+
+
+def test_what_a_report_cannot_be_of_is_said_in_one_line(capsys, run, table, tmp_path):
+    assert "split must be test or valid, not 'train'" in fails(capsys, "report", run, "--split", "train")
+    assert "out must end in .html" in fails(capsys, "report", run, "--out", "page.pdf")
+    unfinished = tmp_path / "unfinished"
+    runs.create(unfinished, runs.read_config(Path(run)))
+    assert "no trained model; finish its run" in fails(capsys, "report", "unfinished")
+    says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
+    Path("mine.csv").write_text(Path("mine.csv").read_text().replace("a,b,c", "a,x,c"))
+    assert "columns of mine are not those of the run" in fails(capsys, "report", "run")
+    Path("mine.csv").unlink()
+    assert "mine.csv" in fails(capsys, "report", "run")
+    (tmp_path / "file").write_text("mine")
+    assert "file" in fails(capsys, "report", run, "--out", "file/report.html", code=1)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_encode_writes_the_codes_of_the_test_set(capsys, run):
     assert "360 codes of 6 latents" in says(capsys, "encode", run)
     codes, digits = arrays("codes.npz"), load("digits")
@@ -531,9 +556,10 @@ def test_data_says_what_is_there_and_its_file_can_be_trained_on(capsys):
     out = says(capsys, "data", "digits", "--out", "digits.npz")
     assert "1293 train, 144 valid, 360 test" in out
     found = arrays("digits.npz")
-    assert {name: len(array) for name, array in found.items()} == {
+    assert {name: len(array) for name, array in found.items() if name[:2] in ("x", "y", "x_", "y_")} == {
         "x": 1293, "x_valid": 144, "x_test": 360, "y": 1293, "y_valid": 144, "y_test": 360
     }  # fmt: skip
+    assert set(found) - {"shape", "high", "classes"} == {name + end for name in "xy" for end in ("", "_valid", "_test")}
     says(capsys, "train", "--data", "digits.npz", *SMALL)
     says(capsys, "evaluate", "runs/digits-vsc")
 
@@ -607,3 +633,34 @@ def test_a_resumed_comparison_takes_up_its_settings(tmp_path):
     (folder / "comparison.yaml").write_text(yaml.safe_dump(kept))
     again = parse("compare", "--resume", "--out", str(folder))
     assert again == replace(asked, resume=True)
+
+
+def test_a_folder_of_shards_that_stays_on_disk_goes_the_whole_way(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("vsc.data.arrays.IN_MEMORY", 0)
+    monkeypatch.setattr("vsc.data.batches.GROUP", 60 * (4 * 5 + 32))
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(400, 5))
+    Path("shards").mkdir()
+    np.save("shards/0.npy", x[:150])
+    np.save("shards/1.npy", x[150:])
+    np.save("shards/y.npy", np.arange(400) % 2)
+    assert main(["data", "shards/"]) == 0
+    printed = capsys.readouterr().out
+    train = from_arrays(x).train.x
+    assert "288 train, 32 valid, 80 test" in printed
+    assert f"values from {train.min():g} to {train.max():g}, mean {train.mean(dtype=torch.float64):.4g}" in printed
+    words = ["--latent-dim", "3", "--steps", "20", "--train.batch_size", "16", "--device", "cpu"]
+    assert main(["train", "--data", "shards/", *words]) == 0
+    assert "vsc encode runs/shards-vsc --data shards/" in capsys.readouterr().out
+    assert main(["evaluate", "runs/shards-vsc"]) == 0
+    assert main(["encode", "runs/shards-vsc", "--data", "shards/", "--out", "all.npz"]) == 0
+    assert main(["encode", "runs/shards-vsc", "--split", "train", "--out", "train.npz"]) == 0
+    capsys.readouterr()
+    with np.load("all.npz") as codes, np.load("train.npz") as of_train:
+        assert np.array_equal(codes["y"], np.arange(400) % 2)
+        model = runs.load("runs/shards-vsc")
+        np.testing.assert_allclose(codes["z"], model.encode(x).z, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(of_train["z"], model.encode(train).z, rtol=1e-5, atol=1e-6)
+    assert main(["evaluate", "runs/shards-vsc", "--split", "train"]) == 2
+    assert main(["data", "shards/", "--out", "all.npz"]) == 2
+    assert capsys.readouterr().err.count("on disk") == 2

@@ -3,13 +3,16 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from vsc.files import whole, write_json, write_npz
+from vsc.errors import Busy
+from vsc.files import claimed, whole, write_json, write_npz
 
 
 def test_whole_makes_missing_folders_and_keeps_the_suffix(tmp_path):
@@ -91,3 +94,31 @@ def test_write_npz_takes_numpy_and_torch_and_needs_no_pickle(tmp_path):
         assert found["a"].tolist() == [0, 1, 2]
         assert found["b"].dtype == np.float32
         assert found["b"].shape == (2, 2)
+
+
+def test_a_claim_can_be_repeated_by_its_process_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "new"
+    with claimed(folder), claimed(folder):
+        assert (folder / ".lock").is_file()
+    assert list(tmp_path.iterdir()) == []
+    folder.mkdir()
+    with claimed(folder):
+        (folder / "mine").write_text("kept")
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+    with claimed(None):
+        pass
+
+
+def test_a_folder_that_another_process_has_claimed_is_busy(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from vsc.files import claimed\n"
+        "with claimed(Path(sys.argv[1])): print('here', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "here\n"
+        with pytest.raises(Busy, match=f"another process is at work in {tmp_path}"), claimed(tmp_path):
+            pass
+        other.kill()
+    with claimed(tmp_path):  # free again, though its holder had no time to say so
+        pass

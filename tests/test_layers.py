@@ -33,11 +33,18 @@ LAYERS = [
     "training",  # the loop
     "metrics",  # functions of codes: arrays in, numbers out
     "evaluation",  # a split encoded once, and its scores
+    "features",  # when each latent is on, for what, and with which others
+    "influence",  # what altering single latents does to the output
+    "results",  # the numbers of a run folder, measured once
+    "sweep",  # many runs, each found again by its settings
     "showcase",  # the arrays behind pictures
     "drawing",  # the parts that figures share
     "plots",  # arrays in, matplotlib Figure out
+    "charts",  # the same for several runs: curves, heat maps, strips
     "report",  # scores and arrays -> one HTML file
+    "reporting",  # one trained run written up
     "comparison",  # several models trained, measured and written up
+    "studies",  # the experiments of the sources, one file each
     "options",  # the words of a command line -> the dataclass that a command takes
     "cli",  # commands
     "__main__",  # python -m vsc
@@ -46,7 +53,7 @@ LAYERS = [
 
 HEAVY = {
     # library -> (where it may be imported, where even at module level)
-    "matplotlib": ({"drawing", "plots", "report"}, {"drawing", "plots", "report"}),
+    "matplotlib": ({"drawing", "plots", "charts", "studies", "report"}, {"drawing", "plots", "charts", "studies", "report"}),
     "sklearn": ({"data/digits", "evaluation", "metrics", "estimator"}, set()),
     "lightning_fabric": ({"processes"}, set()),
 }

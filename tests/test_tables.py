@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -33,20 +34,36 @@ def test_every_row_is_a_valid_setting(tables):
 
 
 @pytest.mark.slow
-def test_a_table_is_made_and_its_rows_are_found_again(tmp_path):
-    words = ["soft-sparsity", "--data", "digits", "--steps", "20", "--split", "valid", "--only", "VAE", "--jobs", "2"]
+def test_a_table_is_made_and_its_rows_are_found_again(tmp_path, tables):
+    words = ["warmup", "--data", "digits", "--steps", "20", "--split", "valid", "--only", "lambda", "--jobs", "2"]
 
-    def made():
-        command = [sys.executable, SCRIPT, *words, "--out", tmp_path]
+    def made(*more):
+        command = [sys.executable, SCRIPT, *words, "--out", tmp_path, *more]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    first = made()
-    found = sorted(tmp_path.glob("soft-sparsity/*/valid.json"))
-    names = [f"{row}-seed{seed}" for row in ("laplace-vae", "vae") for seed in range(3)]
-    assert [path.parent.name for path in found] == names
-    elbo = [json.loads(path.read_text())["elbo"] for path in found[3:]]
-    (row,) = [line for line in first if line.startswith("| VAE ")]
-    assert f"{sum(elbo) / 3:.2f} ±" in row
-    changed_at = [path.stat().st_mtime_ns for path in found]
-    assert row in made()
-    assert [path.stat().st_mtime_ns for path in found] == changed_at
+    first = [line for line in made() if line.startswith("| ")]
+    assert [line.split("|")[1].strip() for line in first] == ["warmup", *list(tables.WARMUPS)[2:]]
+    folders = [folder for folder in tmp_path.iterdir() if runs.is_finished(folder)]
+    assert len(folders) == 6  # two rows of three seeds
+    plain = [f for f in folders if runs.read_config(f).train.kl_warmup == 0]
+    scores = [json.loads((f / "results.json").read_text()) for f in plain]
+    assert {one["split"] for one in scores} == {"valid"}
+    elbo = [one["scores"]["elbo"] for one in scores]
+    assert f"| {statistics.fmean(elbo):.2f} ± {statistics.stdev(elbo):.2f} |" in first[1]
+    per_used = [(s["kl_slab"] + s["kl_spike"]) / max(s["used"], 1) for s in (one["scores"] for one in scores)]
+    assert f"| {statistics.fmean(per_used):.2f} ±" in first[1] or f"| {statistics.fmean(per_used):.3f} ±" in first[1]
+    changed_at = {f: (f / "model" / "model.safetensors").stat().st_mtime_ns for f in folders}
+    assert [line for line in made() if line.startswith("| ")] == first
+    assert {f: (f / "model" / "model.safetensors").stat().st_mtime_ns for f in folders} == changed_at
+
+
+def test_a_whole_table_leaves_its_numbers(tmp_path, tables, capsys):
+    common = {"data.name": "digits", "train.steps": 3, "model.latent_dim": 4}
+    table = tables.Table(common, {"VAE": ({"model.name": "vae"}, 2), "VSC": ({"iwae": 7}, 1)}, ("elbo", "iwae"))
+    lines = tables.make("few", table, tmp_path, 1, "valid", "")
+    saved = json.loads((tmp_path / "few.json").read_text())
+    assert saved["split"] == "valid"
+    assert [len(saved["rows"][name]) for name in ("VAE", "VSC")] == [2, 1]
+    (vsc,) = saved["rows"]["VSC"]
+    assert lines[-1].startswith(f"| VSC | 1 | {vsc['elbo']:.2f} | {vsc['iwae']:.2f} |")
+    assert lines[-2].split("|")[4].strip() == "–"  # no such bound was asked for there

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vsc.config import ModelConfig as ModelConfig
     from vsc.config import TrainConfig as TrainConfig
     from vsc.data import from_arrays as from_arrays
+    from vsc.data import from_torch as from_torch
     from vsc.data import load as load_data
     from vsc.distributions import SpikeAndSlab as SpikeAndSlab
     from vsc.errors import RunError as RunError
@@ -49,6 +50,7 @@ _HOME = {
     "VSC": "models",
     "evaluate": "evaluation",
     "from_arrays": "data",
+    "from_torch": "data",
     "load": "runs",
     "load_data": "data",
     "measure": "evaluation",
@@ -57,7 +59,8 @@ _HOME = {
 """Where each public name lives; imported when it is first used, so that `import vsc` stays quick."""
 
 __all__ = ["AE", "TCVAE", "VAE", "VSC", "Config", "DataConfig", "LaplaceVAE", "ModelConfig", "RunError", "SpikeAndSlab"]
-__all__ += ["ThresholdedLaplaceVSC", "TrainConfig", "UsageError", "evaluate", "from_arrays", "load", "load_data"]
+__all__ += ["ThresholdedLaplaceVSC", "TrainConfig", "UsageError", "evaluate", "from_arrays", "from_torch", "load"]
+__all__ += ["load_data"]
 __all__ += ["measure", "train"]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from vsc.config import Compare, Config, Encode, Evaluate, Sample, ShowData, TrainRun
+from vsc.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun
 from vsc.errors import RunError, UsageError
 from vsc.options import comparison_folder, is_path, parse, run_folder
 
@@ -40,6 +40,8 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     if config.train.patience:  # the best weights were kept
         rows.sort(key=lambda row: row.get("elbo", row["log_px"]))
     for key, value in (rows[-1] if rows else {}).items():
+        if isinstance(value, list):  # one number for each latent: for the report
+            continue
         print(f"  {key:12} {value:.4g}" if isinstance(value, float) else f"  {key:12} {value}")
     J = model.latent_dim
     count = sum(p.numel() for p in model.parameters())
@@ -54,6 +56,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         print(f"CAUTION: the model {found}")
     run, own = shlex.quote(str(folder)), config.data.name
     print(f"next: vsc evaluate {run}    (the test set, hard spikes)")
+    print(f"      vsc report {run}    (a page on every latent)")
     print(f"      vsc encode {run}" + (f" --data {shlex.quote(own)}" if is_path(own) else "") + "    (codes to a file)")
 
 
@@ -70,42 +73,57 @@ def compare(config: Compare) -> None:  # noqa: D103
     print(f"The report: {folder / 'report.html'}")
 
 
+def study(config: RunStudy) -> None:  # noqa: D103
+    from vsc import processes, studies
+
+    if config.study == "list":
+        print(studies.listing())
+        return
+    processes.flush_denormals()
+    studies.run(config, _command(), progress=sys.stderr.isatty())
+
+
 def evaluate(config: Evaluate) -> None:  # noqa: D103
-    from vsc import data, evaluation, files, runs, training
+    from vsc import data, evaluation, results, runs, training
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
     loaded = data.load(**_data_arguments(saved, config.data_root))
     names = [name.strip() for name in (config.metrics or "").split(",") if name.strip()]
-    measured = {}
-    if names:  # first, since a name may be wrong
-        codes = runs.encoded(folder, model, evaluation.pick(loaded, config.split).x, config.split)
-        measured = evaluation.measure(model, loaded, names, config.split, config.seed, codes)
-    scores = evaluation.evaluate(
-        model, loaded, saved, config.split, config.samples, config.seed, config.iwae, progress=sys.stderr.isatty()
+    found = results.measured(
+        *(folder, loaded, config.split, names, config.samples, config.seed, config.iwae),
+        progress=sys.stderr.isatty(),
     )
-    about = {"split": config.split, "examples": len(getattr(loaded, config.split)), "samples": config.samples}
-    about |= {"likelihood": model.likelihood.label} | ({} if config.iwae is None else {"iwae_draws": config.iwae})
+    scores = found.scores
     print(_table([type(model).__name__], [scores], [None]))
-    for name, value in measured.items():
+    for name, value in found.metrics.items():
         print(f"  {name:28} {value:<10.4g} {_metric_note(name)}".rstrip())
-    print(f"\n{about['examples']} {config.split} examples, hard spikes, likelihood {model.likelihood.label}.")
+    print(f"\n{found.examples} {config.split} examples, hard spikes, likelihood {found.likelihood}.")
     if scores.at_floor is not None and scores.at_floor > evaluation.LEANS_ON_FLOOR:
         print(f"CAUTION: {scores.at_floor:.0%} of the variances lie at model.variance_floor; the bound leans on it")
-    if model.spiked and (found := training.collapse(scores.used, scores.always_on, model.latent_dim)):
-        print(f"CAUTION: the model {found}")
-    results = about | {"seed": config.seed, "scores": scores._asdict()} | ({"metrics": measured} if names else {})
-    files.write_json(folder / "results.json", results)
+    if model.spiked and (collapsed := training.collapse(scores.used, scores.always_on, model.latent_dim)):
+        print(f"CAUTION: the model {collapsed}")
     print(f"Written to {folder / 'results.json'}")
 
 
 def _metric_note(name: str) -> str:
-    """Say which end of a metric is better, and its unit; a part's name begins with the metric's."""
-    from vsc.metrics import METRICS
+    """Say which end of a metric is better, and its unit."""
+    from vsc.metrics import METRICS, metric_of
 
-    metric = METRICS[max((known for known in METRICS if name.startswith(known)), key=len)]
+    metric = METRICS[metric_of(name)]
     better = {"higher": "higher is better", "lower": "lower is better", None: ""}[metric.better]
     return ", ".join(part for part in (metric.unit, better) if part)
+
+
+def report(config: Report) -> None:  # noqa: D103
+    from vsc import data, processes, reporting, runs
+
+    folder = Path(config.run)
+    out = folder / "report.html" if config.out is None else _with_suffix(config.out, ".html")
+    saved, model = runs.read_config(folder), runs.load(folder)
+    loaded = data.load(**_data_arguments(saved, config.data_root))
+    with processes.cpu_threads(model):
+        print(f"The report: {reporting.write(folder, model, loaded, config.split, out)}")
 
 
 def encode(config: Encode) -> None:  # noqa: D103
@@ -116,7 +134,7 @@ def encode(config: Encode) -> None:  # noqa: D103
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
     if config.data is None:
-        chosen = evaluation.pick(data.load(**_data_arguments(saved, config.data_root)), config.split)
+        chosen = evaluation.pick(data.load(**_data_arguments(saved, config.data_root)), config.split, on_disk=True)
         x, y = chosen.x, chosen.y
     else:
         x, y, columns = data.read_rows(Path(config.data))
@@ -179,7 +197,8 @@ def sample(config: Sample) -> None:  # noqa: D103
 def data(config: ShowData) -> None:  # noqa: D103
     import torch
 
-    from vsc import data, files
+    from vsc import data
+    from vsc.data import npz
 
     if config.name == "smiley" and config.out:
         print(f"{config.n} Smileys: {data.smiley.export(config.out, config.n, config.presence, config.seed)}")
@@ -192,19 +211,27 @@ def data(config: ShowData) -> None:  # noqa: D103
     if loaded.features:
         print(f"columns: {', '.join(loaded.features)}")
     print(f"classes: {', '.join(loaded.classes)}" if loaded.classes else "no labels")
+    if (factors := loaded.train.factors) is not None:
+        listed = f": {', '.join(loaded.factor_names)}" if loaded.factor_names else ""
+        print(f"{factors.shape[1]} factors{listed}")
+    if loaded.groups:
+        print(f"attributes, present or absent: {', '.join(dict.fromkeys(loaded.groups))}")
+    if loaded.train.extras:
+        print(f"also known of each example: {', '.join(loaded.train.extras)}")
+    for note in loaded.notes:
+        print(f"note: {note}")
     if config.out:
         out = _with_suffix(config.out, ".npz")
-        parts = {"x": loaded.train, "x_valid": loaded.valid, "x_test": loaded.test}
-        arrays = {name: part.x.reshape(-1, *loaded.shape) for name, part in parts.items()}
-        labels = {name.replace("x", "y"): part.y for name, part in parts.items() if part.y is not None}
-        files.write_npz(out, arrays | labels)
+        npz.write(out, loaded)
         print(f"written to {out}")
 
 
 COMMANDS: dict[str, Callable[[Any], None]] = {
     "compare": compare,
     "train": train,
+    "study": study,
     "evaluate": evaluate,
+    "report": report,
     "encode": encode,
     "sample": sample,
     "data": data,

@@ -13,7 +13,7 @@ class DataConfig:
     """Which data, and how they reach the model."""
 
     name: str = "digits"
-    """A data set's name, or the path of a .npy, .npz or .csv file."""
+    """A data set's name, or the path of a .npy, .npz, .csv, .bin or .raw file or of a folder of .npy files."""
     root: str | None = None
     """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's."""
     scale: str = "auto"
@@ -233,6 +233,33 @@ class Compare(Config):
 
 
 @dataclass(frozen=True)
+class RunStudy(Config):
+    """Repeat an experiment of the sources: train its runs, measure them, and write a table, a figure and a page."""
+
+    data: DataConfig = field(default_factory=lambda: DataConfig(name="auto"))
+    """Which data, and how they reach the model; auto is the data set of the source."""
+    study: str = "list"
+    """Name of the study; list shows all of them, all conducts all that the data allow."""
+    quick: bool = False
+    """Settings that suit two CPU cores: the default, unless --full is given."""
+    full: bool = False
+    """The source's own settings, which can take hours."""
+    seeds: int = 1
+    """Runs of each row, with seeds train.seed, train.seed + 1 and so on; tables and bands show the spread."""
+    dims: str | None = None
+    """Numbers of latents J instead of the study's own, separated by commas."""
+    alphas: str | None = None
+    """Prior spike probabilities instead of the study's own, separated by commas."""
+    split: str = "test"
+    """Part of the data that is measured: test, or valid to choose settings by."""
+    workers: int = 1
+    """Processes that train at the same time, with a share of the CPU cores each. The same command typed on another
+    machine that sees the same folder helps too."""
+    out: str = "runs/studies"
+    """Folder of all studies, which share their runs: those that are finished are found again."""
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """Measure a trained model on held-out data, with hard spikes, and write results.json into its run folder."""
 
@@ -256,13 +283,28 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Write one page on a trained run: every used latent, what it does, and single examples."""
+
+    run: str
+    """Run folder."""
+    split: str = "test"
+    """Part of the data: test or valid."""
+    out: str | None = None
+    """The .html file to write; by default report.html in the run folder."""
+    data_root: str | None = None
+    """Folder of downloaded data, where it is not the one that the run was trained with."""
+
+
+@dataclass(frozen=True)
 class Encode:
     """Write the codes of a data set or of a file of your own: z = gamma mu, hard z, gamma, mu and labels."""
 
     run: str
     """Run folder."""
     data: str | None = None
-    """A .npy, .npz or .csv file, all of whose rows are encoded in their order; by default the run's own data."""
+    """A file of your own, or a folder of .npy files, all of whose rows are encoded in their order; by default the
+    run's own data."""
     split: str = "test"
     """Part of the run's own data: train, valid or test."""
     out: str = "codes.npz"
@@ -293,11 +335,14 @@ class ShowData:
     """Load a data set, say what is in it, and write it to a file if asked."""
 
     name: str
-    """A data set's name, or the path of a .npy, .npz or .csv file."""
+    """A data set's name, or the path of a .npy, .npz, .csv, .bin or .raw file or of a folder of .npy files."""
     data_root: str | None = None
-    """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's."""
+    """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's. For har and
+    har-signals also the unpacked folder `UCI HAR Dataset` or its zip file."""
     out: str | None = None
-    """An .npz file to write: all the data set's splits, or newly generated Smileys."""
+    """An .npz file to write: newly generated Smileys (with --n and --presence), or, of any other data set, all parts
+    and all that is known of them: x, y, factors, presence and extra_NAME of the training part, the same with _valid
+    and _test of the others, classes, groups and so on. --data takes it again."""
     n: int = 60_000
     """Number of Smileys to write."""
     presence: float = 0.5

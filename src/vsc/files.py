@@ -10,6 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from vsc.errors import Busy
+
+LOCK = ".lock"
+"""The file in a folder that says who works there."""
+
+
+_held: set[Path] = set()
+
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
@@ -45,6 +53,50 @@ def whole(path: str | Path) -> Iterator[Path]:
         if error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+@contextmanager
+def claimed(folder: Path | None) -> Iterator[None]:
+    """
+    Keep a folder for this process inside the block; the claim ends with the process, however that ends.
+
+    Inside a claim, the same process may claim the folder again.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Made if it is missing. None claims nothing.
+
+    Raises
+    ------
+    Busy
+        If another process has it.
+    OSError
+        If nothing can be written there.
+    """
+    if folder is None or folder.absolute() in _held or folder.is_file():  # a file is what the writer will stumble over
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Busy(f"another process is at work in {folder}; wait for it, or choose another folder") from None
+    _held.add(folder.absolute())
+    try:
+        yield
+    finally:
+        _held.discard(folder.absolute())
+        with contextlib.suppress(OSError):  # before the release: whoever waits for the removed file sees that it is
+            (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+        with contextlib.suppress(OSError):  # what was made for the claim alone goes again
+            for path in made:
+                path.rmdir()
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -8,16 +8,18 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from vsc.config import Compare, Config, Encode, Evaluate, Sample, ShowData, TrainRun
+from vsc.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun
 from vsc.errors import UsageError
 
-POSITIONAL = {Evaluate: "run", Encode: "run", Sample: "run", ShowData: "name"}
+POSITIONAL = {RunStudy: "study", Evaluate: "run", Report: "run", Encode: "run", Sample: "run", ShowData: "name"}
 """The option that a command's first bare word stands for."""
 
 EXAMPLES = {
     Compare: "vsc compare --data mnist --latent-dim 60",
     TrainRun: "vsc train --data mine.csv --latent-dim 16 --out runs/mine",
     Evaluate: "vsc evaluate runs/mine",
+    RunStudy: "vsc study denoise --data digits --workers 2",
+    Report: "vsc report runs/mine",
     Encode: "vsc encode runs/mine --data mine.csv --out codes.npz",
     Sample: "vsc sample runs/mine --n 64 --out samples.npz",
     ShowData: "vsc data smiley --n 60000 --out smiley.npz",
@@ -236,5 +238,5 @@ def stem(name: str) -> str:
 
 
 def is_path(name: str) -> bool:
-    """Whether a data set's name is the path of a file."""
-    return Path(name).suffix in (".npy", ".npz", ".csv")
+    """Whether a data set's name is the path of a file or, with a slash in it, of a folder."""
+    return Path(name).suffix in (".npy", ".npz", ".csv", ".bin", ".raw") or Path(name).name != name

@@ -13,9 +13,10 @@ from tqdm import tqdm
 from vsc import runs
 from vsc.bounds import Bound
 from vsc.config import Config
-from vsc.data.batches import Batches, mixed
+from vsc.data.batches import batches_of, mixed
 from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError
+from vsc.files import claimed
 from vsc.models import AE, Autoencoder
 from vsc.processes import agreed, by_lead, cpu_threads, flush_denormals, launch, mean_over, signals
 from vsc.progress import Log, Progress, check_same, restore, save_progress
@@ -77,6 +78,8 @@ def train(
     ------
     UsageError
         If a setting is wrong, the folder is taken, or a resumed run has other settings.
+    Busy
+        If another process trains in the folder.
     RunError
         If the loss or a weight stops being finite, or the checkpoint is damaged.
     Interrupted
@@ -85,8 +88,6 @@ def train(
     flush_denormals()
     config = runs.resolve(config, data)
     settings = config.train
-    assert settings.steps is not None  # resolved
-    assert settings.valid_every is not None
     if resume and overwrite:
         raise UsageError("resume goes on with a run and overwrite replaces it; choose one of them")
     if settings.patience and not len(data.valid):
@@ -96,6 +97,17 @@ def train(
         if runs.is_finished(folder):
             return runs.load(folder)
     fabric = launch(settings)
+    with claimed(folder if fabric.is_global_zero else None):
+        return _train(fabric, config, data, folder, resume, overwrite, progress)
+
+
+def _train(
+    fabric, config: Config, data: Dataset, folder: Path | None, resume: bool, overwrite: bool, progress: bool
+) -> Autoencoder:
+    """Train with settings that were resolved and checked, in a folder that is ours."""
+    settings = config.train
+    assert settings.steps is not None  # resolved
+    assert settings.valid_every is not None
     lead = fabric.is_global_zero
     torch.manual_seed(settings.seed)
     module = runs.new_model(config, data)
@@ -103,14 +115,15 @@ def train(
         module, torch.optim.Adam(module.parameters(), lr=settings.lr, fused=fabric.device.type in ("cpu", "cuda"))
     )
     torch.manual_seed(mixed(1, settings.seed, fabric.global_rank))  # noise differs between processes
-    batches = Batches(
-        data.train.x.to(fabric.device),
+    batches = batches_of(
+        data.train,
         module.scaler,
         settings.batch_size,
         settings.seed,
         config.data.binarise,
         fabric.global_rank,
         fabric.world_size,
+        fabric.device,
     )
     done = Progress(window=torch.zeros(len(Bound._fields), device=fabric.device))
     if folder is not None and resume:
@@ -191,12 +204,14 @@ def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1
     Returns
     -------
     dict
-        A row for metrics.jsonl, without step and split.
+        A row for metrics.jsonl, without step and split: means and counts as in rows of training, `dead` latents, and
+        J numbers each, rounded to four digits: `rates`, the share of the examples for which a latent has
+        gamma > 1/2, and `kl_latent`, what it adds to kl_slab + kl_spike in nats (where the prior says).
     """
     device = next(module.parameters()).device
     was_training = module.training
     module.eval()
-    terms, gamma = torch.zeros(len(Bound._fields), dtype=torch.float64), []
+    terms, gamma, kl = torch.zeros(len(Bound._fields), dtype=torch.float64), [], []
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.train.seed)
         for chunk in x.split(batch_size):
@@ -204,8 +219,15 @@ def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1
             inputs = torch.bernoulli(inputs) if config.data.binarise else inputs
             terms += torch.stack(module(inputs)).double().sum(1).cpu()
             gamma.append(module.codes(inputs).gamma)
+            if not isinstance(module, AE):
+                kl.append(module.prior.latent_kl(module.posterior(inputs), inputs, module.posterior))
     module.train(was_training)
-    return _row(module, terms / len(x), torch.cat(gamma))
+    rates = (torch.cat(gamma) > 0.5).double().mean(0)
+    row = _row(module, terms / len(x), torch.cat(gamma)) | {"dead": int((rates < 1e-4).sum())}
+    row["rates"] = [round(rate, 4) for rate in rates.tolist()]
+    if kl and kl[0] is not None:
+        row["kl_latent"] = [round(nats, 4) for nats in torch.cat(kl).double().mean(0).tolist()]
+    return row
 
 
 def _row(module: Autoencoder, terms: Tensor, gamma: Tensor) -> dict[str, Any]:

@@ -184,7 +184,8 @@ class Autoencoder(nn.Module, ABC):
         Parameters
         ----------
         x : array_like, shape (N, ...)
-            Examples of M values each, in the units of the training data (uint8 stays uint8).
+            Examples of M values each, in the units of the training data (uint8 stays uint8). Those that stay on disk
+            (`vsc.data.stored.Stored`) are read a batch at a time.
         batch_size : int
             Examples at a time.
 

@@ -2,19 +2,27 @@
 
 usage: python benchmarks/tables.py TABLE [--out runs/tables] [--jobs 2] [--split test] [--steps N] [--only WORD]
 
-A finished row is not trained again, and an interrupted one goes on where it was, so a table can be made in several
-sittings. Each job uses one CPU thread. `--split valid` measures on the validation part, for choosing settings.
+Runs are found again by their settings: a finished one is not trained again, an interrupted one goes on where it was,
+and several of these commands may work on one folder at the same time. `--jobs` processes share the CPU cores. `--split
+valid` measures on the validation part, for choosing settings. TABLE.json in the folder has the scores of every run of
+the last table that was made whole.
 """
 
 import argparse
-import json
-import multiprocessing
-import re
+import shlex
 import statistics
+import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from vsc.comparison import changed
+from vsc.config import Config
+from vsc.errors import RunError, UsageError
+from vsc.files import write_json
+from vsc.studies import Group, Row
+from vsc.sweep import plan, sweep
+from vsc.training import Interrupted
 
 Settings = dict[str, Any]
 
@@ -104,11 +112,6 @@ WARMUPS = {
     },
 }
 
-SOFT = {
-    "VSC": {},
-    "thresholded Laplace": {"model.name": "thresholded-laplace"},
-}
-
 BINARISED = {
     "data.name": "mnist",
     "data.binarise": True,
@@ -142,12 +145,6 @@ TABLES = {
         {name: (one, 3) for name, one in WARMUPS.items()},
         ("elbo", "log_px", "kl_slab", "kl_spike", "kl_per_used", "l0", "active", "used", "always_on", "probe"),
     ),
-    "soft-sparsity": Table(
-        SHORT | {"model.latent_dim": 60},
-        {name: (one | {"train.target_l0": 8.0}, 3) for name, one in SOFT.items()}
-        | {"VAE": ({"model.name": "vae"}, 3), "Laplace VAE": ({"model.name": "laplace"}, 3)},
-        ("elbo", "log_px", "l0", "active", "used", "mse", "probe"),
-    ),
     "binarised": Table(
         BINARISED,
         {
@@ -159,62 +156,51 @@ TABLES = {
 }
 
 
-def measure(settings: Settings, folder: Path, split: str) -> Settings:
-    """Train one run, or take it up where it is, and return its scores."""
-    import torch
-
-    torch.set_num_threads(1)
-    from vsc import data, evaluation, runs, training
-    from vsc.comparison import changed
-    from vsc.config import Config
-    from vsc.files import write_json
-
-    known = folder / f"{split}.json"
-    if known.is_file():
-        return json.loads(known.read_text())
-    iwae = settings.pop("iwae", None)
-    config = changed(Config(), settings)
-    loaded = data.load(config.data.name, valid_fraction=config.data.valid_fraction, seed=config.data.seed)
-    model = training.train(config, loaded, folder, resume=(folder / "checkpoints" / "last.pt").is_file())
-    scores = evaluation.evaluate(model, loaded, runs.read_config(folder), split, iwae=iwae)
-    per_used = ((scores.kl_slab or 0) + (scores.kl_spike or 0)) / max(scores.used, 1)
-    minutes = runs.read_history(folder)[-1]["seconds"] / 60
-    found = scores._asdict() | {"kl_per_used": per_used, "minutes": minutes}
-    write_json(known, found)
-    return found
+def groups_of(table: Table, folder: Path, workers: int, split: str, only: str) -> list[Group]:
+    """Make every row of a table, or find its runs again."""
+    planned = []
+    for title, (own, seeds) in table.rows.items():
+        if only not in title:
+            continue
+        row, settings = Row({"row": title}, table.common | own, seeds=seeds), table.common | own
+        iwae = settings.pop("iwae", None)
+        config = changed(Config(), settings)
+        for seed in range(seeds):
+            one = changed(config, {"train.seed": seed})
+            planned.append((row, plan(f"{title}, seed {seed}", one, folder, iwae=iwae)))
+    command = shlex.join(["python", *sys.argv])
+    found = sweep([job for _, job in planned], workers, split, command=command)
+    groups: dict[str, Group] = {}
+    for (row, job), results in zip(planned, found, strict=True):
+        group = groups.setdefault(row.label, Group(row, [], []))
+        group.jobs.append(job)
+        group.results.append(results)
+    return list(groups.values())
 
 
-def _begin() -> None:
-    from vsc.processes import flush_denormals
+def values(group: Group, column: str) -> list[float]:
+    """Return a column of `Table` for each seed; empty where the model has no such number."""
+    if column != "kl_per_used":
+        return group.values(column)
+    slab, spike, used = (group.values(name) for name in ("kl_slab", "kl_spike", "used"))
+    return [(a + b) / max(n, 1) for a, b, n in zip(slab, spike, used, strict=True)]
 
-    flush_denormals()
 
-
-def make(name: str, table: Table, folder: Path, jobs: int, split: str, only: str) -> list[str]:
-    """Make every row of a table, `jobs` at a time, and return it as lines of Markdown."""
-    asked = [(row, own, seed) for row, (own, seeds) in table.rows.items() if only in row for seed in range(seeds)]
-    found: dict[tuple[str, int], Settings] = {}
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
-        running = {}
-        for row, own, seed in asked:
-            words = re.sub(r"[^a-z0-9.]+", "-", row.lower())
-            run = folder / name / f"{words}-seed{seed}"
-            settings = table.common | own | {"train.seed": seed}
-            running[pool.submit(measure, settings, run, split)] = (row, seed)
-        for done in as_completed(running):
-            found[running[done]] = scores = done.result()
-            print(f"{len(found)}/{len(running)} {running[done]}: ELBO {scores['elbo']:.2f}", flush=True)
+def make(name: str, table: Table, folder: Path, workers: int, split: str, only: str) -> list[str]:
+    """Make every row of a table, `workers` at a time, and return it as lines of Markdown."""
+    groups = groups_of(table, folder, workers, split, only)
     columns = [*table.columns, "minutes"]
     lines = ["| " + " | ".join([name, "seeds", *columns]) + " |", "|" + "---|" * (len(columns) + 2)]
-    for row in dict.fromkeys(row for row, _, _ in asked):
-        of_row = [scores for (title, _), scores in found.items() if title == row]
-        cells = [_cell([scores[column] for scores in of_row]) for column in columns]
-        lines.append("| " + " | ".join([row, str(len(of_row)), *cells]) + " |")
+    for group in groups:
+        cells = [_cell(values(group, column)) for column in columns]
+        lines.append("| " + " | ".join([group["row"], str(len(group.jobs)), *cells]) + " |")
+    if not only:
+        rows = {group["row"]: [one.scores._asdict() for one in group.results] for group in groups}
+        write_json(folder / f"{name}.json", {"split": split, "rows": rows})
     return lines
 
 
-def _cell(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
+def _cell(known: Sequence[float]) -> str:
     if not known:
         return "–"
     digits = 2 if max(abs(value) for value in known) >= 1.5 else 3
@@ -236,7 +222,13 @@ def main(words: Sequence[str] | None = None) -> None:
     table = TABLES[asked.table]
     own = {"train.steps": asked.steps, "data.name": asked.data}
     table = table._replace(common=table.common | {k: v for k, v in own.items() if v is not None})
-    print("\n".join(make(asked.table, table, asked.out, asked.jobs, asked.split, asked.only)))
+    try:
+        print("\n".join(make(asked.table, table, asked.out, asked.jobs, asked.split, asked.only)))
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        raise SystemExit(stop.code) from None
+    except (UsageError, RunError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from vsc import cli, runs
 from vsc import options as command_line
 from vsc.cli import COMMANDS, main
 from vsc.comparison import PRESETS
-from vsc.config import Compare, Encode, Evaluate, Report, Sample, ShowData, TrainRun
+from vsc.config import Compare, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun, Tune
 from vsc.data import DATASETS, from_arrays, load
 from vsc.likelihoods import LIKELIHOODS
 from vsc.models import HEADS, MODELS
@@ -26,7 +26,7 @@ from vsc.scaling import SCALES
 from vsc.spikes import SPIKES
 
 KINDS = {"train": TrainRun, "compare": Compare, "evaluate": Evaluate, "encode": Encode, "sample": Sample}
-KINDS |= {"report": Report, "data": ShowData}
+KINDS |= {"report": Report, "data": ShowData, "study": RunStudy, "tune": Tune}
 SMALL = ["--steps", "20", "--latent-dim", "6", "--model.hidden", "[16]", "--batch-size", "64", "--device", "cpu"]
 
 
@@ -79,6 +79,16 @@ def options(kind, prefix=""):
 
 def test_every_command_has_settings_of_its_own():
     assert {name: cli._takes(command) for name, command in COMMANDS.items()} == KINDS
+
+
+def test_train_prints_the_last_validation_without_what_is_kept_of_each_latent(capsys, tmp_path):
+    text = says(capsys, "train", "--out", str(tmp_path / "run"), *SMALL)
+    row = [row for row in runs.read_history(tmp_path / "run") if row["split"] == "valid"][-1]
+    assert f"elbo         {row['elbo']:.4g}" in text
+    assert f"dead         {row['dead']}" in text
+    assert len(row["rates"]) == len(row["kl_latent"]) == 6
+    assert "rates" not in text
+    assert "[" not in text
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])

@@ -36,14 +36,19 @@ LAYERS = [
     "features",  # when each latent is on, for what, and with which others
     "influence",  # what altering single latents does to the output
     "results",  # the numbers of a run folder, measured once
+    "claims",  # who does what, where many machines work at one sweep
+    "crew",  # processes of our own that share work
     "sweep",  # many runs, each found again by its settings
     "showcase",  # the arrays behind pictures
     "drawing",  # the parts that figures share
     "plots",  # arrays in, matplotlib Figure out
     "charts",  # the same for several runs: curves, heat maps, strips
+    "charts_pictures",  # grids of pictures; codes with what they decode to
     "report",  # scores and arrays -> one HTML file
     "reporting",  # one trained run written up
     "comparison",  # several models trained, measured and written up
+    "space",  # the settings that a search may change
+    "tune",  # the settings that are best on the validation part
     "studies",  # the experiments of the sources, one file each
     "options",  # the words of a command line -> the dataclass that a command takes
     "cli",  # commands
@@ -51,11 +56,14 @@ LAYERS = [
     "__init__",  # the public names, each imported when it is first used
 ]
 
+DRAWING = {"drawing", "plots", "charts", "charts_pictures", "studies", "report"}
 HEAVY = {
     # library -> (where it may be imported, where even at module level)
-    "matplotlib": ({"drawing", "plots", "charts", "studies", "report"}, {"drawing", "plots", "charts", "studies", "report"}),
+    "matplotlib": (DRAWING, DRAWING),
     "sklearn": ({"data/digits", "evaluation", "metrics", "estimator"}, set()),
     "lightning_fabric": ({"processes"}, set()),
+    "optuna": ({"claims"}, set()),
+    "sqlalchemy": ({"claims"}, set()),
 }
 
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -43,6 +43,25 @@ def mixture(kind=PseudoInputPrior, selector="optimal", **options):
     return prior, torch.randn(B, options["inputs"], dtype=torch.float64), layer, posterior
 
 
+@pytest.mark.parametrize("kind", [PseudoInputPrior, FreeMixturePrior])
+class TestUnitSlab:
+    def test_slabs_are_standard_normal_and_gates_those_of_the_components(self, kind):
+        prior, x, _, posterior = mixture(kind, unit_slab=True)
+        q, parts = posterior(x), prior.mixed(posterior)
+        torch.testing.assert_close(parts.gamma, prior.own(posterior).gamma)
+        kl = prior.kl(q, x, posterior)
+        # the slab's part is the same for every component, whatever the choice: that of ICLR eq. 9
+        slab = (q.gamma * 0.5 * (q.mu.square() + q.logvar.exp() - q.logvar - 1)).sum(-1)
+        torch.testing.assert_close(kl.slab, slab, rtol=1e-9, atol=1e-9)
+
+    def test_only_the_gates_are_trained(self, kind):
+        prior, x, layer, posterior = mixture(kind, unit_slab=True)
+        prior.kl(posterior(x), x, posterior).slab.sum().backward()
+        own = prior.pseudo_inputs if kind is PseudoInputPrior else prior.mu
+        assert own.grad is None or not own.grad.any()
+        assert layer.weight.grad.any()
+
+
 class TestAllPairs:
     @pytest.mark.parametrize(("part", "reached"), [(0, 5), (1, 2)], ids=["slab", "spike"])
     def test_kl_and_its_gradients_are_those_of_every_pair(self, part, reached):

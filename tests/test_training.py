@@ -523,3 +523,13 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(tiny, tm
     with pytest.raises(UsageError, match=message):
         train(config(train=replace(SHORT, **settings)), tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_price_of_a_target_sets_in_after_the_hold():
+    settings = TrainConfig(steps=100, target_l0=2.0, penalty_hold=0.5)
+    early, late = Progress(torch.zeros(1), step=49), Progress(torch.zeros(1), step=50)
+    now = settings.knobs(50)
+    assert early.asked(20.0, now, settings) == (0.0, early)
+    price, after = late.asked(20.0, now, settings)
+    assert price > 0
+    assert after.price > 0

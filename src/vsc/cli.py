@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -9,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from vsc.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun
+from vsc.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun, Tune
 from vsc.errors import RunError, UsageError
-from vsc.options import comparison_folder, is_path, parse, run_folder
+from vsc.options import comparison_folder, is_path, parse, run_folder, tuning_folder
 
 if TYPE_CHECKING:
     from vsc.evaluation import Scores
@@ -81,6 +82,15 @@ def study(config: RunStudy) -> None:  # noqa: D103
         return
     processes.flush_denormals()
     studies.run(config, _command(), progress=sys.stderr.isatty())
+
+
+def tune(config: Tune) -> None:  # noqa: D103
+    from vsc import processes
+    from vsc import tune as tuning
+
+    processes.flush_denormals()
+    found = tuning.tune(config, tuning_folder(config), _command(), progress=sys.stderr.isatty())
+    print(tuning.summary(found))
 
 
 def evaluate(config: Evaluate) -> None:  # noqa: D103
@@ -230,6 +240,7 @@ COMMANDS: dict[str, Callable[[Any], None]] = {
     "compare": compare,
     "train": train,
     "study": study,
+    "tune": tune,
     "evaluate": evaluate,
     "report": report,
     "encode": encode,
@@ -332,7 +343,8 @@ def _with_suffix(path: str, *allowed: str) -> Path:
 
 
 def _command() -> str:
-    return shlex.join(["vsc", *sys.argv[1:]])
+    """Return what was typed; it is written into files, so a password in a database's URL is left out."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:PASSWORD@", shlex.join(["vsc", *sys.argv[1:]]))
 
 
 COLUMNS = {

@@ -52,6 +52,8 @@ class ModelConfig:
     """Components U of the priors pseudo-inputs and mixture; None is 100, or as many as there are training examples."""
     selector: str = "optimal"
     """How an example chooses among them; the choice is always charged."""
+    unit_slab: bool = False
+    """Give all these components the slab N(0, 1), so that they differ in their gates only."""
     nu: float | None = None
     """Sharpen the gates of the pseudo-inputs to S(nu (gamma - 1/2)); the released code has 10. None leaves them."""
     spikes: str = "straight-through"
@@ -100,7 +102,7 @@ class TrainConfig:
     """Weight of the model's penalty in the loss, never in a bound: J KL(mean gamma of the components || alpha) with
     the priors pseudo-inputs and mixture (UAI); the total correlation with tcvae, whose beta is then 1 + penalty."""
     penalty_hold: float = 0.0
-    """Share of the steps before the penalty sets in."""
+    """Share of the steps before the penalty, or the price that target_l0 asks, sets in."""
     penalty_ramp: float = 0.0
     """Share of the steps, after these, over which it rises to its weight."""
     target_l0: float | None = None
@@ -255,8 +257,36 @@ class RunStudy(Config):
     workers: int = 1
     """Processes that train at the same time, with a share of the CPU cores each. The same command typed on another
     machine that sees the same folder helps too."""
+    storage: str | None = None
+    """Where several machines agree on who trains what, if the locks of the disk that they share --out on cannot be
+    relied on: optuna's journal file, or a database as sqlite:///FILE or another URL of SQLAlchemy."""
     out: str = "runs/studies"
     """Folder of all studies, which share their runs: those that are finished are found again."""
+
+
+@dataclass(frozen=True)
+class Tune(Config):
+    """Search for the settings that are best on the validation part; the test set is never looked at."""
+
+    space: str | None = None
+    """What to search, separated by commas: SETTING=LOW..HIGH, SETTING=LOW..HIGH:log, or SETTING=A|B|C, for settings of
+    model and train. By default train.lr from a quarter to four times its value, model.latent_dim from half to twice,
+    and model.alpha from 0.01 to 0.5 where the model has it and no train.target_l0 sets it."""
+    trials: int = 20
+    """Settings to try in all, those of earlier calls included."""
+    metric: str = "elbo"
+    """What is to be best: a score, or a metric of the codes or a part of one, such as knn-1000."""
+    pruner: str = "median"
+    """When a bad run is stopped: median, at a validation below the median of the others; halving, unless it is in the
+    better half after 20, 40 and 80 % of the steps; or none. Only for elbo and log_px, which training measures."""
+    workers: int = 1
+    """Processes that train at the same time, with a share of the CPU cores each. The same command typed on another
+    machine that sees the same folder helps too."""
+    storage: str | None = None
+    """Where the trials are kept: optuna's journal file, by default OUT/journal.log, or a database as sqlite:///FILE or
+    another URL of SQLAlchemy."""
+    out: str | None = None
+    """Folder for best.yaml, tune.json and the runs, which are found again; by default runs/tune-DATA."""
 
 
 @dataclass(frozen=True)

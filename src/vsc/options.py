@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from vsc.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun
+from vsc.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun, Tune
 from vsc.errors import UsageError
 
 POSITIONAL = {RunStudy: "study", Evaluate: "run", Report: "run", Encode: "run", Sample: "run", ShowData: "name"}
@@ -19,6 +19,7 @@ EXAMPLES = {
     TrainRun: "vsc train --data mine.csv --latent-dim 16 --out runs/mine",
     Evaluate: "vsc evaluate runs/mine",
     RunStudy: "vsc study denoise --data digits --workers 2",
+    Tune: "vsc tune --data mnist --trials 30 --space 'train.lr=1e-4..1e-2:log,model.latent_dim=16..64'",
     Report: "vsc report runs/mine",
     Encode: "vsc encode runs/mine --data mine.csv --out codes.npz",
     Sample: "vsc sample runs/mine --n 64 --out samples.npz",
@@ -202,6 +203,7 @@ def _add_choices(parser) -> None:
     from vsc.priors import PRIORS, SELECTORS
     from vsc.scaling import SCALES
     from vsc.spikes import SPIKES
+    from vsc.tune import PRUNERS, SCORES
 
     registries = {
         "data.name": DATASETS,
@@ -213,6 +215,8 @@ def _add_choices(parser) -> None:
         "model.prior": PRIORS,
         "model.selector": SELECTORS,
         "metrics": {"all": None, **METRICS},
+        "metric": {**SCORES, **{name: None for name, metric in METRICS.items() if metric.better}},
+        "pruner": PRUNERS,
         "model.head": HEADS,
         "models": PRESETS,
         "name": DATASETS,
@@ -230,6 +234,11 @@ def run_folder(config: Any) -> Path:
 def comparison_folder(config: Any) -> Path:
     """Return the folder of a comparison, given or by default runs/compare-DATA."""
     return Path(config.out or f"runs/compare-{stem(config.data.name)}")
+
+
+def tuning_folder(config: Any) -> Path:
+    """Return the folder of a search, given or by default runs/tune-DATA."""
+    return Path(config.out or f"runs/tune-{stem(config.data.name)}")
 
 
 def stem(name: str) -> str:

@@ -72,10 +72,13 @@ class Progress(NamedTuple):
         Returns
         -------
         price : float
+            Zero during `train.penalty_hold`.
         progress : Progress
         """
         assert settings.target_l0
         assert settings.steps
+        if self.step < settings.penalty_hold * settings.steps:
+            return 0.0, self
         weight = now.beta / settings.beta if settings.beta else 1.0
         asked, added = price(self.price, l0, settings.target_l0, settings.steps)
         return weight * asked, self._replace(price=min(max(self.price + weight * added, -MOST), MOST))

@@ -171,6 +171,7 @@ def build_prior(model: ModelConfig, inputs: int) -> Prior:
         settings["alpha"] = model.alpha
     if issubclass(kind, MixturePrior):
         settings |= {"inputs": inputs, "components": model.components, "selector": model.selector}
+        settings["unit_slab"] = model.unit_slab
     if kind is PseudoInputPrior:
         settings["nu"] = model.nu
     return kind(**settings)

@@ -1,31 +1,23 @@
 """A sweep: many runs, each found again by its settings, trained by one or several processes that share a folder."""
 
-import contextlib
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import lru_cache
-from multiprocessing.connection import Connection, wait
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vsc import data, runs
+from vsc.claims import Queue
 from vsc.config import Config, DataConfig
+from vsc.crew import in_processes, stoppable
 from vsc.data.split import Dataset
 from vsc.errors import Busy, RunError, UsageError
 from vsc.files import claimed
-from vsc.processes import flush_denormals, signals
 from vsc.results import Results, measured
-from vsc.training import Interrupted, train
-
-RESTARTS = 3
-"""How often a worker that was killed is replaced, for each worker."""
+from vsc.training import Interrupted, Watch, train
 
 Tell = Callable[[str], None]
 """What is done with a line about the sweep's progress."""
@@ -68,11 +60,16 @@ def key(config: Config) -> str:
     Returns
     -------
     str
-        The same for the same settings, whatever their order.
+        The same for the same settings. Those at their default do not count either, so that a setting that is added
+        to the library leaves earlier runs where they are.
     """
-    plain = runs.plain(asdict(config))
-    for part, name in NEUTRAL:
-        del plain[part][name]
+    usual = runs.plain(asdict(Config()))
+    plain = {
+        f"{part}.{name}": value
+        for part, settings in runs.plain(asdict(config)).items()
+        for name, value in settings.items()
+        if (part, name) not in NEUTRAL and value != usual[part][name]
+    }
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -128,7 +125,7 @@ def _loaded(name: str, root: str | None, valid_fraction: float, seed: int) -> Da
     return data.load(name, root, valid_fraction, seed)
 
 
-def finish(job: Job, split: str = "test", progress: bool = False) -> Results:
+def finish(job: Job, split: str = "test", progress: bool = False, watch: Watch | None = None) -> Results:
     """
     Train a job's run, or take it up where it is, and measure it; whatever was done before is found again.
 
@@ -140,6 +137,8 @@ def finish(job: Job, split: str = "test", progress: bool = False) -> Results:
         Where to measure.
     progress : bool
         Whether to show a progress bar.
+    watch : callable, optional
+        As for `vsc.training.train`.
 
     Returns
     -------
@@ -159,7 +158,8 @@ def finish(job: Job, split: str = "test", progress: bool = False) -> Results:
     with claimed(job.folder):
         started = (job.folder / "checkpoints" / "last.pt").is_file() or runs.is_finished(job.folder)
         if not runs.is_finished(job.folder):
-            train(job.config, loaded, job.folder, resume=started, overwrite=not started, progress=progress)
+            how = {"resume": started, "overwrite": not started, "progress": progress, "watch": watch}
+            train(job.config, loaded, job.folder, **how)
         return measured(job.folder, loaded, split, job.metrics, iwae=job.iwae, again=False)
 
 
@@ -170,6 +170,7 @@ def sweep(
     tell: Tell = print,
     command: str | None = None,
     progress: bool = False,
+    queue: Queue | None = None,
 ) -> list[Results]:
     """
     Finish all jobs.
@@ -192,6 +193,8 @@ def sweep(
         What to type to go on, for the message of an interrupted sweep.
     progress : bool
         Whether to show a bar for each run, with a single worker.
+    queue : Queue, optional
+        Says who trains what, where the folder's disk has no locks to rely on.
 
     Returns
     -------
@@ -213,13 +216,23 @@ def sweep(
     missing = [job for job in distinct if not runs.is_finished(job.folder)]
     clock = _Clock(missing, tell)
     failures: dict[Path, str] = {}
+    if queue is not None:
+        queue.enrol({job.folder.name: job.label for job in missing})
+        if others := queue.elsewhere():
+            tell(others)
+
+    def ended(said: tuple[Job, str]) -> None:
+        job, problem = said
+        clock.done(job, problem)
+        failures.update({job.folder: problem} if problem else {})
+
     try:
         if workers == 1 or len(missing) < 2:
-            for job, problem in work(distinct, split, progress):
-                clock.done(job, problem)
-                failures |= {job.folder: problem} if problem else {}
+            with stoppable():
+                for said in work(distinct, split, progress, queue):
+                    ended(said)
         else:
-            failures = _in_processes(distinct, min(workers, len(missing)), split, clock)
+            in_processes(partial(work, distinct, split, queue=queue), min(workers, len(missing)), ended)
     except Interrupted as stop:
         done = sum(runs.is_finished(job.folder) for job in distinct)
         raise Interrupted(f"stopped with {done} of {len(distinct)} runs finished", command, stop.signum) from None
@@ -229,7 +242,9 @@ def sweep(
     return [finish(job, split) for job in jobs]
 
 
-def work(jobs: Sequence[Job], split: str = "test", progress: bool = False) -> Iterator[tuple[Job, str]]:
+def work(
+    jobs: Sequence[Job], split: str = "test", progress: bool = False, queue: Queue | None = None
+) -> Iterator[tuple[Job, str]]:
     """
     Finish jobs one after another, leaving those that others are at for later.
 
@@ -241,6 +256,8 @@ def work(jobs: Sequence[Job], split: str = "test", progress: bool = False) -> It
         Where to measure.
     progress : bool
         Whether to show a bar for each run.
+    queue : Queue, optional
+        As for `sweep`.
 
     Yields
     ------
@@ -254,7 +271,7 @@ def work(jobs: Sequence[Job], split: str = "test", progress: bool = False) -> It
         for job in list(waiting):
             problem = ""
             try:
-                finish(job, split, progress)
+                _in_turn(job, split, progress, queue)
             except Busy:
                 continue
             except (RunError, UsageError, OSError) as error:
@@ -263,6 +280,16 @@ def work(jobs: Sequence[Job], split: str = "test", progress: bool = False) -> It
             yield job, problem
         if waiting:
             time.sleep(1)  # the others' runs are not ours to hurry
+
+
+def _in_turn(job: Job, split: str, progress: bool, queue: Queue | None) -> None:
+    """Finish a job; with a queue, one that is not finished is done only in our turn."""
+    if queue is None or runs.is_finished(job.folder):
+        finish(job, split, progress)
+        return
+    with queue.turn(job.folder.name) as turn:
+        scores = finish(job, split, progress).scores
+        turn.value = scores.log_px if scores.elbo is None else scores.elbo
 
 
 class _Clock:
@@ -304,69 +331,3 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _in_processes(jobs: Sequence[Job], workers: int, split: str, clock: _Clock) -> dict[Path, str]:
-    """Let processes of our own work on the jobs; replace those that are killed."""
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    by_folder = {job.folder: job for job in jobs}
-    failures: dict[Path, str] = {}
-    crew: dict[Connection, Any] = {}
-    replaced = 0
-
-    def hire() -> None:
-        ours, theirs = context.Pipe(duplex=False)
-        crew[ours] = context.Process(target=_serve, args=(jobs, split, theirs, threads), daemon=True)
-        crew[ours].start()
-        theirs.close()
-
-    try:
-        with signals() as received:
-            for _ in range(workers):
-                hire()
-            while crew and not received:
-                for ours in wait(list(crew), timeout=0.5):
-                    assert isinstance(ours, Connection)
-                    try:
-                        folder, problem = ours.recv()
-                    except EOFError:
-                        worker = crew.pop(ours)
-                        worker.join()
-                        if worker.exitcode and not received:  # killed: its run is as free as one never begun
-                            replaced += 1
-                            if replaced > RESTARTS * workers:
-                                code = worker.exitcode
-                                raise RunError(f"workers keep dying, the last with exit code {code}") from None
-                            hire()
-                        continue
-                    failures |= {folder: problem} if problem else {}
-                    clock.done(by_folder[folder], problem)
-    finally:
-        for worker in crew.values():
-            worker.terminate()  # SIGTERM: a run that trains saves its state first
-        for worker in crew.values():
-            worker.join()
-    if received:
-        raise Interrupted("", None, received[0])
-    return failures
-
-
-def _serve(jobs: Sequence[Job], split: str, tell: Connection, threads: int) -> None:
-    """Work in a process of its own, until the jobs are done or its parent is gone."""
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent passes it on once
-    torch.set_num_threads(threads)
-    flush_denormals()
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
-    with contextlib.suppress(Interrupted, BrokenPipeError):
-        for job, problem in work(jobs, split):
-            tell.send((job.folder, problem))
-
-
-def _watch(parent: int) -> None:
-    """Stop this process as a signal would once its parent has died."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)

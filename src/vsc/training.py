@@ -3,6 +3,7 @@
 import math
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from vsc.files import claimed
 from vsc.models import AE, Autoencoder
 from vsc.processes import agreed, by_lead, cpu_threads, flush_denormals, launch, mean_over, signals
 from vsc.progress import Log, Progress, check_same, restore, save_progress
+
+Watch = Callable[[dict[str, Any]], None]
+"""What is done with each validation's row of metrics.jsonl."""
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop)
@@ -49,6 +53,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = False,
+    watch: Watch | None = None,
 ) -> Autoencoder:
     """
     Train a model.
@@ -68,6 +73,9 @@ def train(
         Replace a run that is in the folder.
     progress : bool
         Whether to show a progress bar.
+    watch : callable, optional
+        Is given each validation's row with its step, in every process; what it raises ends the run there, as a crash
+        would: the last checkpoint stays.
 
     Returns
     -------
@@ -98,11 +106,18 @@ def train(
             return runs.load(folder)
     fabric = launch(settings)
     with claimed(folder if fabric.is_global_zero else None):
-        return _train(fabric, config, data, folder, resume, overwrite, progress)
+        return _train(fabric, config, data, folder, resume, overwrite, progress, watch)
 
 
 def _train(
-    fabric, config: Config, data: Dataset, folder: Path | None, resume: bool, overwrite: bool, progress: bool
+    fabric,
+    config: Config,
+    data: Dataset,
+    folder: Path | None,
+    resume: bool,
+    overwrite: bool,
+    progress: bool,
+    watch: Watch | None,
 ) -> Autoencoder:
     """Train with settings that were resolved and checked, in a folder that is ours."""
     settings = config.train
@@ -134,7 +149,7 @@ def _train(
     log = Log(folder if lead else None, done.step)
     bar = tqdm(total=settings.steps, initial=done.step, disable=not (progress and lead), unit="step")
     start = time.perf_counter() - done.seconds
-    watch = fabric.device.type == "cpu"  # elsewhere a look at every loss would wait for the device
+    at_each = fabric.device.type == "cpu"  # elsewhere a look at every loss would wait for the device
     model.train()
     with signals() as received, cpu_threads(module), bar:
         while done.step < settings.steps and not (settings.patience and done.waited >= settings.patience):
@@ -148,7 +163,7 @@ def _train(
             done = done._replace(step=done.step + 1, seconds=time.perf_counter() - start)
             last = done.step == settings.steps
             at_log = last or done.step % settings.log_every == 0
-            if (watch or at_log) and not math.isfinite(loss.item()):
+            if (at_each or at_log) and not math.isfinite(loss.item()):
                 raise RunError(_not_finite(_bad_terms(bound), done.step, folder))
             optimizer.zero_grad()
             fabric.backward(loss)
@@ -172,6 +187,8 @@ def _train(
                 row = validate(module, data.valid.x, config)
                 log.write(done, "valid", row)
                 done = done.judged(row, module if settings.patience else None)
+                if watch and not stop:
+                    watch({"step": done.step, **row})
             if folder is not None and at_save:
                 save_progress(folder, fabric, module, optimizer, done)
             if stop:

@@ -33,6 +33,8 @@ class MixturePrior(Prior):
         U >= 1.
     selector : str
         Name in `SELECTORS`: how C comes about.
+    unit_slab : bool
+        Whether all components have the slab N(0, 1), so that they differ in their gates only.
 
     Raises
     ------
@@ -40,17 +42,34 @@ class MixturePrior(Prior):
         If alpha is outside (0, 1), U < 1 or the selector is unknown.
     """
 
-    def __init__(self, inputs: int, latent_dim: int, alpha: float, components: int = 100, selector: str = "optimal"):
+    def __init__(
+        self,
+        inputs: int,
+        latent_dim: int,
+        alpha: float,
+        components: int = 100,
+        selector: str = "optimal",
+        unit_slab: bool = False,
+    ):
         super().__init__()
         if components < 1:
             raise UsageError(f"a mixture needs at least 1 component, not {components}")
         self.latent_dim, self.alpha, self.components = latent_dim, checked(alpha), components
         self.select = choose(SELECTORS, selector, "selector")
         self.scores = None if self.select is optimal else nn.Linear(inputs, components)
+        self.unit_slab = unit_slab
 
     @abstractmethod
+    def own(self, posterior: Posterior) -> SpikeAndSlab:
+        """Return the U components with slabs of their own, (U, J)."""
+
     def mixed(self, posterior: Posterior) -> SpikeAndSlab:
         """Return the U components, (U, J)."""
+        parts = self.own(posterior)
+        if not self.unit_slab:
+            return parts
+        zeros = torch.zeros_like(parts.mu)
+        return SpikeAndSlab(zeros, zeros, spike_logits=parts.spike_logits, validate_args=False)
 
     def kl(self, qz, x, posterior):
         """Return the bound's parts in nats, shape (B,) each; `penalty` is J KL(Bern(mean gamma_u) || Bern(alpha))."""
@@ -98,7 +117,7 @@ class PseudoInputPrior(MixturePrior):
 
     Parameters
     ----------
-    inputs, latent_dim, alpha, components, selector
+    inputs, latent_dim, alpha, components, selector, unit_slab
         As for `MixturePrior`.
     nu : float, optional
         Sharpen the components' gates to S(nu (gamma - 1/2)), as the released code does with nu = 10.
@@ -117,8 +136,9 @@ class PseudoInputPrior(MixturePrior):
         components: int = 100,
         selector: str = "optimal",
         nu: float | None = None,
+        unit_slab: bool = False,
     ):
-        super().__init__(inputs, latent_dim, alpha, components, selector)
+        super().__init__(inputs, latent_dim, alpha, components, selector, unit_slab)
         if nu is not None and not nu > 0:
             raise UsageError(f"nu must be positive, not {nu}")
         self.nu = nu
@@ -138,7 +158,7 @@ class PseudoInputPrior(MixturePrior):
         """Return x and the pseudo-inputs, (B + U, M)."""
         return torch.cat([x, self.pseudo_inputs.to(x.dtype)])
 
-    def mixed(self, posterior):
+    def own(self, posterior):
         """Return q(z|x_u), (U, J)."""
         parts = posterior(self.pseudo_inputs)
         if self.nu is None:
@@ -153,17 +173,25 @@ class FreeMixturePrior(MixturePrior):
 
     Parameters
     ----------
-    inputs, latent_dim, alpha, components, selector
+    inputs, latent_dim, alpha, components, selector, unit_slab
         As for `MixturePrior`; every pi starts near 1/2.
     """
 
-    def __init__(self, inputs: int, latent_dim: int, alpha: float, components: int = 100, selector: str = "optimal"):
-        super().__init__(inputs, latent_dim, alpha, components, selector)
+    def __init__(
+        self,
+        inputs: int,
+        latent_dim: int,
+        alpha: float,
+        components: int = 100,
+        selector: str = "optimal",
+        unit_slab: bool = False,
+    ):
+        super().__init__(inputs, latent_dim, alpha, components, selector, unit_slab)
         self.mu = nn.Parameter(0.5 * torch.randn(components, latent_dim))
         self.logvar = nn.Parameter(torch.zeros(components, latent_dim))
         self.spike_logits = nn.Parameter(0.5 * torch.randn(components, latent_dim))
 
-    def mixed(self, posterior):
+    def own(self, posterior):
         """Return the components, (U, J)."""
         return SpikeAndSlab(self.mu, self.logvar, spike_logits=self.spike_logits, validate_args=False)
 

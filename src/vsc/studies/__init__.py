@@ -1,0 +1,122 @@
+"""Every experiment of the sources by its name; each is one `Study` in a file of this folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from vsc.config import Config, RunStudy
+from vsc.errors import UsageError, choose
+from vsc.studies import (
+    activations,
+    ancestral,
+    by_alpha,
+    by_dim,
+    codes,
+    collapse,
+    conditional,
+    denoise,
+    interpolation,
+    latent_grid,
+    smiley,
+    soft_sparsity,
+    stability,
+    traversal,
+)
+from vsc.studies.base import Ask, Finding, Group, Row, Study, Table
+from vsc.studies.conduct import conduct, folder_of, lacks
+from vsc.sweep import dataset
+
+__all__ = ["STUDIES", "Ask", "Finding", "Group", "Row", "Study", "Table", "conduct"]
+
+STUDIES: dict[str, Study] = {
+    "latent-grid": latent_grid.STUDY,
+    "activations": activations.STUDY,
+    "denoise": denoise.STUDY,
+    "elbo-vs-dim": by_dim.ELBO,
+    "probe-vs-dim": by_dim.PROBE,
+    "codes": codes.STUDY,
+    "sparsity-vs-alpha": by_alpha.SPARSITY,
+    "elbo-vs-alpha": by_alpha.ELBO,
+    "probe-vs-alpha": by_alpha.PROBE,
+    "traversal": traversal.STUDY,
+    "interpolation": interpolation.STUDY,
+    "ancestral": ancestral.STUDY,
+    "conditional": conditional.STUDY,
+    "stability": stability.STUDY,
+    "collapse": collapse.STUDY,
+    "smiley": smiley.STUDY,
+    "soft-sparsity": soft_sparsity.STUDY,
+}
+
+
+def listing() -> str:
+    """Return what `vsc study list` prints: every study's name, source, time and title."""
+    width = max(map(len, STUDIES))
+    lines = [f"{'study':{width}}  {'quick':>6}  what it shows (source)"]
+    lines += [f"{name:{width}}  {one.minutes:>2} min  {one.title} ({one.source})" for name, one in STUDIES.items()]
+    return "\n".join(
+        [*lines, "", "vsc study NAME conducts one, vsc study all all of them; times are for two CPU cores."]
+    )
+
+
+def run(asked: RunStudy, command: str, progress: bool = False) -> None:
+    """
+    Conduct the studies that a command line asks for, and say where their pages are.
+
+    Parameters
+    ----------
+    asked : RunStudy
+        The command's settings.
+    command : str
+        What was typed.
+    progress : bool
+        Whether to show a bar for each run.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown, a number cannot be read, or the data lack what the study needs.
+    RunError, Interrupted
+        As `conduct`.
+    """
+    if asked.quick and asked.full:
+        raise UsageError("--quick and --full exclude each other; choose one of them")
+    dims, alphas = _numbers(asked.dims, int, "dims"), _numbers(asked.alphas, float, "alphas")
+    chosen = STUDIES if asked.study == "all" else {asked.study: choose(STUDIES, asked.study, "study")}
+    root = Path(asked.out)
+    for name, one in chosen.items():
+        given = asked.data.name
+        own = replace(asked.data, name=one.data if given == "auto" else given)
+        common = Config(own, asked.model, asked.train)
+        if asked.study == "all" and (lacking := lacks(name, one, Ask(dataset(own)))):
+            print(f"left out: {lacking}")
+            continue
+        finding = conduct(
+            *(name, one, common, root, command),
+            full=asked.full,
+            seeds=asked.seeds,
+            dims=dims,
+            alphas=alphas,
+            split=asked.split,
+            workers=asked.workers,
+            progress=progress and asked.workers == 1,
+            storage=asked.storage,
+        )
+        print(
+            "\n".join(
+                [
+                    "",
+                    *finding.words,
+                    "",
+                    f"The page: {folder_of(root, dataset(own), name, asked.split) / 'report.html'}",
+                ]
+            ),
+            flush=True,
+        )
+
+
+def _numbers(text: str | None, kind: type, what: str) -> tuple:
+    try:
+        return tuple(kind(part) for part in (text or "").split(",") if part.strip())
+    except ValueError:
+        words = {int: "whole numbers", float: "numbers"}[kind]
+        raise UsageError(f"{what} needs {words} separated by commas, not {text!r}") from None

@@ -1,0 +1,276 @@
+"""What a study is: the runs that it needs, and how it draws and tabulates them."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from vsc import runs
+from vsc.config import Config
+from vsc.data.split import Dataset
+from vsc.models import Autoencoder
+from vsc.results import Results
+from vsc.sweep import Job
+
+Settings = Mapping[str, Any]
+"""Dotted settings, such as {"model.latent_dim": 60}."""
+
+
+class Ask(NamedTuple):
+    """
+    What the user asked of a study.
+
+    Attributes
+    ----------
+    data : Dataset
+        The data.
+    full : bool
+        The source's own settings instead of those that suit a small machine.
+    steps : int or None
+        Steps of every run, where the user gave them.
+    dims : tuple of int
+        Numbers of latents J, where the user gave them.
+    alphas : tuple of float
+        Prior spike probabilities, where the user gave them.
+    """
+
+    data: Dataset
+    full: bool = False
+    steps: int | None = None
+    dims: tuple[int, ...] = ()
+    alphas: tuple[float, ...] = ()
+
+    @property
+    def image(self) -> bool:
+        """Whether an example is drawn as pixels."""
+        return len(self.data.shape) == 3 and self.data.shape[0] in (1, 3)
+
+
+class Row(NamedTuple):
+    """
+    One row of a study's table: a run, or one for each seed.
+
+    Attributes
+    ----------
+    facets : mapping of str to str or float
+        What sets it apart, such as {"model": "VAE", "J": 60}; every row of a study has the same keys.
+    settings : Settings
+        How it is trained.
+    metrics : tuple of str
+        What to measure besides the scores.
+    seeds : int or None
+        Where it needs another number of seeds than the study.
+    """
+
+    facets: Mapping[str, str | float]
+    settings: Settings
+    metrics: tuple[str, ...] = ()
+    seeds: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The facets in words."""
+        return ", ".join(str(v) if isinstance(v, str) else f"{k} {v:g}" for k, v in self.facets.items())
+
+
+@dataclass(frozen=True)
+class Group:
+    """
+    A row's runs, trained and measured.
+
+    Attributes
+    ----------
+    row : Row
+        What was asked.
+    jobs : list of Job
+        One for each seed.
+    results : list of Results
+        Their numbers.
+    """
+
+    row: Row
+    jobs: list[Job]
+    results: list[Results]
+
+    def __getitem__(self, facet: str) -> Any:
+        """Return a facet's value."""
+        return self.row.facets[facet]
+
+    def values(self, name: str) -> list[float]:
+        """Return a score, a metric's value or `minutes` for each seed; empty where the model has none."""
+        found = [self._value(i, name) for i in range(len(self.jobs))]
+        return [value for value in found if value is not None]
+
+    def _value(self, i: int, name: str) -> float | None:
+        if name == "minutes":
+            return runs.read_history(self.jobs[i].folder)[-1]["seconds"] / 60
+        scores = self.results[i].scores
+        return getattr(scores, name) if name in scores._fields else self.results[i].metrics.get(name)
+
+    def mean(self, name: str) -> float:
+        """Return the mean over the seeds; NaN where the model has no such number."""
+        return statistics.fmean(values) if (values := self.values(name)) else math.nan
+
+    def spread(self, name: str) -> float:
+        """Return the standard deviation over the seeds; 0 for a single one."""
+        return statistics.stdev(values) if len(values := self.values(name)) > 1 else 0.0
+
+    def model(self, seed: int = 0) -> Autoencoder:
+        """Return one seed's model."""
+        return runs.load(self.jobs[seed].folder)
+
+    def history(self, seed: int = 0) -> list[dict[str, Any]]:
+        """Return the rows of one seed's metrics.jsonl."""
+        return runs.read_history(self.jobs[seed].folder)
+
+    @property
+    def config(self) -> Config:
+        """The first seed's settings."""
+        return self.jobs[0].config
+
+
+class Table(NamedTuple):
+    """
+    Numbers as a table.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Their names, with units.
+    rows : list of tuple
+        Text and numbers; None where there is none.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+class Picture(NamedTuple):
+    """
+    A further figure of a study.
+
+    Attributes
+    ----------
+    figure : Figure
+        The picture.
+    alt : str
+        What it shows, for those who cannot see it.
+    """
+
+    figure: Figure
+    alt: str
+
+
+class Finding(NamedTuple):
+    """
+    What came out of a study.
+
+    Attributes
+    ----------
+    figure : Figure
+        The picture.
+    alt : str
+        What it shows, for those who cannot see it.
+    table : Table
+        The numbers.
+    words : list of str
+        Sentences: what reproduces, and what does not.
+    more : mapping of str to Picture
+        Further figures by name, which become figure-NAME.png and .svg.
+    """
+
+    figure: Figure
+    alt: str
+    table: Table
+    words: list[str]
+    more: Mapping[str, Picture] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Study:
+    """
+    A named experiment of a source.
+
+    Attributes
+    ----------
+    title : str
+        What it shows, in a few words.
+    source : str
+        Where it comes from.
+    claim : str
+        What the source says.
+    minutes : int
+        About how long the quick form takes on two CPU cores.
+    rows : callable
+        Ask -> the runs it needs.
+    draw : callable
+        (Ask, groups in the order of the rows) -> Finding.
+    needs : tuple of str
+        What the data must have: images, labels, attributes (factors that can be absent).
+    data : str
+        The data set of the source.
+    """
+
+    title: str
+    source: str
+    claim: str
+    minutes: int
+    rows: Callable[[Ask], list[Row]]
+    draw: Callable[[Ask, list[Group]], Finding]
+    needs: tuple[str, ...] = ()
+    data: str = "mnist"
+
+
+def tabulate(groups: Sequence[Group], columns: Sequence[str]) -> Table:
+    """
+    Lay groups out as a table: facets, number of seeds, then mean and standard deviation of each column.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        The rows.
+    columns : sequence of str
+        Scores, metrics or `minutes`; in nats, latents or shares, as they are documented.
+
+    Returns
+    -------
+    Table
+        With a column `NAME sd` after each that was measured on several seeds.
+    """
+    facets = tuple(groups[0].row.facets)
+    several = any(len(group.jobs) > 1 for group in groups)
+    head = [*facets, "seeds"]
+    for column in columns:
+        head += [column, f"{column} sd"] if several else [column]
+    rows = []
+    for group in groups:
+        row: list[Any] = [*(group[facet] for facet in facets), len(group.jobs)]
+        for column in columns:
+            known = bool(group.values(column))
+            row += [group.mean(column) if known else None]
+            row += [group.spread(column) if known and len(group.jobs) > 1 else None] if several else []
+        rows.append(tuple(row))
+    return Table(tuple(head), rows)
+
+
+def steps(ask: Ask, quick: int, full: int) -> int:
+    """
+    Return the number of steps of a run.
+
+    Parameters
+    ----------
+    ask : Ask
+        What the user asked; steps given there win.
+    quick, full : int
+        What suits a small machine, and what the source has.
+
+    Returns
+    -------
+    int
+        One of the three.
+    """
+    return ask.steps or (full if ask.full else quick)

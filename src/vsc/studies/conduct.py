@@ -1,0 +1,249 @@
+"""Conduct a study: make or find its runs, measure them, and write table, figures and page."""
+
+import csv
+import io
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from vsc import runs
+from vsc.claims import Queue
+from vsc.comparison import changed
+from vsc.config import Config
+from vsc.data.split import Dataset
+from vsc.errors import UsageError
+from vsc.evaluation import pick
+from vsc.files import whole, write_json
+from vsc.processes import cpu_threads
+from vsc.report.settings import flatten
+from vsc.report.study import Section, write
+from vsc.studies.base import Ask, Finding, Group, Row, Study
+from vsc.sweep import Job, Tell, dataset, plan, sweep
+
+NEEDS = {
+    "images": lambda ask: ask.image,
+    "labels": lambda ask: bool(ask.data.classes),
+    "attributes": lambda ask: ask.data.test.presence is not None,
+}
+"""What a study can need of its data -> whether it is there."""
+
+MISSING = {
+    "images": "draws images, and {data} has none",
+    "labels": "needs class labels, and {data} has none",
+    "attributes": "needs true factors that can be absent, which {data} does not know; take --data smiley",
+}
+
+
+def conduct(
+    name: str,
+    study: Study,
+    common: Config,
+    folder: Path,
+    command: str,
+    *,
+    full: bool = False,
+    seeds: int = 1,
+    dims: Sequence[int] = (),
+    alphas: Sequence[float] = (),
+    split: str = "test",
+    workers: int = 1,
+    tell: Tell = print,
+    progress: bool = False,
+    storage: str | None = None,
+) -> Finding:
+    """
+    Conduct one study.
+
+    Parameters
+    ----------
+    name : str
+        Its name in `vsc.studies.STUDIES`.
+    study : Study
+        The study.
+    common : Config
+        The data, and settings that all its runs share unless the study sets them.
+    folder : Path
+        Where all studies go: this one into `folder_of` it, the runs of all into `folder/runs`.
+    command : str
+        What to type to make it again.
+    full : bool
+        The source's own settings.
+    seeds : int
+        Runs of each row, where the study does not say otherwise.
+    dims, alphas
+        Instead of the study's own numbers of latents and prior spike probabilities.
+    split : str
+        Where to measure: test, or valid for choosing settings.
+    workers : int
+        Processes.
+    tell : callable
+        Is given lines about the progress.
+    progress : bool
+        Whether to show a bar for each run.
+    storage : str, optional
+        Where machines agree on who trains what, as for `vsc.claims.Queue`.
+
+    Returns
+    -------
+    Finding
+        As written.
+
+    Raises
+    ------
+    UsageError
+        If the data lack what the study needs, or a setting is wrong; said before anything is trained.
+    RunError, Interrupted
+        As `vsc.sweep.sweep`.
+    """
+    begun = time.monotonic()
+    ask = Ask(dataset(common.data), full, common.train.steps, tuple(dims), tuple(alphas))
+    if lacking := lacks(name, study, ask):
+        raise UsageError(lacking)
+    pick(ask.data, split)
+    if seeds < 1:
+        raise UsageError(f"seeds must be at least 1, not {seeds}")
+    plans = [(row, _jobs(row, common, folder / "runs", seeds, ask)) for row in study.rows(ask)]
+    jobs = [job for _, group in plans for job in group]
+    missing = len({job.folder for job in jobs if not runs.is_finished(job.folder)})
+    tell(f"{name} on {ask.data.name}: {len({job.folder for job in jobs})} runs, {missing} of them to be trained")
+    queue = Queue(storage, f"{folder.absolute().name}-runs") if storage else None  # studies share their runs
+    results = iter(sweep(jobs, workers, split, tell, command, progress, queue))
+    groups = [Group(row, group, [next(results) for _ in group]) for row, group in plans]
+    with cpu_threads(groups[0].model()):
+        finding = study.draw(ask, groups)
+    out = folder_of(folder, ask.data, name, split)
+    _write(name, study, ask, groups, finding, out, command, time.monotonic() - begun)
+    return finding
+
+
+def folder_of(root: Path, data: Dataset, name: str, split: str = "test") -> Path:
+    """
+    Return where a study is written.
+
+    Parameters
+    ----------
+    root : Path
+        Where all studies go.
+    data : Dataset
+        What it is conducted on.
+    name : str
+        The study's name.
+    split : str
+        Where it is measured.
+
+    Returns
+    -------
+    Path
+        `root/DATA-NAME`, with the split where it is not the test set.
+    """
+    return root / (f"{data.name}-{name}" + ("" if split == "test" else f"-{split}"))
+
+
+def lacks(name: str, study: Study, ask: Ask) -> str:
+    """
+    Say what the data lack for a study.
+
+    Parameters
+    ----------
+    name : str
+        The study's name.
+    study : Study
+        The study.
+    ask : Ask
+        With the data.
+
+    Returns
+    -------
+    str
+        A sentence; empty where nothing is lacking.
+    """
+    for need in study.needs:
+        if not NEEDS[need](ask):
+            return f"the study {name} {MISSING[need].format(data=ask.data.name)}"
+    return ""
+
+
+def _jobs(row: Row, common: Config, root: Path, seeds: int, ask: Ask) -> list[Job]:
+    one = changed(common, row.settings)
+    many = seeds if row.seeds is None else row.seeds
+    return [
+        plan(
+            f"{ask.data.name}, {row.label}" + (f", seed {seed}" if many > 1 else ""),
+            changed(one, {"train.seed": seed}),
+            root,
+            row.metrics,
+        )
+        for seed in range(common.train.seed, common.train.seed + many)
+    ]
+
+
+def _write(
+    name: str, study: Study, ask: Ask, groups: list[Group], finding: Finding, out: Path, command: str, seconds: float
+) -> None:
+    pictures = []
+    for stem, one in {"figure": finding, **{f"figure-{key}": more for key, more in finding.more.items()}}.items():
+        png, svg = _picture(one.figure, "png"), _picture(one.figure, "svg")
+        for suffix, content in (("png", png), ("svg", svg)):
+            with whole(out / f"{stem}.{suffix}") as temporary:
+                temporary.write_bytes(content)
+        pictures.append((f"data:image/png;base64,{b64encode(png).decode()}", one.alt))
+    with whole(out / "table.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(finding.table.columns)
+        writer.writerows(["" if cell is None else cell for cell in row] for row in finding.table.rows)
+    shared = _shared(groups)
+    split = groups[0].results[0]
+    trained = sum(group.history(i)[-1]["seconds"] for group in groups for i in range(len(group.jobs)))
+    write_json(
+        out / "study.json",
+        {
+            "study": name,
+            "source": study.source,
+            "command": command,
+            "data": ask.data.name,
+            "split": split.split,
+            "examples": split.examples,
+            "full": ask.full,
+            "seconds": round(seconds, 1),
+            "seconds_of_training": round(trained, 1),
+            "words": finding.words,
+            "settings": shared,
+            "runs": [
+                {"facets": dict(group.row.facets), "settings": dict(group.row.settings)}
+                | {"folders": [f"../runs/{job.folder.name}" for job in group.jobs]}
+                for group in groups
+            ],
+            "environment": runs.environment(),
+        },
+    )
+    section = Section(
+        name=name,
+        title=study.title,
+        source=study.source,
+        claim=study.claim,
+        data=f"{ask.data.name}, {split.examples} {split.split} examples",
+        words=finding.words,
+        pictures=pictures,
+        columns=finding.table.columns,
+        rows=finding.table.rows,
+        settings=shared,
+        command=command,
+    )
+    write(f"{study.title} on {ask.data.name}", [section], runs.environment(), out / "report.html")
+
+
+def _shared(groups: Sequence[Group]) -> dict[str, Any]:
+    """Return the dotted settings that all runs share."""
+    flat = [flatten(runs.plain(asdict(group.config))) for group in groups]
+    return {key: value for key, value in flat[0].items() if all(other.get(key) == value for other in flat)}
+
+
+def _picture(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()

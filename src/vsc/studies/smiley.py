@@ -1,0 +1,163 @@
+"""Which latent follows which true factor of Smiley (UAI figure 3 and supplement F)."""
+
+from typing import Any
+
+import numpy as np
+
+from vsc.charts import Curve, heatmaps, lines
+from vsc.metrics import correlations
+from vsc.studies.base import Ask, Finding, Group, Picture, Row, Study, steps, tabulate
+
+DIMS = (18, 40, 60)
+METRICS = ("row-max-correlation", "mcc-magnitudes", "mcc", "within-mcc", "within-mig", "presence")
+SHOWN = {
+    "row-max-correlation": "row-max correlation",
+    "mcc-magnitudes": "MCC",
+    "within-mcc": "within-attribute MCC",
+    "presence-min": "presence AUROC, worst attribute",
+}
+
+PUBLISHED = {
+    # mean of each factor's largest |correlation|, read off UAI figure 9 to within 0.03
+    "beta-VAE": (0.41, 0.35, 0.38, 0.17),
+    "beta-TCVAE": (0.29, 0.39, 0.43, 0.47),
+    "VSC": (0.49, 0.62, 0.56, 0.60),
+}
+PUBLISHED_J = (18, 40, 50, 60)
+
+VSC: dict[str, Any] = {
+    "model.name": "vsc",
+    "model.prior": "pseudo-inputs",
+    "model.components": 64,
+}
+"""The dynamic prior."""
+
+
+def models(ask: Ask) -> dict[str, dict[str, Any]]:
+    """Return the models with what did best on the validation part; with --full also what that was chosen from."""
+    betas = (1, 2, 4, 8) if ask.full else (1,)
+    found: dict[str, dict[str, Any]] = {
+        "VAE" if beta == 1 else f"beta-VAE ({beta})": {"model.name": "vae", "train.beta": float(beta)} for beta in betas
+    }
+    for beta in (2, 4, 8) if ask.full else (4,):
+        found[f"beta-TCVAE ({beta})"] = {"model.name": "tcvae", "train.penalty": beta - 1.0}
+    return found | {"VSC": VSC}
+
+
+def rows(ask: Ask) -> list[Row]:
+    """Return every model at every J."""
+    common = {"train.steps": steps(ask, 10_000, 200_000), "model.hidden": (400,)}
+    return [
+        Row({"model": name, "J": J}, common | {"model.latent_dim": J} | settings, METRICS)
+        for J in ask.dims or DIMS
+        for name, settings in models(ask).items()
+    ]
+
+
+def draw(ask: Ask, groups: list[Group]) -> Finding:
+    """Draw scores over J and correlation matrices at the largest J."""
+    names = list(dict.fromkeys(group["model"] for group in groups))
+    panels: dict[str, dict[str, Curve]] = {}
+    for quantity, title in SHOWN.items():
+        panels[title] = {}
+        for name in names:
+            own = [group for group in groups if group["model"] == name]
+            x, y = [group["J"] for group in own], [group.mean(quantity) for group in own]
+            panels[title][name] = Curve(x, y, [group.spread(quantity) for group in own])
+    for name, values in PUBLISHED.items():
+        panels["row-max correlation"][f"{name}, published"] = Curve(PUBLISHED_J, values, dashed=True)
+    J = max(group["J"] for group in groups)
+    last = [group for group in groups if group["J"] == J]
+    matrices = {group["model"]: matrix(ask, group) for group in last}
+    maps = heatmaps(
+        matrices,
+        "latent, in the order of the factor that it follows most",
+        "true factor",
+        "|correlation| of magnitudes",
+        ask.data.factor_names,
+        ask.data.groups,
+        limits=(0.0, 1.0),
+    )
+    words = [compare(groups, quantity, title) for quantity, title in SHOWN.items()]
+    for group in (group for group in last if group["model"] == "VSC"):
+        true = float(ask.data.test.presence.sum(1).float().mean()) if ask.data.test.presence is not None else 0.0
+        words.append(
+            f"VSC at J = {J} uses {group.mean('used'):.0f} latents, {group.mean('l0'):.1f} of them per face, where "
+            f"{len(ask.data.factor_names)} factors are, {true:.1f} of them present."
+        )
+    alt = f"Four panels over J. {' '.join(words)}"
+    picture = Picture(
+        maps, f"Correlation of {len(ask.data.factor_names)} factors with the latents of each model, J = {J}."
+    )
+    columns = ("elbo", "l0", "used", "always_on", *METRICS[:-1], "presence-mean", "presence-min", "minutes")
+    figure = lines(panels, "J: number of latents", "score, higher is better")
+    return Finding(figure, alt, tabulate(groups, columns), words, {"correlations": picture})
+
+
+def matrix(ask: Ask, group: Group, most: int = 30) -> np.ndarray:
+    """
+    Return |corr| of factor magnitudes with code magnitudes, the latents sorted by the factor that they follow most.
+
+    Parameters
+    ----------
+    ask : Ask
+        With the data.
+    group : Group
+        Its first seed's model is drawn.
+    most : int
+        Latents to keep: those with the largest correlations.
+
+    Returns
+    -------
+    numpy.ndarray, shape (F, most)
+        In [0, 1]; empty columns where the model has fewer latents.
+    """
+    test = ask.data.test
+    assert test.factors is not None
+    assert test.presence is not None
+    seen = test.factors.numpy() * test.presence.numpy()
+    found = correlations(group.model().encode(test.x).z.numpy(), seen, magnitudes=True)  # (F, J)
+    kept = np.argsort(-found.max(0), kind="stable")[:most]
+    kept = kept[np.lexsort((-found[:, kept].max(0), found[:, kept].argmax(0)))]
+    return np.pad(found[:, kept], ((0, 0), (0, max(0, most - len(kept)))))
+
+
+def compare(groups: list[Group], quantity: str, title: str) -> str:
+    """
+    Say whether VSC is above every other model, J by J, by more than the seeds' spread.
+
+    Parameters
+    ----------
+    groups : list of Group
+        All models at all J.
+    quantity, title : str
+        The score and what it is called.
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
+    parts = []
+    for J in dict.fromkeys(group["J"] for group in groups):
+        at = {group["model"]: group for group in groups if group["J"] == J}
+        if "VSC" not in at or len(at) < 2:
+            continue
+        vsc = at.pop("VSC")
+        best = max(at.values(), key=lambda group: group.mean(quantity))
+        gap, spread = vsc.mean(quantity) - best.mean(quantity), vsc.spread(quantity) + best.spread(quantity)
+        verdict = "above" if gap > spread else "below" if gap < -spread else "level with"
+        parts.append(f"J {J}: {vsc.mean(quantity):.2f}, {verdict} {best['model']} ({best.mean(quantity):.2f})")
+    return f"{title[0].upper()}{title[1:]} of VSC: {'; '.join(parts)}."
+
+
+STUDY = Study(
+    title="Factors and latents of Smiley",
+    source="UAI figure 3 and supplement F",
+    claim="VSC recovers the true factors at every J, where beta-VAE and beta-TCVAE lose them as J grows.",
+    minutes=20,
+    rows=rows,
+    draw=draw,
+    needs=("attributes",),
+    data="smiley",
+)

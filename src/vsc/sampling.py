@@ -193,7 +193,7 @@ def conditional(model: Autoencoder, x: Any, n: int, seed: int = 0) -> Samples:
         raise UsageError(
             "conditional sampling keeps an input's active latents, and in this model all latents are on; use ancestral"
         )
-    stored = as_examples(x, math.prod(model.shape)).to(next(model.parameters()).device)
+    stored = _in_memory(x, math.prod(model.shape)).to(next(model.parameters()).device)
     with _evaluating(model), _seeded(model, seed):
         inputs = model.scaler(stored)
         qz = model.posterior(inputs)
@@ -353,7 +353,7 @@ def interpolate(model: Autoencoder, a: Any, b: Any, steps: int = 11, kind: str =
     path = choose(PATHS, kind, "kind of path")
     _at_least(2, steps, "steps")
     M = math.prod(model.shape)
-    pair = [as_examples(end[None] if isinstance(end, Tensor) else [end], M) for end in (a, b)]
+    pair = [_in_memory(end[None] if isinstance(end, Tensor) else [end], M) for end in (a, b)]
     with _evaluating(model):
         z_a, z_b = model.encode(torch.cat(pair)).hard.numpy()
     z = path(z_a, z_b, steps)
@@ -398,6 +398,12 @@ def _by_change(z_a: Array, z_b: Array) -> Array:
     """Return the latents in which two codes differ, the largest change first."""
     change = np.abs(z_b - z_a)
     return np.argsort(-change, kind="stable")[: np.count_nonzero(change)]
+
+
+def _in_memory(x: Any, M: int) -> Tensor:
+    """Check examples and read those that are not in memory."""
+    found = as_examples(x, M)
+    return found if isinstance(found, Tensor) else torch.cat(list(found.parts()))
 
 
 def _at_least(least: int, number: int, what: str) -> None:

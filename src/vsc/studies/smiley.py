@@ -29,19 +29,35 @@ VSC: dict[str, Any] = {
     "model.name": "vsc",
     "model.prior": "pseudo-inputs",
     "model.components": 64,
+    "model.alpha": 0.15,
+    "model.gate_init": 2.0,
+    "train.kl_warmup": 0.25,
+    "train.temperature": 1.0,
+    "train.temperature_final": None,
+    "train.penalty": 1.0,
+    "train.penalty_hold": 0.4,
+    "train.penalty_ramp": 0.25,
 }
-"""The dynamic prior."""
+"""The dynamic prior with open gates first and the pressure later; alpha is the true share of latents, 9 of 60."""
+
+LATE: dict[str, Any] = {"train.penalty": 0.0, "train.target_l0": 12.0, "train.penalty_hold": 0.5}
+UNIT: dict[str, Any] = VSC | {"model.unit_slab": True, "train.penalty": 0.0, "train.target_l0": 0.0}
+OTHERS: dict[str, dict[str, Any]] = {
+    "VSC, unit slabs": UNIT,
+    "VSC, unit slabs, l0 12 late": UNIT | LATE,
+}
+"""What else was tried of VSC, for --full."""
 
 
 def models(ask: Ask) -> dict[str, dict[str, Any]]:
     """Return the models with what did best on the validation part; with --full also what that was chosen from."""
-    betas = (1, 2, 4, 8) if ask.full else (1,)
-    found: dict[str, dict[str, Any]] = {
-        "VAE" if beta == 1 else f"beta-VAE ({beta})": {"model.name": "vae", "train.beta": float(beta)} for beta in betas
-    }
-    for beta in (2, 4, 8) if ask.full else (4,):
+    found: dict[str, dict[str, Any]] = {}
+    for beta in (1, 2, 4, 8) if ask.full else (1,):
+        name = f"beta-VAE ({beta})" if beta > 1 else "VAE"
+        found[name] = {"model.name": "vae", "train.beta": float(beta)}
+    for beta in (2, 4, 8) if ask.full else (2,):
         found[f"beta-TCVAE ({beta})"] = {"model.name": "tcvae", "train.penalty": beta - 1.0}
-    return found | {"VSC": VSC}
+    return found | {"VSC": VSC} | (OTHERS if ask.full else {})
 
 
 def rows(ask: Ask) -> list[Row]:

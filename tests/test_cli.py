@@ -674,3 +674,47 @@ def test_a_folder_of_shards_that_stays_on_disk_goes_the_whole_way(capsys, tmp_pa
     assert main(["evaluate", "runs/shards-vsc", "--split", "train"]) == 2
     assert main(["data", "shards/", "--out", "all.npz"]) == 2
     assert capsys.readouterr().err.count("on disk") == 2
+
+
+def test_a_run_on_a_file_is_measured_from_another_folder(capsys, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    (tmp_path / "there").mkdir()
+    np.save(tmp_path / "there" / "mine.npy", rng.normal(size=(60, 4)))
+    monkeypatch.chdir(tmp_path / "there")
+    assert main(["train", "--data", "mine.npy", "--steps", "5", "--latent-dim", "2", "--out", "../run"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert "say with --data-root in which folder it lies" in fails(capsys, "evaluate", "run")
+    assert "12 test examples" in says(capsys, "evaluate", "run", "--data-root", "there")
+
+
+def test_encode_says_what_raising_a_latent_does_with_the_sign_of_the_report(capsys, tmp_path):
+    table = tmp_path / "mine.csv"
+    size = np.random.default_rng(0).normal(size=(200, 1))
+    rows = np.concatenate([size, -size, 0.1 * np.random.default_rng(1).normal(size=(200, 1))], 1)
+    table.write_text("up,down,noise\n" + "\n".join(",".join(f"{v:.4f}" for v in row) for row in rows))
+    words = ["--data", str(table), "--model", "vae", "--latent-dim", "1", "--steps", "300", "--out", str(tmp_path / "r")]
+    assert main(["train", *words]) == 0
+    said = says(capsys, "encode", str(tmp_path / "r"), "--data", str(table), "--out", str(tmp_path / "c.npz"))
+    line = next(line for line in said.splitlines() if line.startswith("  latent   0"))
+    change = dict(re.findall(r"(up|down|noise) ([+-][\d.]+)", line))
+    with np.load(tmp_path / "c.npz") as codes:
+        slope = np.corrcoef(codes["mu"][:, 0], size[:, 0])[0, 1]
+    assert np.sign(float(change["up"])) == np.sign(slope)
+    assert float(change["up"]) * float(change["down"]) < 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dims", "0"], "dims must be at least 1, not 0"),
+        (["--dims", "abc"], "dims needs whole numbers separated by commas, not 'abc'"),
+        (["--dims", ""], "dims is empty"),
+        (["--alphas", "2"], "alphas are probabilities in (0, 1], not '2'"),
+        (["--workers", "0"], "workers must be at least 1, not 0"),
+        (["--quick", "--full"], "--quick and --full exclude each other"),
+    ],
+)
+def test_a_study_asked_for_wrongly_is_one_line_and_trains_nothing(capsys, tmp_path, words, said):
+    out = tmp_path / "out"
+    assert said in fails(capsys, "study", "denoise", "--data", "digits", "--out", str(out), *words)
+    assert not out.exists()

@@ -16,7 +16,7 @@ from vsc.data.split import Dataset, Split
 from vsc.errors import RunError, UsageError
 from vsc.models import VSC
 from vsc.scaling import Scaler
-from vsc.training import Interrupted, Progress, collapse, train, validate
+from vsc.training import Interrupted, Progress, collapse, overfitting, train, validate
 
 # 60 examples in batches of 16 are epochs of 3 steps, so that steps 4, 5, 7, 8 end inside an epoch
 SHORT = TrainConfig(steps=14, batch_size=16, log_every=3, valid_every=4, checkpoint_every=5, device="cpu")
@@ -533,3 +533,19 @@ def test_the_price_of_a_target_sets_in_after_the_hold():
     price, after = late.asked(20.0, now, settings)
     assert price > 0
     assert after.price > 0
+
+
+@pytest.mark.parametrize(
+    ("elbos", "says"),
+    [
+        ([-90, -50, -40, -45, -60], "best at step 300 (-40.0) and has fallen since, to -60.0"),
+        ([-90, -50, -40, -40.1, -40.2], ""),  # no more than noise
+        ([-90, -50, -45, -41, -40], ""),
+        ([-90, -30], ""),
+        ([None, None, None], ""),  # an AE has no bound
+    ],
+)
+def test_a_validation_elbo_that_falls_is_called_overfitting(elbos, says):
+    rows = [{"step": 100 * (i + 1), "elbo": elbo} for i, elbo in enumerate(elbos)]
+    assert says in overfitting(rows)
+    assert bool(overfitting(rows)) == bool(says)

@@ -15,6 +15,7 @@ from vsc.errors import RunError, UsageError
 from vsc.options import comparison_folder, is_path, parse, run_folder, tuning_folder
 
 if TYPE_CHECKING:
+    from vsc.data import Dataset
     from vsc.evaluation import Scores
     from vsc.models import Autoencoder
 
@@ -55,6 +56,8 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         )
     if rows and model.spiked and (found := training.collapse(rows[-1]["used"], rows[-1]["always_on"], J)):
         print(f"CAUTION: the model {found}")
+    if found := training.overfitting(rows):
+        print(f"CAUTION: {found}")
     run, own = shlex.quote(str(folder)), config.data.name
     print(f"next: vsc evaluate {run}    (the test set, hard spikes)")
     print(f"      vsc report {run}    (a page on every latent)")
@@ -94,11 +97,11 @@ def tune(config: Tune) -> None:  # noqa: D103
 
 
 def evaluate(config: Evaluate) -> None:  # noqa: D103
-    from vsc import data, evaluation, results, runs, training
+    from vsc import evaluation, results, runs, training
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
-    loaded = data.load(**_data_arguments(saved, config.data_root))
+    loaded = _of_run(saved, config.data_root)
     names = [name.strip() for name in (config.metrics or "").split(",") if name.strip()]
     found = results.measured(
         *(folder, loaded, config.split, names, config.samples, config.seed, config.iwae),
@@ -126,25 +129,25 @@ def _metric_note(name: str) -> str:
 
 
 def report(config: Report) -> None:  # noqa: D103
-    from vsc import data, processes, reporting, runs
+    from vsc import processes, reporting, runs
 
     folder = Path(config.run)
     out = folder / "report.html" if config.out is None else _with_suffix(config.out, ".html")
     saved, model = runs.read_config(folder), runs.load(folder)
-    loaded = data.load(**_data_arguments(saved, config.data_root))
+    loaded = _of_run(saved, config.data_root)
     with processes.cpu_threads(model):
         print(f"The report: {reporting.write(folder, model, loaded, config.split, out)}")
 
 
 def encode(config: Encode) -> None:  # noqa: D103
 
-    from vsc import data, evaluation, files, runs
-    from vsc.showcase import effects
+    from vsc import data, evaluation, features, files, influence, runs
+    from vsc.models import Codes
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
     if config.data is None:
-        chosen = evaluation.pick(data.load(**_data_arguments(saved, config.data_root)), config.split, on_disk=True)
+        chosen = evaluation.pick(_of_run(saved, config.data_root), config.split, on_disk=True)
         x, y = chosen.x, chosen.y
     else:
         x, y, columns = data.read_rows(Path(config.data))
@@ -160,10 +163,18 @@ def encode(config: Encode) -> None:  # noqa: D103
     listed = ", ".join(f"{j} ({rate[j]:.0%})" for j in order[:20]) + (", ..." if len(order) > 20 else "")
     print(f"used latents, counted from 0, and the share of examples they are on for: {listed or 'none'}")
     if model.columns and order:
-        print("what each alone does to the columns (the three it changes most, in standard deviations of the data):")
-        for j, change in zip(*effects(model, codes, most=20)[::3], strict=True):
+        some = x[:MANY]
+        found = features.survey(model, model.scaler(some), Codes(*(part[: len(some)] for part in codes)))
+        raising = influence.influence(model, model.scaler(some), found).raising
+        print("what raising each alone, from its low to its high values, does to the columns")
+        print("(the three it changes most, in standard deviations of the data):")
+        for j, change in list(zip(found.shown, raising, strict=True))[:20]:
             most = sorted(range(len(change)), key=lambda m: -abs(change[m]))[:3]
             print(f"  latent {j:3}: " + ", ".join(f"{model.columns[m]} {change[m]:+.2f}" for m in most))
+
+
+MANY = 5000
+"""Rows over which the effect of a latent is averaged."""
 
 
 def _check_columns(file: str, columns: Sequence[str], M: int, model: "Autoencoder") -> None:
@@ -334,6 +345,19 @@ def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
         "valid_fraction": chosen.valid_fraction,
         "seed": chosen.seed,
     }
+
+
+def _of_run(config: Config, root: str | None) -> "Dataset":
+    """Load the data of a saved run, whose file may be named as seen from another folder."""
+    from vsc import data
+
+    name = config.data.name
+    if is_path(name) and not Path(name).exists() and not (root and (Path(root) / name).exists()):
+        raise UsageError(
+            f"the run was trained on {name}, which is not there as seen from this folder; "
+            "say with --data-root in which folder it lies"
+        )
+    return data.load(**_data_arguments(config, root))
 
 
 def _with_suffix(path: str, *allowed: str) -> Path:

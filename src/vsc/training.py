@@ -3,7 +3,7 @@
 import math
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +288,37 @@ def collapse(used: float, always_on: float, latent_dim: int) -> str:
             "train.penalty; with the estimators sigmoid and concrete, take straight-through."
         )
     return ""
+
+
+FALLEN = 0.02
+"""Share of its size by which a validation ELBO must have fallen from its best to be called overfitting."""
+
+
+def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
+    """
+    Say so where the validation ELBO was best long before the end.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows of metrics.jsonl of the validation part.
+
+    Returns
+    -------
+    str
+        A sentence that says what to do; empty where nothing is wrong.
+    """
+    rows = [row for row in rows if row.get("elbo") is not None]
+    if len(rows) < 3:
+        return ""
+    best, last = max(rows, key=lambda row: row["elbo"]), max(rows, key=lambda row: row["step"])
+    fallen = best["elbo"] - last["elbo"]
+    if best["step"] > 0.8 * last["step"] or fallen < max(FALLEN * abs(best["elbo"]), 0.5):
+        return ""
+    return (
+        f"the validation ELBO was best at step {best['step']} ({best['elbo']:.1f}) and has fallen since, to "
+        f"{last['elbo']:.1f}: the model overfits. Keep the best with train.patience 3, or take fewer latents or steps."
+    )
 
 
 def _bad_terms(bound: Bound) -> str:

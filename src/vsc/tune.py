@@ -425,6 +425,8 @@ def summary(found: Found, most: int = 5) -> str:
     lines = ["", *table, "", f"{len(states)} trials on the validation part: {counts}"]
     if narrow := ", ".join(one.name for one in _at_an_end(found)):
         lines.append(f"the best lies at an end of the range of {narrow}: widen it")
+    if search.metric in WHILE_TRAINING:
+        lines.append("these are the best bounds, which do not ask for sparsity; for codes to read, fix --target-l0")
     run = shlex.quote(str(found.job.folder))
     return "\n".join(
         [

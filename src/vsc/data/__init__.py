@@ -37,8 +37,8 @@ def load(name: str | Path, root: str | Path | None = None, valid_fraction: float
         A name in `DATASETS`, or the path of a .npy, .npz, .csv, .bin or .raw file or of a folder of .npy files (see
         `vsc.data.arrays.from_file`).
     root : str or pathlib.Path, optional
-        Where downloaded data are looked for and kept. By default the environment variable VSC_DATA, else the
-        user's cache folder.
+        Where downloaded data are looked for and kept, and a file that is not there as named. By default the
+        environment variable VSC_DATA, else the user's cache folder.
     valid_fraction : float
         Share of the training set that is held out for validation, in [0, 1); 0 leaves `valid` empty. CelebA has
         a validation part of its own, which is taken whatever the share, unless it is 0.
@@ -68,6 +68,8 @@ def load(name: str | Path, root: str | Path | None = None, valid_fraction: float
     if str(name) in DATASETS:
         return hold_out(DATASETS[str(name)](_root(root)), str(name), valid_fraction, seed)
     path = Path(name).expanduser()
+    if root and not path.exists() and not path.is_absolute() and (Path(root).expanduser() / path).exists():
+        path = Path(root).expanduser() / path
     looks_like_path = path.suffix.lower() in READERS or path.name != str(name)
     if path.exists() or looks_like_path:
         return from_file(path, valid_fraction, seed)

@@ -101,12 +101,18 @@ def class_bars(m: Material, k: int, most: int = 12) -> list[Bar]:
     )
 
 
+ALIKE = 1.25
+"""A latent whose rate for no class is so many times the median class's is selective for none."""
+
+
 def top_class(m: Material, k: int) -> tuple[str, str]:
     """Return the class that the k-th used latent is most selective for, and its rate as printed; or empty words."""
     if m.profile is None or not np.isfinite(m.profile[:, k]).any():
         return "", ""
     values = np.nan_to_num(m.profile[:, k])
     c = int(np.argmax(values if m.found.gated else np.abs(values)))
+    if m.found.gated and values[c] < ALIKE * np.median(values):
+        return "no class", ""  # on as often for one as for another
     return m.class_name(c), percent(float(values[c])) if m.found.gated else f"{number(float(values[c]), '+.1f')} sd"
 
 

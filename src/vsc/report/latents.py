@@ -93,7 +93,7 @@ def _cell(m: Material, k: int, key: str) -> Cell:
         return Cell(percent(float(f.rate[j])), float(f.rate[j]))
     if key == "class":
         name, rate = top_class(m, k)
-        return Cell(f"{name} ({rate})", name)
+        return Cell(f"{name} ({rate})" if rate else name, name)
     if key == "columns":
         change = change_of(m, k)
         words = [f"{m.names[c]} {number(float(change[c]), '+.2f')}" for c in largest(change, 3)]

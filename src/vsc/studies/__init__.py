@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vsc.config import Config, RunStudy
 from vsc.errors import UsageError, choose
+from vsc.files import claimed
 from vsc.studies import (
     activations,
     ancestral,
@@ -51,8 +52,9 @@ STUDIES: dict[str, Study] = {
 def listing() -> str:
     """Return what `vsc study list` prints: every study's name, source, time and title."""
     width = max(map(len, STUDIES))
-    lines = [f"{'study':{width}}  {'quick':>6}  what it shows (source)"]
-    lines += [f"{name:{width}}  {one.minutes:>2} min  {one.title} ({one.source})" for name, one in STUDIES.items()]
+    lines = [f"{'study':{width}}  {'quick':>6}  {'needs':15} what it shows (source)"]
+    for name, one in STUDIES.items():
+        lines.append(f"{name:{width}}  {one.minutes:>2} min  {' '.join(one.needs):15} {one.title} ({one.source})")
     return "\n".join(
         [*lines, "", "vsc study NAME conducts one, vsc study all all of them; times are for two CPU cores."]
     )
@@ -82,7 +84,15 @@ def run(asked: RunStudy, command: str, progress: bool = False) -> None:
         raise UsageError("--quick and --full exclude each other; choose one of them")
     dims, alphas = _numbers(asked.dims, int, "dims"), _numbers(asked.alphas, float, "alphas")
     chosen = STUDIES if asked.study == "all" else {asked.study: choose(STUDIES, asked.study, "study")}
+    if any(J < 1 for J in dims):
+        raise UsageError(f"dims must be at least 1, not {min(dims)}")
+    if any(not 0 < alpha <= 1 for alpha in alphas):
+        raise UsageError(f"alphas are probabilities in (0, 1], not {asked.alphas!r}")
+    if asked.workers < 1:
+        raise UsageError(f"workers must be at least 1, not {asked.workers}")
     root = Path(asked.out)
+    with claimed(root / "check"):  # a folder that cannot be written to is known before anything is trained
+        pass
     for name, one in chosen.items():
         given = asked.data.name
         own = replace(asked.data, name=one.data if given == "auto" else given)
@@ -115,6 +125,8 @@ def run(asked: RunStudy, command: str, progress: bool = False) -> None:
 
 
 def _numbers(text: str | None, kind: type, what: str) -> tuple:
+    if text is not None and not text.strip(" ,"):
+        raise UsageError(f"{what} is empty; give numbers separated by commas, or leave it out")
     try:
         return tuple(kind(part) for part in (text or "").split(",") if part.strip())
     except ValueError:

@@ -16,9 +16,10 @@ from vsc.claims import Queue
 from vsc.comparison import changed
 from vsc.config import Config
 from vsc.data.split import Dataset
-from vsc.errors import UsageError
+from vsc.errors import UsageError, choose
 from vsc.evaluation import pick
 from vsc.files import whole, write_json
+from vsc.models import MODELS
 from vsc.processes import cpu_threads
 from vsc.report.settings import flatten
 from vsc.report.study import Section, write
@@ -110,15 +111,45 @@ def conduct(
     plans = [(row, _jobs(row, common, folder / "runs", seeds, ask)) for row in study.rows(ask)]
     jobs = [job for _, group in plans for job in group]
     missing = len({job.folder for job in jobs if not runs.is_finished(job.folder)})
-    tell(f"{name} on {ask.data.name}: {len({job.folder for job in jobs})} runs, {missing} of them to be trained")
+    count = len({job.folder for job in jobs})
+    tell(f"{name} on {ask.data.name}: {count} run{'s' * (count > 1)}, {missing} of them to be trained")
     queue = Queue(storage, f"{folder.absolute().name}-runs") if storage else None  # studies share their runs
     results = iter(sweep(jobs, workers, split, tell, command, progress, queue))
     groups = [Group(row, group, [next(results) for _ in group]) for row, group in plans]
     with cpu_threads(groups[0].model()):
         finding = study.draw(ask, groups)
+    finding = finding._replace(words=[*finding.words, *cautions(groups)])
     out = folder_of(folder, ask.data, name, split)
     _write(name, study, ask, groups, finding, out, command, time.monotonic() - begun)
     return finding
+
+
+def cautions(groups: Sequence[Group]) -> list[str]:
+    """
+    Say which models have collapsed or not learned, so that no word about their codes is believed.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        Trained and measured.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+    """
+    bad = [
+        group.row.label
+        for group in groups
+        if choose(MODELS, group.config.model.name, "model").spiked
+        and group.config.model.latent_dim > 2
+        and group.mean("used") < 2
+    ]
+    return (
+        [f"CAUTION: hardly a latent is used by {'; '.join(bad)}: what is said of their codes means little."]
+        if bad
+        else []
+    )
 
 
 def folder_of(root: Path, data: Dataset, name: str, split: str = "test") -> Path:

@@ -93,7 +93,7 @@ def _verdict(net: str, J: int, own: list[tuple[Group, list[Numbers]]]) -> str:
         if name in (models.AE, models.VAE):
             continue
         gap = hard[name] - vae
-        verdict = "equal to or above the VAE" if gap >= -MARGIN else "below the VAE"
+        verdict = f"within {MARGIN} dB of the VAE or above" if gap >= -MARGIN else "below the VAE"
         soft = models.mean(one, MEAN)
         said.append(
             f"{name} {hard[name]:.2f} ({gap:+.2f} to the VAE: {verdict}; "

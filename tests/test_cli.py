@@ -692,8 +692,8 @@ def test_encode_says_what_raising_a_latent_does_with_the_sign_of_the_report(caps
     size = np.random.default_rng(0).normal(size=(200, 1))
     rows = np.concatenate([size, -size, 0.1 * np.random.default_rng(1).normal(size=(200, 1))], 1)
     table.write_text("up,down,noise\n" + "\n".join(",".join(f"{v:.4f}" for v in row) for row in rows))
-    words = ["--data", str(table), "--model", "vae", "--latent-dim", "1", "--steps", "300", "--out", str(tmp_path / "r")]
-    assert main(["train", *words]) == 0
+    words = ["--data", str(table), "--model", "vae", "--latent-dim", "1", "--steps", "300"]
+    assert main(["train", *words, "--out", str(tmp_path / "r")]) == 0
     said = says(capsys, "encode", str(tmp_path / "r"), "--data", str(table), "--out", str(tmp_path / "c.npz"))
     line = next(line for line in said.splitlines() if line.startswith("  latent   0"))
     change = dict(re.findall(r"(up|down|noise) ([+-][\d.]+)", line))

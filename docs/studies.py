@@ -29,7 +29,7 @@ def main(root: Path) -> None:
     PICTURES.mkdir(exist_ok=True)
     parts = [HEAD]
     for name, study in STUDIES.items():
-        found = sorted(path.parent for path in root.glob(f"*-{name}/study.json"))
+        found = sorted(path.parent for split in ("", "-valid") for path in root.glob(f"*-{name}{split}/study.json"))
         if not found:
             continue
         parts += [f"## {study.title}", f"*{study.source}.* **The source:** {study.claim}"]

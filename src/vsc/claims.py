@@ -139,6 +139,7 @@ class Queue:
         mine = [trial for trial in self._trials() if trial.user_attrs.get("run") == run]
         ended = [trial for trial in mine if self._has_ended(trial)]
         waiting = [trial for trial in mine if not trial.state.is_finished()]
+        waiting.sort(key=lambda trial: trial.state != states.RUNNING)  # one that is being done counts before the rest
         if waiting and waiting[0].state == states.WAITING:
             if self._set(waiting[0], states.RUNNING):
                 return waiting[0]

@@ -44,6 +44,8 @@ def likelihoods(ask: Ask) -> list[str]:
 def base(ask: Ask) -> dict[str, Any]:
     """Return the settings of every run that the studies of J and of alpha share."""
     own = {"train.steps": steps(ask, 5000, 20_000), "model.hidden": (400,)}
+    if not ask.image:  # learned variances of tables and signals can run away at the images' rate
+        own |= {"train.lr": 3e-4, "train.clip": 10.0}
     return own | ({"train.batch_size": 32} if ask.full else {})
 
 

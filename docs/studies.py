@@ -42,7 +42,7 @@ def section(folder: Path) -> list[str]:
     about = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     seeds = max(len(run["folders"]) for run in about["runs"])
     pictures = []
-    for path in sorted(folder.glob("figure*.png")):
+    for path in sorted(folder.glob("figure*.png" if about["split"] == "test" else "figure.png")):
         shown = PICTURES / f"{folder.name}{path.stem.removeprefix('figure')}.png"
         with Image.open(path) as image:
             small = image.convert("RGB").resize((image.width * 2 // 3, image.height * 2 // 3), Image.Resampling.LANCZOS)

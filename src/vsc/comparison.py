@@ -15,9 +15,10 @@ from vsc import report, reporting, runs
 from vsc.config import Compare, Config, ModelConfig
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
-from vsc.evaluation import Scores, evaluate
+from vsc.evaluation import Scores
 from vsc.files import whole, write_json
 from vsc.processes import cpu_threads
+from vsc.results import measured
 from vsc.showcase import showcase
 from vsc.training import Interrupted, train
 
@@ -235,11 +236,7 @@ def _train_and_measure(name: str, config: Config, data: Dataset, folder: Path, s
         one = changed(config, {"train.seed": seed})
         started = runs.is_finished(run) or (run / "checkpoints" / "last.pt").is_file()
         model = train(one, data, run, resume=started, overwrite=not started, progress=progress)
-        one = runs.read_config(run)
-        with cpu_threads(model):
-            scores.append(evaluate(model, data, one))
-        if not (run / "results.json").is_file():
-            write_json(run / "results.json", {"split": "test", "scores": scores[-1]._asdict()})
+        scores.append(measured(run, data, again=False).scores)
         seconds.append(runs.read_history(run)[-1]["seconds"])
         parameters = sum(p.numel() for p in model.parameters())
     return Trained(name, PRESETS[name][0], runs.read_config(first), first, scores, seconds, parameters)

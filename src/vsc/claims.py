@@ -214,7 +214,8 @@ class Queue:
             same = other.user_attrs.get("run") == mine.user_attrs["run"] and other.number != mine.number
             if same and other.state == self.optuna.trial.TrialState.WAITING:
                 self._set(other, self.optuna.trial.TrialState.FAIL)
-        self.study.tell(mine.number, value, state=state, skip_if_finished=True)
+        with suppress(RuntimeError):  # who took it from us ended it between optuna's look and its word
+            self.study.tell(mine.number, value, state=state, skip_if_finished=True)
 
 
 def optuna() -> Any:

@@ -209,7 +209,7 @@ def test_weighted_bound_of_extreme_weights():
 
 
 def test_bound_arithmetic():
-    terms = ([-10, -20], [1, 2], [0.5, 4], [0.25, 1], [3, 7], [2, 0.5])
+    terms = ([-10, -20], [1, 2], [0.5, 4], [0.25, 1], [3, 7], [2, 0.5], [8, 16])
     bound = Bound(*(torch.tensor(term, dtype=torch.float64) for term in terms))
     assert bound.kl.tolist() == [1.75, 7]
     assert bound.elbo.tolist() == [-11.75, -27]
@@ -219,6 +219,9 @@ def test_bound_arithmetic():
     assert bound.weighted(penalty=3).tolist() == [-17.75, -28.5]
     assert bound.weighted(price=0.5).tolist() == [-13.25, -30.5]
     assert bound.weighted(4, 3, 0.5).tolist() == [-24.5, -53]
+    assert bound.weighted(spike_beta=3).tolist() == [-12.75, -35]
+    assert bound.weighted(2, spike_beta=3).tolist() == [-15.5, -50]
+    assert bound.weighted(total_correlation=0.25).tolist() == [-13.75, -31]
 
 
 def test_dense_bound_has_all_latents_on():

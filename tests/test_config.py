@@ -16,7 +16,7 @@ DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__modul
 def test_plain_knobs_are_constant():
     settings = TrainConfig(steps=100, lr=0.01, beta=2.0, temperature=0.7, temperature_final=None)
     for step in (0, 50, 99, 100):
-        assert settings.knobs(step) == Knobs(lam=1.0, beta=2.0, penalty=0.0, relaxation=0.7, lr=0.01)
+        assert settings.knobs(step) == Knobs(1.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.7, 0.01)
 
 
 def test_lambda_holds_ramps_and_stays():
@@ -34,6 +34,23 @@ def test_kl_weight_rises_to_beta():
     settings = TrainConfig(steps=1000, beta=4.0, kl_warmup=0.5)
     expected = {0: 0, 250: 2, 500: 4, 999: 4}
     assert {step: settings.knobs(step).beta for step in expected} == pytest.approx(expected)
+
+
+def test_the_gates_weight_rises_from_one():
+    settings = TrainConfig(steps=1000, spike_beta=5.0, spike_hold=0.1, spike_ramp=0.5)
+    expected = {0: 1, 100: 1, 350: 3, 600: 5, 999: 5}
+    assert {step: settings.knobs(step).spike_beta for step in expected} == pytest.approx(expected)
+    settings = replace(settings, total_correlation=2.0)
+    expected = {0: 0, 50: 1, 100: 2, 999: 2}
+    assert {step: settings.knobs(step).total_correlation for step in expected} == pytest.approx(expected)
+
+
+def test_the_price_rises_after_the_hold_and_excludes_a_target():
+    settings = TrainConfig(steps=1000, price=2.0, penalty_hold=0.4, penalty_ramp=0.2)
+    expected = {0: 0, 400: 0, 500: 1, 600: 2, 999: 2}
+    assert {step: settings.knobs(step).price for step in expected} == pytest.approx(expected)
+    with pytest.raises(UsageError, match=r"leave out train\.price"):
+        TrainConfig(price=1.0, target_l0=3.0)
 
 
 def test_learning_rate_drops_once():

@@ -103,6 +103,18 @@ class TestAllPairs:
         assert torch.isfinite(penalty).all()
         assert torch.isfinite(gradient).all()
 
+    def test_free_components_start_where_they_are_told_and_can_always_come_back(self):
+        prior = FreeMixturePrior(3, 200, 0.1, components=50, gate_init=4.0)
+        assert prior.spike_logits.detach().mean().item() == pytest.approx(4, abs=4 / math.sqrt(50 * 200))
+        with torch.no_grad():
+            prior.spike_logits[0] = 12.0
+            prior.spike_logits[1] = -500.0
+        logits = prior.own(lambda x: None).spike_logits
+        (gradient,) = torch.autograd.grad(logits[0].sum(), prior.spike_logits)
+        assert logits.detach().abs().max() <= 8
+        assert logits[1, 0].item() == pytest.approx(-8)
+        assert (gradient[0] > 0.1).all()
+
     @pytest.mark.parametrize("certain", [math.inf, -math.inf])
     def test_certain_gates_count_as_nearly_certain(self, certain):
         """An open or shut gate has no entropy, and costs -ln of what the component gives to it."""

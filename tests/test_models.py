@@ -1,17 +1,18 @@
 """AE, VAE, VSC and their relatives: what a forward returns, and where one model must equal another."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.distributions import Laplace, Normal, kl_divergence
 
-from vsc.distributions import bernoulli_kl
+from vsc.distributions import SpikeAndSlab, bernoulli_kl
 from vsc.errors import UsageError
 from vsc.likelihoods import Bernoulli, Gaussian, GaussianFixed
 from vsc.models import AE, HEADS, MODELS, TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
-from vsc.models.sparse import log_relu_head
+from vsc.models.sparse import log_relu_head, slab_correlation
 from vsc.priors import PRIORS, SELECTORS, FreeMixturePrior, MixturePrior, PseudoInputPrior, SpikeSlabPrior
 from vsc.scaling import fit_scaler
 from vsc.spikes import SPIKES
@@ -212,6 +213,89 @@ def test_gate_init_shifts_the_spike_logits_alone():
     torch.testing.assert_close(models[1].spike_logits, models[0].spike_logits + 3)
     assert torch.equal(models[1].mu, models[0].mu)
     assert torch.equal(models[1].logvar, models[0].logvar)
+
+
+class TestOffValues:
+    """A latent that is off reaches the decoder as a learned value; codes and their price know nothing of it."""
+
+    def pair(self, **options):
+        models = []
+        for off_value in (0.0, -2.0):
+            torch.manual_seed(5)
+            models.append(VSC(SHAPE, J, hidden=(7,), off_value=off_value, **options))
+        with torch.no_grad():
+            models[1].decoder[0].value.copy_(torch.linspace(-3, -1, J))
+        return models
+
+    def test_by_default_there_are_none(self):
+        plain, own = self.pair()
+        assert not [name for name in plain.state_dict() if name.endswith("value")]
+        assert len(own.state_dict()) > len(plain.state_dict())
+
+    def test_exact_zeros_are_replaced_and_nothing_else(self):
+        plain, own = self.pair()
+        z = torch.tensor([[0.0, 1.5, -0.3, 0.0, 1e-9]])
+        given = torch.tensor([[-3.0, 1.5, -0.3, -1.5, 1e-9]])
+        assert torch.equal(own.decode(z), plain.decode(given))
+        assert torch.equal(own.encode(X).z, plain.encode(X).z)
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_the_bound_is_that_of_the_hard_draw(self, training):
+        own = self.pair()[1].train(training)
+        seen = codes_seen(SimpleNamespace(decoder=own.decoder[1]))
+        torch.manual_seed(6)
+        bound = own(X)
+        (given,) = seen
+        off = own.decoder[0].value.detach().expand_as(given)
+        shut = given == off
+        assert 0.2 < shut.double().mean() < 0.8
+        plain = self.pair()[0]
+        x = X.to(torch.float32)
+        torch.testing.assert_close(bound.log_px, plain.log_px(x, torch.where(shut, off, given)))
+        torch.testing.assert_close(bound.kl, plain.eval()(X).kl)
+
+    def test_a_gate_learns_from_the_way_between_slab_and_off_value(self):
+        """With log p linear in what the decoder gets, the gradient is slope (slab - off) times that of the gate."""
+        own = self.pair()[1]
+        slope, logits = torch.randn(2, J).unbind(0)
+        own.log_px = lambda x, z: (slope * z).sum(-1)
+
+        n = 4000
+        leaf = logits.repeat(n, 1).requires_grad_()
+        q = SpikeAndSlab(torch.ones_like(leaf), torch.full_like(leaf, -200.0), spike_logits=leaf)  # the slab is 1
+        drawn = torch.autograd.grad(own._expected_log_px(SPIKES["straight-through"], q, X, 1.0).sum(), leaf)[0]
+        u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+        soft = torch.sigmoid(logits.double()[:, None] + torch.logit(u))  # the gate's gradient at T = 1, by quadrature
+        exact = slope * (1 - own.decoder[0].value.detach()) * (soft * (1 - soft)).mean(1)
+        error = drawn.double().std(0) / math.sqrt(n)
+        assert ((drawn.double().mean(0) - exact).abs() <= 4 * error).all()
+
+
+class TestSlabCorrelation:
+    """The total correlation of slabs, in cases where a batch knows it exactly."""
+
+    def slabs(self, mu, logit):
+        mu = torch.as_tensor(mu, dtype=torch.float64)
+        return SpikeAndSlab(mu, torch.full_like(mu, -6.0), spike_logits=torch.full_like(mu, logit))
+
+    def test_two_latents_that_tell_the_same_bit_share_ln_2(self):
+        mu = torch.tensor([[-10.0, -10.0], [10.0, 10.0]]).repeat(16, 1)
+        torch.testing.assert_close(slab_correlation(self.slabs(mu, 40.0)), torch.full((32,), math.log(2)).double())
+
+    def test_two_latents_that_tell_different_bits_share_nothing(self):
+        mu = torch.tensor([[-10.0, -10.0], [10.0, 10.0], [-10.0, 10.0], [10.0, -10.0]]).repeat(16, 1)
+        assert slab_correlation(self.slabs(mu, 40.0)).abs().max() < 1e-9
+
+    def test_what_is_off_says_nothing(self):
+        mu = torch.tensor([[-10.0, -10.0], [10.0, 10.0]]).repeat(16, 1)
+        assert slab_correlation(self.slabs(mu, -40.0)).abs().max() < 1e-9
+
+    def test_it_is_measured_only_where_training_asks(self):
+        model = VSC(SHAPE, J, hidden=(7,))
+        assert model(X).total_correlation.abs().max() == 0
+        model.correlated = True
+        assert model(X).total_correlation.abs().max() > 0
+        assert model.eval()(X).total_correlation.abs().max() == 0
 
 
 def test_log_relu_head_is_the_papers():

@@ -525,14 +525,42 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(tiny, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("prior_lr", [1.0, 20.0])
+def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, prior_lr):
+    """Adam's first step is lr in the direction of the gradient's sign, for every weight that has one."""
+    own = config(
+        prior="mixture", components=4, train=replace(SHORT, steps=1, lr=0.01, kl_warmup=0.0, prior_lr=prior_lr)
+    )
+    settings = runs.resolve(own, tiny)
+    torch.manual_seed(settings.train.seed)
+    before = runs.new_model(settings, tiny).state_dict()
+    after = train(own, tiny).state_dict()
+    for name, pace in (("prior.spike_logits", prior_lr), ("decoder.2.bias", 1.0)):
+        moved = (after[name] - before[name]).abs()
+        torch.testing.assert_close(moved.median(), torch.tensor(0.01 * pace), rtol=1e-3, atol=0)
+
+
 def test_the_price_of_a_target_sets_in_after_the_hold():
     settings = TrainConfig(steps=100, target_l0=2.0, penalty_hold=0.5)
     early, late = Progress(torch.zeros(1), step=49), Progress(torch.zeros(1), step=50)
     now = settings.knobs(50)
-    assert early.asked(20.0, now, settings) == (0.0, early)
-    price, after = late.asked(20.0, now, settings)
+    assert early.asked(20.0, now, settings, 30) == (0.0, early)
+    price, after = late.asked(20.0, now, settings, 30)
     assert price > 0
     assert after.price > 0
+
+
+def test_a_target_falls_from_all_latents_to_what_is_asked():
+    settings = TrainConfig(steps=100, target_l0=2.0, penalty_hold=0.2, penalty_ramp=0.5)
+
+    def price(step, l0):
+        return Progress(torch.zeros(1), step=step).asked(l0, settings.knobs(step), settings, 32)[0]
+
+    for step, target in ((20, 32.0), (45, 8.0), (70, 2.0), (99, 2.0)):  # 8 is half way from 32 to 2
+        assert price(step, 1.01 * target) > 0
+        assert price(step, target) == pytest.approx(0, abs=1e-9)
+        below = price(step, 0.99 * target)
+        assert below < 0 if step >= 70 else below == 0  # what has shut early is not called back
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ class Bound(NamedTuple):
         Expected number of active latents, sum_j gamma_j. Not part of the bound.
     penalty : torch.Tensor, shape (B,)
         What `train.penalty` weighs in the loss. Not part of the bound.
+    total_correlation : torch.Tensor, shape (B,)
+        What `train.total_correlation` weighs in the loss: how far the slabs of a batch depend on each other. Measured
+        only where it has a weight; not part of the bound.
     """
 
     log_px: Tensor
@@ -30,6 +33,7 @@ class Bound(NamedTuple):
     kl_selection: Tensor
     l0: Tensor
     penalty: Tensor
+    total_correlation: Tensor
 
     @property
     def kl(self) -> Tensor:
@@ -41,9 +45,18 @@ class Bound(NamedTuple):
         """E_q log p(x|z) - KL, shape (B,); higher is better."""
         return self.log_px - self.kl
 
-    def weighted(self, beta: float = 1.0, penalty: float = 0.0, price: float = 0.0) -> Tensor:
+    def weighted(
+        self,
+        beta: float = 1.0,
+        penalty: float = 0.0,
+        price: float = 0.0,
+        spike_beta: float = 1.0,
+        total_correlation: float = 0.0,
+    ) -> Tensor:
         """
-        Return what training maximises, shape (B,): E_q log p(x|z) - beta KL - penalty - price l0.
+        Return what training maximises, shape (B,): the ELBO with weights, less penalties.
+
+        E_q log p(x|z) - beta (kl_slab + spike_beta kl_spike + kl_selection) - penalty - total correlation - price l0.
 
         Parameters
         ----------
@@ -53,14 +66,21 @@ class Bound(NamedTuple):
             Weight of `penalty`.
         price : float
             Nats per active latent, on top of what the prior charges.
+        spike_beta : float
+            Weight of `kl_spike`, on top of beta.
+        total_correlation : float
+            Weight of `total_correlation`.
 
         Returns
         -------
         torch.Tensor, shape (B,)
-            A bound only for beta >= 1, penalty >= 0 and price >= 0.
+            A bound only for beta, spike_beta >= 1 and the others >= 0.
         """
         total = self.log_px - beta * self.kl
+        if spike_beta != 1:
+            total = total - beta * (spike_beta - 1) * self.kl_spike
         total = total - penalty * self.penalty if penalty else total
+        total = total - total_correlation * self.total_correlation if total_correlation else total
         return total - price * self.l0 if price else total
 
 
@@ -83,9 +103,8 @@ def dense(log_px: Tensor, kl: Tensor, latent_dim: int, penalty: Tensor | None = 
         Its spike and selection terms zero.
     """
     zero = torch.zeros_like(log_px)
-    return Bound(
-        log_px, kl, zero, zero, torch.full_like(log_px, float(latent_dim)), zero if penalty is None else penalty
-    )
+    l0 = torch.full_like(log_px, float(latent_dim))
+    return Bound(log_px, kl, zero, zero, l0, zero if penalty is None else penalty, zero)
 
 
 def importance_weighted(log_weights: Tensor) -> Tensor:

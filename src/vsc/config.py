@@ -61,7 +61,10 @@ class ModelConfig:
     head: str = "logit"
     """How encoder outputs become spike logits (VSC); log-relu is ICLR's."""
     gate_init: float = 0.0
-    """Spike logit at the start of training (VSC); 0 is a gate open half of the time."""
+    """Spike logit at the start of training, also that of the prior mixture (VSC); 0 is a gate open half of the time."""
+    off_value: float = 0.0
+    """What the decoder is given for a latent that is off, at the start: learned from there for each latent, so that
+    being off can say something by itself (VSC). 0 gives it the zero of the code, always, as in the papers."""
 
 
 def _check_seed(name: str, seed: int) -> None:
@@ -70,13 +73,20 @@ def _check_seed(name: str, seed: int) -> None:
 
 
 class Knobs(NamedTuple):
-    """What the schedules say at one step: lambda, KL weight, penalty's weight, relaxation (T or c), learning rate."""
+    """What the schedules say at one step: lambda, weights in the loss, relaxation (T or c), learning rate."""
 
     lam: float
     beta: float
+    spike_beta: float
+    total_correlation: float
     penalty: float
+    price: float
     relaxation: float
     lr: float
+
+
+RAMPS = ("spike", "lam", "penalty")
+"""What has a `_hold` and a `_ramp`, both shares of the steps."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +103,32 @@ class TrainConfig:
     """Learning rate from lr_drop on; None keeps lr."""
     lr_drop: float = 0.5
     """Share of the steps after which lr_final holds."""
+    prior_lr: float = 1.0
+    """Learning rate of the prior's own weights, in multiples of lr; logits of the prior mixture have far to go."""
     beta: float = 1.0
     """Weight of the KL in the loss; other than 1 makes a VAE a beta-VAE."""
+    spike_beta: float = 1.0
+    """Weight of kl_spike in the loss at the end, on top of beta: above 1, gates keep closer to what the prior, or the
+    component that an example has chosen, expects of them, and leave the rest to the slabs."""
+    spike_hold: float = 0.0
+    """Share of the steps for which that weight is 1."""
+    spike_ramp: float = 0.0
+    """Share of the steps, after these, over which it rises to spike_beta."""
+    total_correlation: float = 0.0
+    """Weight in the loss, never in a bound, of the total correlation of the slabs (VSC), which rises from 0 over
+    spike_hold."""
     kl_warmup: float | None = None
     """Share of the steps over which the KL's weight rises from 0 to beta; None is 0.1 for models with gates, which
     would shut before they are worth their price, and for likelihoods with learned variances, else 0."""
     penalty: float = 0.0
     """Weight of the model's penalty in the loss, never in a bound: J KL(mean gamma of the components || alpha) with
     the priors pseudo-inputs and mixture (UAI); the total correlation with tcvae, whose beta is then 1 + penalty."""
+    price: float = 0.0
+    """Nats that each active latent costs in the loss, never in a bound, on top of what the prior charges."""
     penalty_hold: float = 0.0
-    """Share of the steps before the penalty, or the price that target_l0 asks, sets in."""
+    """Share of the steps before the penalty, and the price or the one that target_l0 asks, set in."""
     penalty_ramp: float = 0.0
-    """Share of the steps, after these, over which it rises to its weight."""
+    """Share of the steps, after these, over which they rise, or the l0 asked falls from J to target_l0."""
     target_l0: float | None = None
     """l0 to end with, the sum of the spike probabilities: alpha is set to target_l0 / J, and a price per active latent
     in the loss, never in a bound, is adapted until l0 is there. Unused latents idle near alpha and count. None is
@@ -149,19 +173,22 @@ class TrainConfig:
         for name, least in whole.items():
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise UsageError(f"train.{name} must be at least {least}, not {getattr(self, name)}")
-        for name in ("lr_drop", "kl_warmup", "lam_hold", "lam_ramp", "penalty_hold", "penalty_ramp"):
+        shares = ("lr_drop", "kl_warmup", *(f"{what}_{how}" for what in RAMPS for how in ("hold", "ramp")))
+        for name in shares:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"train.{name} is a share of the steps, in [0, 1], not {value}")
-        positive = ("lr", "temperature", "sharpness", "lr_final", "temperature_final", "sharpness_final")
+        positive = ("lr", "prior_lr", "temperature", "sharpness", "lr_final", "temperature_final", "sharpness_final")
         for name in (*positive, "clip"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"train.{name} must be a positive number, not {value}")
         _check_seed("train.seed", self.seed)
-        for name in ("beta", "penalty", "target_l0"):
+        for name in ("beta", "spike_beta", "total_correlation", "penalty", "price", "target_l0"):
             if not 0 <= (getattr(self, name) or 0) < math.inf:
                 raise UsageError(f"train.{name} must be a number that is not negative, but is {getattr(self, name)}")
+        if self.price and self.target_l0:
+            raise UsageError("train.target_l0 finds the price per active latent itself; leave out train.price")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"train.patience must be at least 1, not {self.patience}")
 
@@ -179,16 +206,21 @@ class TrainConfig:
         Returns
         -------
         Knobs
-            lambda, the weights of KL and penalty, relaxation and learning rate at this step.
+            lambda, the weights in the loss, relaxation and learning rate at this step.
         """
         n = self.steps or 0
+        formed = round(self.spike_hold * n)
         first, last = self.temperature, self.temperature_final
         if spikes == "sigmoid":
             first, last = self.sharpness, self.sharpness_final
+        late = round(self.penalty_hold * n), round(self.penalty_ramp * n)
         return Knobs(
             lam=ramp(step, 0.0, 1.0, round(self.lam_hold * n), round(self.lam_ramp * n)),
             beta=ramp(step, 0.0, self.beta, 0, round((self.kl_warmup or 0.0) * n)),
-            penalty=ramp(step, 0.0, self.penalty, round(self.penalty_hold * n), round(self.penalty_ramp * n)),
+            spike_beta=ramp(step, 1.0, self.spike_beta, formed, round(self.spike_ramp * n)),
+            total_correlation=ramp(step, 0.0, self.total_correlation, 0, formed),
+            penalty=ramp(step, 0.0, self.penalty, *late),
+            price=ramp(step, 0.0, self.price, *late),
             relaxation=ramp(step, first, first if last is None else last, 0, n),
             lr=hold(step, self.lr, self.lr if self.lr_final is None else self.lr_final, round(self.lr_drop * n)),
         )

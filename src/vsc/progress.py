@@ -16,7 +16,7 @@ from vsc.errors import RunError, UsageError
 from vsc.files import whole
 from vsc.models import Autoencoder
 from vsc.processes import by_lead, gather
-from vsc.schedules import price
+from vsc.schedules import price, ramp
 
 MOST = 200.0
 """Nats per active latent beyond which `train.target_l0` asks for no more: what is worth that much stays on."""
@@ -56,7 +56,7 @@ class Progress(NamedTuple):
         window = self.window + torch.stack(bound).detach().mean(1)
         return self._replace(window=window, in_window=self.in_window + 1)
 
-    def asked(self, l0: float, now: Knobs, settings: TrainConfig) -> tuple[float, "Progress"]:
+    def asked(self, l0: float, now: Knobs, settings: TrainConfig, latent_dim: int) -> tuple[float, "Progress"]:
         """
         Return the price per active latent at this step, in nats, and the progress with what the next one needs.
 
@@ -68,20 +68,28 @@ class Progress(NamedTuple):
             The schedules; while the KL's weight rises, the price rises with it.
         settings : TrainConfig
             With a target_l0.
+        latent_dim : int
+            J.
 
         Returns
         -------
         price : float
-            Zero during `train.penalty_hold`.
+            Zero during `train.penalty_hold`. In the `train.penalty_ramp` after it the target falls from J, by the same
+            share at each step, and the price is not negative.
         progress : Progress
         """
         assert settings.target_l0
         assert settings.steps
-        if self.step < settings.penalty_hold * settings.steps:
+        held, ramped = (round(share * settings.steps) for share in (settings.penalty_hold, settings.penalty_ramp))
+        if self.step < held:
             return 0.0, self
+        share = ramp(self.step, 0.0, 1.0, held, ramped)
+        target = latent_dim ** (1 - share) * settings.target_l0**share
+        least = 0.0 if share < 1 else -MOST
         weight = now.beta / settings.beta if settings.beta else 1.0
-        asked, added = price(self.price, l0, settings.target_l0, settings.steps)
-        return weight * asked, self._replace(price=min(max(self.price + weight * added, -MOST), MOST))
+        asked, added = price(self.price, l0, target, settings.steps)
+        after = self._replace(price=min(max(self.price + weight * added, least), MOST))
+        return weight * (max(asked, 0.0) if share < 1 else asked), after
 
     def judged(self, row: dict[str, Any], module: Autoencoder | None) -> "Progress":
         """Return the progress after a validation; with a module, the best weights are kept."""

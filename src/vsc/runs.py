@@ -27,7 +27,7 @@ from vsc.errors import RunError, UsageError, choose
 from vsc.files import LOCK, whole, write_json, write_npz
 from vsc.likelihoods import LIKELIHOODS, Likelihood
 from vsc.models import MODELS, VSC, Autoencoder, Codes
-from vsc.priors import PRIORS, MixturePrior, NormalPrior, Prior, PseudoInputPrior
+from vsc.priors import PRIORS, FreeMixturePrior, MixturePrior, NormalPrior, Prior, PseudoInputPrior
 from vsc.scaling import SCALES, Scaler, fit_scaler
 from vsc.spikes import SPIKES
 
@@ -102,7 +102,7 @@ def _target(config: Config) -> tuple[float | None, float]:
     """Return the l0 to end with, None or 0 for none, and the alpha that goes with it."""
     model, target = config.model, config.train.target_l0
     mixture = model.name == "vsc" and model.prior in ("pseudo-inputs", "mixture")
-    if target is None and mixture and not config.train.penalty:
+    if target is None and mixture and not config.train.penalty and not config.train.price:
         return model.alpha * model.latent_dim, model.alpha
     if not target:
         return target, model.alpha
@@ -159,7 +159,7 @@ def build_model(model: ModelConfig, shape: tuple[int, ...], scaler: Scaler) -> A
         settings |= {"alpha": model.alpha, "spike_estimator": model.spikes}
     if kind is VSC:
         prior = build_prior(model, math.prod(shape))
-        settings |= {"prior": prior, "head": model.head, "gate_init": model.gate_init}
+        settings |= {"prior": prior, "head": model.head, "gate_init": model.gate_init, "off_value": model.off_value}
     return kind(**settings)
 
 
@@ -174,6 +174,8 @@ def build_prior(model: ModelConfig, inputs: int) -> Prior:
         settings["unit_slab"] = model.unit_slab
     if kind is PseudoInputPrior:
         settings["nu"] = model.nu
+    if kind is FreeMixturePrior:
+        settings["gate_init"] = model.gate_init
     return kind(**settings)
 
 
@@ -195,6 +197,8 @@ def new_model(config: Config, data: Dataset) -> Autoencoder:
     assert config.data.scale != "auto"
     model = build_model(config.model, data.shape, fit_scaler(config.data.scale, data.train.x, data.high))
     model.columns, model.classes = data.features, data.classes
+    if isinstance(model, VSC):
+        model.correlated = config.train.total_correlation > 0
     if isinstance(model, VSC) and isinstance(model.prior, PseudoInputPrior):
         chosen = torch.randperm(len(data.train))[: model.prior.components]
         model.prior.start_at(model.scaler(data.train.x[chosen]))

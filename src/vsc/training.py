@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from vsc import runs
 from vsc.bounds import Bound
-from vsc.config import Config
+from vsc.config import Config, TrainConfig
 from vsc.data.batches import batches_of, mixed
 from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError
@@ -126,9 +126,8 @@ def _train(
     lead = fabric.is_global_zero
     torch.manual_seed(settings.seed)
     module = runs.new_model(config, data)
-    model, optimizer = fabric.setup(
-        module, torch.optim.Adam(module.parameters(), lr=settings.lr, fused=fabric.device.type in ("cpu", "cuda"))
-    )
+    fused = fabric.device.type in ("cpu", "cuda")
+    model, optimizer = fabric.setup(module, torch.optim.Adam(paces(module, settings), lr=settings.lr, fused=fused))
     torch.manual_seed(mixed(1, settings.seed, fabric.global_rank))  # noise differs between processes
     batches = batches_of(
         data.train,
@@ -155,11 +154,13 @@ def _train(
         while done.step < settings.steps and not (settings.patience and done.waited >= settings.patience):
             now = settings.knobs(done.step, config.model.spikes)
             for group in optimizer.param_groups:
-                group["lr"] = now.lr
+                group["lr"] = now.lr * group["pace"]
             x = batches(done.step)
             bound: Bound = model(x, lam=now.lam, relaxation=now.relaxation)
-            asked, done = done.asked(mean_over(fabric, bound.l0), now, settings) if settings.target_l0 else (0.0, done)
-            loss = -bound.weighted(now.beta, now.penalty, asked).mean()
+            asked = now.price
+            if settings.target_l0:
+                asked, done = done.asked(mean_over(fabric, bound.l0), now, settings, module.latent_dim)
+            loss = -bound.weighted(now.beta, now.penalty, asked, now.spike_beta, now.total_correlation).mean()
             done = done._replace(step=done.step + 1, seconds=time.perf_counter() - start)
             last = done.step == settings.steps
             at_log = last or done.step % settings.log_every == 0
@@ -200,6 +201,16 @@ def _train(
     if folder is not None and lead:
         runs.save_model(folder, module, config)
     return module
+
+
+def paces(module: Autoencoder, settings: TrainConfig) -> list[dict[str, Any]]:
+    """Return Adam's groups of weights, each with its `pace`: its learning rate in multiples of the model's."""
+    apart = settings.prior_lr != 1 and not isinstance(module, AE)
+    weights = {name: w for name, w in module.named_parameters() if w.requires_grad}
+    own = {name: w for name, w in weights.items() if apart and name.startswith("prior.")}
+    rest = [w for name, w in weights.items() if name not in own]
+    groups = [(rest, 1.0), (list(own.values()), settings.prior_lr)]
+    return [{"params": part, "pace": pace} for part, pace in groups if part]
 
 
 @torch.no_grad()

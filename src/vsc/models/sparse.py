@@ -4,15 +4,17 @@ import math
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Normal
 
 from vsc import spikes
-from vsc.bounds import Bound
+from vsc.bounds import Bound, decompose_kl
 from vsc.distributions import SpikeAndSlab, ThresholdedLaplace
 from vsc.errors import choose
 from vsc.models.base import Autoencoder, Codes
 from vsc.nets import last_bias
 from vsc.priors import Prior, SpikeSlabPrior, ThresholdedLaplacePrior
+from vsc.spikes import SpikeEstimator
 
 
 class VSC(Autoencoder):
@@ -33,6 +35,9 @@ class VSC(Autoencoder):
         Name in `HEADS`: how encoder outputs become spike logits.
     gate_init : float
         Spike logit at the start of training; 0 is gamma = 1/2, larger opens the gates.
+    off_value : float
+        What the decoder is given for a latent that is off, at the start; learned from there (`OffValues`). At 0 the
+        decoder is given the code as it is, always.
 
     Raises
     ------
@@ -51,6 +56,7 @@ class VSC(Autoencoder):
         spike_estimator: str = "straight-through",
         head: str = "logit",
         gate_init: float = 0.0,
+        off_value: float = 0.0,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
@@ -59,6 +65,9 @@ class VSC(Autoencoder):
         self.head = open_gates if self.prior.gates_open else choose(HEADS, head, "head")
         with torch.no_grad():
             last_bias(self.encoder)[2 * self.latent_dim :] += gate_init
+        if off_value:
+            self.decoder = nn.Sequential(OffValues(self.latent_dim, off_value), self.decoder)
+        self.correlated = False  # whether training asks for the total correlation, which takes B x B x J numbers
 
     def posterior(self, x: Tensor, lam: float = 1.0) -> SpikeAndSlab:
         """Return q_lambda(z|x), shape (B, J), of x (B, M) (UAI sec. 3.4)."""
@@ -72,9 +81,19 @@ class VSC(Autoencoder):
         estimate = self.spikes if self.training else spikes.hard
         both = self.posterior(self.prior.beside(x), lam)  # one encoder pass for x and the prior's pseudo-inputs
         qz, own = both.parted(len(x))  # q(z|x)  (B, J)        ICLR eq. 5
-        log_px = estimate(qz, partial(self.log_px, x), relaxation)  # E_q log p(x|z)  (B,)
+        log_px = self._expected_log_px(estimate, qz, x, relaxation)  # E_q log p(x|z)  (B,)
         kl = self.prior.kl(qz, x, lambda _: own)  # (B,)       ICLR eq. 9, UAI eq. 6
-        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty)
+        tc = slab_correlation(qz) if self.correlated and self.training else torch.zeros_like(log_px)
+        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty, tc)
+
+    def _expected_log_px(self, estimate: SpikeEstimator, qz: SpikeAndSlab, x: Tensor, relaxation: float) -> Tensor:
+        """Estimate E_q log p(x|z), (B,); an off value is where a gate that shuts takes its latent."""
+        first = next(self.decoder.children())
+        if not isinstance(first, OffValues):
+            return estimate(qz, partial(self.log_px, x), relaxation)
+        off = first.value
+        centred = SpikeAndSlab(qz.mu - off, qz.logvar, spike_logits=qz.spike_logits, validate_args=False)
+        return estimate(centred, lambda z: self.log_px(x, z + off), relaxation)  # w (slab - off) + off
 
     def codes(self, x):
         """Return z = gamma mu, gamma and mu."""
@@ -125,12 +144,64 @@ class ThresholdedLaplaceVSC(Autoencoder):
         qz = self.posterior(x)  # q(z|x)  (B, J)
         log_px = estimate(qz, partial(self.log_px, x), relaxation)  # E_q log p(x|z)  (B,)
         kl = self.prior.kl(qz, x, self.posterior)
-        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty)
+        zero = torch.zeros_like(log_px)
+        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty, zero)
 
     def codes(self, x):
         """Return z = gamma mu, gamma and mu."""
         qz = self.posterior(x)
         return Codes(qz.mean, qz.gamma, qz.mu)
+
+
+class OffValues(nn.Module):
+    """
+    Give the decoder a learned value for each latent that is exactly zero, and the others as they are.
+
+    A spike at zero lies in the middle of the slab, so that "off" reads as an average value. A value of its own lets a
+    shut gate say that something is absent. It changes p(x|z) only: codes keep their zeros.
+
+    Parameters
+    ----------
+    latent_dim : int
+        J.
+    start : float
+        The value of each at the start.
+    """
+
+    def __init__(self, latent_dim: int, start: float):
+        super().__init__()
+        self.value = nn.Parameter(torch.full((latent_dim,), start))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return what the decoder is given of z, (B, J) each."""
+        return torch.where(z == 0, self.value.to(z.dtype), z)
+
+
+def slab_correlation(qz: SpikeAndSlab) -> Tensor:
+    """
+    Return the total correlation of the slabs in a batch, by minibatch-weighted sampling (Chen et al. 2018).
+
+    A latent that is off has no value; one drawn from N(0, 1), the slab of the prior, takes its place. So only what
+    values say of each other counts, and not that the gates of one thing open together. Half of the batch is looked at.
+
+    Parameters
+    ----------
+    qz : SpikeAndSlab, shape (B, J)
+        The posterior.
+
+    Returns
+    -------
+    torch.Tensor, shape (B,)
+        The estimate in nats, the same for every example. Its gradient does not reach the gates.
+    """
+    half = max(1, len(qz.mu) // 2)
+    on = torch.bernoulli(qz.gamma[:half].detach())
+    mu, logvar = on * qz.mu[:half], on * qz.logvar[:half]  # (B/2, J)
+    slab = Normal(mu, (0.5 * logvar).exp(), validate_args=False)
+    z = slab.rsample()
+    log_q = slab.log_prob(z.unsqueeze(1))  # ln q(z_ij | x_k)  (B/2, B/2, J)
+    tc = decompose_kl(z, log_q, torch.zeros_like(mu[:, 0])).total_correlation
+    return tc.mean().expand(len(qz.mu))
 
 
 def logit_head(v: Tensor) -> Tensor:

@@ -167,6 +167,10 @@ class PseudoInputPrior(MixturePrior):
         return SpikeAndSlab(parts.mu, parts.logvar, spike_logits=logits, validate_args=False)
 
 
+CERTAIN = 8.0
+"""Largest spike logit of a free component: farther out, its gate would have no gradient left to come back by."""
+
+
 class FreeMixturePrior(MixturePrior):
     """
     Mixture of U spike-and-slabs whose (m, t^2, pi)_u are parameters of their own.
@@ -174,7 +178,9 @@ class FreeMixturePrior(MixturePrior):
     Parameters
     ----------
     inputs, latent_dim, alpha, components, selector, unit_slab
-        As for `MixturePrior`; every pi starts near 1/2.
+        As for `MixturePrior`.
+    gate_init : float
+        Mean of the spike logits at the start; 0 is pi near 1/2.
     """
 
     def __init__(
@@ -185,15 +191,17 @@ class FreeMixturePrior(MixturePrior):
         components: int = 100,
         selector: str = "optimal",
         unit_slab: bool = False,
+        gate_init: float = 0.0,
     ):
         super().__init__(inputs, latent_dim, alpha, components, selector, unit_slab)
         self.mu = nn.Parameter(0.5 * torch.randn(components, latent_dim))
         self.logvar = nn.Parameter(torch.zeros(components, latent_dim))
-        self.spike_logits = nn.Parameter(0.5 * torch.randn(components, latent_dim))
+        self.spike_logits = nn.Parameter(gate_init + torch.randn(components, latent_dim))
 
     def own(self, posterior):
         """Return the components, (U, J)."""
-        return SpikeAndSlab(self.mu, self.logvar, spike_logits=self.spike_logits, validate_args=False)
+        logits = CERTAIN * torch.tanh(self.spike_logits / CERTAIN)
+        return SpikeAndSlab(self.mu, self.logvar, spike_logits=logits, validate_args=False)
 
 
 def _bernoulli_kl(g: Tensor, alpha: float) -> Tensor:

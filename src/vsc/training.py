@@ -289,8 +289,8 @@ def collapse(used: float, always_on: float, latent_dim: int) -> str:
     if used < min(2, latent_dim):
         return (
             f"has collapsed: hardly any latent is used ({used:.3g} of {latent_dim}). Raise model.alpha or "
-            "train.kl_warmup, lower train.penalty, train.price, train.total_correlation or the likelihood's variance, or "
-            "leave out the lambda warm-up."
+            "train.kl_warmup, lower train.penalty, train.price, train.total_correlation or the likelihood's variance, "
+            "or leave out the lambda warm-up."
         )
     if latent_dim > 1 and always_on > used / 2:
         few = "has collapsed" if used < latent_dim / 2 else "has not become sparse"

@@ -25,7 +25,7 @@ PUBLISHED = {
 }
 PUBLISHED_J = (18, 40, 50, 60)
 
-VSC: dict[str, Any] = {
+PRESENCE: dict[str, Any] = {
     "model.name": "vsc",
     "model.prior": "mixture",
     "model.components": 64,
@@ -54,7 +54,7 @@ value. Components form for 15 % of the steps; then gates are held to them, so th
 correlation is that of the slabs. From 40 % on each latent that is on costs up to a nat more.
 """
 
-PSEUDO: dict[str, Any] = {
+VSC: dict[str, Any] = {
     "model.name": "vsc",
     "model.prior": "pseudo-inputs",
     "model.components": 64,
@@ -69,10 +69,14 @@ PSEUDO: dict[str, Any] = {
 }
 """Pseudo-inputs with open gates first and the pressure later; alpha is the true share of latents, 9 of 60."""
 
-LATE: dict[str, Any] = {"train.penalty": 0.0, "train.target_l0": 12.0, "train.penalty_hold": 0.5}
-UNIT: dict[str, Any] = PSEUDO | {"model.unit_slab": True, "train.penalty": 0.0, "train.target_l0": 0.0}
+LATE: dict[str, Any] = {
+    "train.penalty": 0.0,
+    "train.target_l0": 12.0,
+    "train.penalty_hold": 0.5,
+    "train.penalty_ramp": 0.0,
+}
+UNIT: dict[str, Any] = VSC | {"model.unit_slab": True, "train.penalty": 0.0, "train.target_l0": 0.0}
 OTHERS: dict[str, dict[str, Any]] = {
-    "VSC, pseudo-inputs": PSEUDO,
     "VSC, unit slabs": UNIT,
     "VSC, unit slabs, l0 12 late": UNIT | LATE,
 }
@@ -87,7 +91,7 @@ def models(ask: Ask) -> dict[str, dict[str, Any]]:
         found[name] = {"model.name": "vae", "train.beta": float(beta)}
     for beta in (2, 4, 8) if ask.full else (2,):
         found[f"beta-TCVAE ({beta})"] = {"model.name": "tcvae", "train.penalty": beta - 1.0}
-    return found | {"VSC": VSC} | (OTHERS if ask.full else {})
+    return found | {"VSC": VSC, "VSC, presence gates": PRESENCE} | (OTHERS if ask.full else {})
 
 
 def rows(ask: Ask) -> list[Row]:
@@ -124,12 +128,13 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
         ask.data.groups,
         limits=(0.0, 1.0),
     )
-    words = [compare(groups, quantity, title) for quantity, title in SHOWN.items()]
-    for group in (group for group in last if group["model"] == "VSC"):
+    sparse = [name for name in names if name.startswith("VSC")]
+    words = [compare(groups, quantity, title, name) for name in sparse for quantity, title in SHOWN.items()]
+    for group in (group for group in last if group["model"] in sparse):
         true = float(ask.data.test.presence.sum(1).float().mean()) if ask.data.test.presence is not None else 0.0
         words.append(
-            f"VSC at J = {J} uses {group.mean('used'):.0f} latents, {group.mean('l0'):.1f} of them per face, where "
-            f"{len(ask.data.factor_names)} factors are, {true:.1f} of them present."
+            f"{group['model']} at J = {J} uses {group.mean('used'):.0f} latents, {group.mean('l0'):.1f} of them per "
+            f"face, where {len(ask.data.factor_names)} factors are, {true:.1f} of them present."
         )
     alt = f"Four panels over J. {' '.join(words)}"
     picture = Picture(
@@ -168,9 +173,9 @@ def matrix(ask: Ask, group: Group, most: int = 30) -> np.ndarray:
     return np.pad(found[:, kept], ((0, 0), (0, max(0, most - len(kept)))))
 
 
-def compare(groups: list[Group], quantity: str, title: str) -> str:
+def compare(groups: list[Group], quantity: str, title: str, name: str = "VSC") -> str:
     """
-    Say whether VSC is above every other model, J by J, by more than the seeds' spread.
+    Say whether a VSC is above every dense model, J by J, by more than the seeds' spread.
 
     Parameters
     ----------
@@ -178,6 +183,8 @@ def compare(groups: list[Group], quantity: str, title: str) -> str:
         All models at all J.
     quantity, title : str
         The score and what it is called.
+    name : str
+        Which VSC.
 
     Returns
     -------
@@ -186,15 +193,15 @@ def compare(groups: list[Group], quantity: str, title: str) -> str:
     """
     parts = []
     for J in dict.fromkeys(group["J"] for group in groups):
-        at = {group["model"]: group for group in groups if group["J"] == J}
-        if "VSC" not in at or len(at) < 2:
+        own = [group for group in groups if group["J"] == J and group["model"] == name]
+        rivals = [group for group in groups if group["J"] == J and not group["model"].startswith("VSC")]
+        if not own or not rivals:
             continue
-        vsc = at.pop("VSC")
-        best = max(at.values(), key=lambda group: group.mean(quantity))
+        vsc, best = own[0], max(rivals, key=lambda group: group.mean(quantity))
         gap, spread = vsc.mean(quantity) - best.mean(quantity), vsc.spread(quantity) + best.spread(quantity)
         verdict = "above" if gap > spread else "below" if gap < -spread else "level with"
         parts.append(f"J {J}: {vsc.mean(quantity):.2f}, {verdict} {best['model']} ({best.mean(quantity):.2f})")
-    return f"{title[0].upper()}{title[1:]} of VSC: {'; '.join(parts)}."
+    return f"{title[0].upper()}{title[1:]} of {name}: {'; '.join(parts)}."
 
 
 STUDY = Study(

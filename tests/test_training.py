@@ -21,7 +21,18 @@ from vsc.training import Interrupted, Progress, collapse, overfitting, train, va
 # 60 examples in batches of 16 are epochs of 3 steps, so that steps 4, 5, 7, 8 end inside an epoch
 SHORT = TrainConfig(steps=14, batch_size=16, log_every=3, valid_every=4, checkpoint_every=5, device="cpu")
 MOVING = replace(
-    SHORT, kl_warmup=0.6, lam_hold=0.2, lam_ramp=0.4, temperature=1.0, temperature_final=0.3, lr_final=1e-4, lr_drop=0.6
+    SHORT,
+    kl_warmup=0.6,
+    lam_hold=0.2,
+    lam_ramp=0.4,
+    spike_beta=3.0,
+    spike_ramp=0.5,
+    total_correlation=0.5,
+    temperature=1.0,
+    temperature_final=0.3,
+    lr_final=1e-4,
+    lr_drop=0.6,
+    prior_lr=5.0,
 )
 
 
@@ -193,7 +204,7 @@ def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, p
     [
         pytest.param(config("vsc", MOVING), id="vsc"),
         pytest.param(config("vsc", replace(MOVING, sharpness_final=90.0), "sigmoid"), id="sigmoid"),
-        pytest.param(config("vae", MOVING, binarise=True), id="vae-binarised"),
+        pytest.param(config("vae", replace(MOVING, total_correlation=0.0), binarise=True), id="vae-binarised"),
         pytest.param(
             config(
                 "vsc",
@@ -204,8 +215,13 @@ def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, p
             ),
             id="pseudo-inputs-target",
         ),
-        pytest.param(config("thresholded-laplace", replace(MOVING, target_l0=2.0)), id="thresholded-laplace"),
-        pytest.param(config("tcvae", replace(MOVING, penalty=3.0, penalty_ramp=0.5)), id="tcvae"),
+        pytest.param(
+            config("thresholded-laplace", replace(MOVING, target_l0=2.0, total_correlation=0.0)),
+            id="thresholded-laplace",
+        ),
+        pytest.param(
+            config("tcvae", replace(MOVING, penalty=3.0, penalty_ramp=0.5, total_correlation=0.0)), id="tcvae"
+        ),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch, settings, step):
@@ -538,6 +554,11 @@ def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, prior_lr):
     for name, pace in (("prior.spike_logits", prior_lr), ("decoder.2.bias", 1.0)):
         moved = (after[name] - before[name]).abs()
         torch.testing.assert_close(moved.median(), torch.tensor(0.01 * pace), rtol=1e-3, atol=0)
+
+
+def test_the_total_correlation_of_slabs_needs_slabs_with_gates(tiny):
+    with pytest.raises(UsageError, match=r"with model tcvae it is train\.penalty"):
+        train(config("tcvae", replace(SHORT, total_correlation=1.0)), tiny)
 
 
 def test_the_price_of_a_target_sets_in_after_the_hold():

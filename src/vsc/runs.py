@@ -80,6 +80,8 @@ def resolve(config: Config, data: Dataset) -> Config:
             f"likelihood {likelihood!r} takes values in [0, 1], and scale {scale!r} leaves that range; "
             "choose scale unit-interval or likelihood gaussian"
         )
+    if config.train.total_correlation and choose(MODELS, config.model.name, "model") is not VSC:
+        raise UsageError("train.total_correlation is that of a VSC's slabs; with model tcvae it is train.penalty")
     if config.data.binarise and scale != "unit-interval":
         raise UsageError(f"binarise needs values in [0, 1]: choose scale unit-interval, not {scale!r}")
     if steps is None:

@@ -200,7 +200,7 @@ class FreeMixturePrior(MixturePrior):
 
     def own(self, posterior):
         """Return the components, (U, J)."""
-        logits = CERTAIN * torch.tanh(self.spike_logits / CERTAIN)
+        logits = CERTAIN * torch.tanh(self.spike_logits / CERTAIN)  # nearly the same within +-2
         return SpikeAndSlab(self.mu, self.logvar, spike_logits=logits, validate_args=False)
 
 

@@ -76,9 +76,7 @@ class Bound(NamedTuple):
         torch.Tensor, shape (B,)
             A bound only for beta, spike_beta >= 1 and the others >= 0.
         """
-        total = self.log_px - beta * self.kl
-        if spike_beta != 1:
-            total = total - beta * (spike_beta - 1) * self.kl_spike
+        total = self.log_px - beta * (self.kl_slab + spike_beta * self.kl_spike + self.kl_selection)
         total = total - penalty * self.penalty if penalty else total
         total = total - total_correlation * self.total_correlation if total_correlation else total
         return total - price * self.l0 if price else total

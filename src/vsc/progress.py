@@ -89,7 +89,7 @@ class Progress(NamedTuple):
         weight = now.beta / settings.beta if settings.beta else 1.0
         asked, added = price(self.price, l0, target, settings.steps)
         after = self._replace(price=min(max(self.price + weight * added, least), MOST))
-        return weight * (max(asked, 0.0) if share < 1 else asked), after
+        return weight * max(asked, least), after
 
     def judged(self, row: dict[str, Any], module: Autoencoder | None) -> "Progress":
         """Return the progress after a validation; with a module, the best weights are kept."""

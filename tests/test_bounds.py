@@ -221,6 +221,7 @@ def test_bound_arithmetic():
     assert bound.weighted(4, 3, 0.5).tolist() == [-24.5, -53]
     assert bound.weighted(spike_beta=3).tolist() == [-12.75, -35]
     assert bound.weighted(2, spike_beta=3).tolist() == [-15.5, -50]
+    assert bound.weighted(2, slab_beta=3).tolist() == [-17.5, -42]
     assert bound.weighted(total_correlation=0.25).tolist() == [-13.75, -31]
 
 

@@ -16,7 +16,7 @@ DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__modul
 def test_plain_knobs_are_constant():
     settings = TrainConfig(steps=100, lr=0.01, beta=2.0, temperature=0.7, temperature_final=None)
     for step in (0, 50, 99, 100):
-        assert settings.knobs(step) == Knobs(1.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.7, 0.01)
+        assert settings.knobs(step) == Knobs(1.0, 2.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.7, 0.01)
 
 
 def test_lambda_holds_ramps_and_stays():
@@ -40,6 +40,9 @@ def test_the_gates_weight_rises_from_one():
     settings = TrainConfig(steps=1000, spike_beta=5.0, spike_hold=0.1, spike_ramp=0.5)
     expected = {0: 1, 100: 1, 350: 3, 600: 5, 999: 5}
     assert {step: settings.knobs(step).spike_beta for step in expected} == pytest.approx(expected)
+    settings = replace(settings, slab_beta=3.0)
+    expected = {0: 3, 25: 2.5, 50: 2, 100: 1, 999: 1}
+    assert {step: settings.knobs(step).slab_beta for step in expected} == pytest.approx(expected)
     settings = replace(settings, total_correlation=2.0)
     expected = {0: 0, 50: 1, 100: 2, 999: 2}
     assert {step: settings.knobs(step).total_correlation for step in expected} == pytest.approx(expected)
@@ -49,13 +52,23 @@ def test_the_price_rises_after_the_hold_and_excludes_a_target():
     settings = TrainConfig(steps=1000, price=2.0, penalty_hold=0.4, penalty_ramp=0.2)
     expected = {0: 0, 400: 0, 500: 1, 600: 2, 999: 2}
     assert {step: settings.knobs(step).price for step in expected} == pytest.approx(expected)
-    with pytest.raises(UsageError, match=r"leave out train\.price"):
-        TrainConfig(price=1.0, target_l0=3.0)
+    settings = replace(settings, price_start=-1.0)
+    expected = {0: -1, 400: -1, 500: 0.5, 600: 2, 999: 2}
+    assert {step: settings.knobs(step).price for step in expected} == pytest.approx(expected)
+    for own in ({"price": 1.0}, {"price_start": -1.0}):
+        with pytest.raises(UsageError, match=r"leave out train\.price"):
+            TrainConfig(target_l0=3.0, **own)
 
 
-def test_learning_rate_drops_once():
+def test_learning_rate_drops_at_once_or_falls():
     settings = TrainConfig(steps=100, lr=1e-3, lr_final=1e-4, lr_drop=0.3)
     assert [settings.knobs(step).lr for step in (0, 29, 30, 99)] == [1e-3, 1e-3, 1e-4, 1e-4]
+    settings = replace(settings, lr_ramp=0.6)
+    expected = {0: 1e-3, 30: 1e-3, 60: 5.5e-4, 90: 1e-4, 99: 1e-4}
+    assert {step: settings.knobs(step).lr for step in expected} == pytest.approx(expected)
+    settings = replace(settings, lr_first=5e-4, lr_hold=0.2)
+    expected = {0: 5e-4, 19: 5e-4, 20: 1e-3, 30: 1e-3, 60: 5.5e-4, 99: 1e-4}
+    assert {step: settings.knobs(step).lr for step in expected} == pytest.approx(expected)
 
 
 def test_relaxation_is_c_for_sigmoid_and_t_for_the_others():
@@ -77,9 +90,10 @@ def test_schedules_keep_their_shape_when_the_steps_change():
     [
         *((name, 0) for name in ("steps", "batch_size", "log_every", "valid_every", "checkpoint_every")),
         *((name, 0) for name in ("devices", "nodes", "patience")),
-        *((name, value) for name in ("lr_drop", "kl_warmup", "lam_hold", "lam_ramp") for value in (-0.1, 1.1)),
+        *((name, value) for name in ("lr_hold", "lr_drop", "kl_warmup", "lam_ramp") for value in (-0.1, 1.1)),
         *((name, value) for name in ("lr", "temperature", "sharpness") for value in (0.0, -1.0, float("nan"))),
-        *((name, float("inf")) for name in ("lr_final", "temperature_final", "sharpness_final")),
+        *((name, float("inf")) for name in ("lr_first", "lr_final", "temperature_final", "sharpness_final")),
+        ("price_start", float("-inf")),
         ("beta", -1.0),
         ("beta", float("nan")),
         ("beta", float("inf")),

@@ -4,11 +4,7 @@ import math
 
 import pytest
 
-from vsc.schedules import hold, price, ramp
-
-
-def test_hold_changes_at_its_step():
-    assert [hold(step, 1.0, 0.1, at=3) for step in range(6)] == [1, 1, 1, 0.1, 0.1, 0.1]
+from vsc.schedules import price, ramp
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (50.0, 200.0), (1.0, 0.1)])

@@ -32,6 +32,8 @@ MOVING = replace(
     temperature_final=0.3,
     lr_final=1e-4,
     lr_drop=0.6,
+    lr_ramp=0.3,
+    slab_beta=2.0,
     prior_lr=5.0,
 )
 
@@ -469,6 +471,8 @@ def test_mixture_priors_aim_at_alpha_unless_told_otherwise(tiny, prior):
     assert target() == pytest.approx(0.3 * 4)
     assert not target(penalty=1.0)
     assert not target(target_l0=0.0)
+    assert not target(price=1.0)
+    assert not target(price_start=-1.0)
     assert target(target_l0=2.0) == 2.0
     assert not runs.resolve(config(prior="spike-slab"), tiny).train.target_l0
 

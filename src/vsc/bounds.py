@@ -52,11 +52,13 @@ class Bound(NamedTuple):
         price: float = 0.0,
         spike_beta: float = 1.0,
         total_correlation: float = 0.0,
+        slab_beta: float = 1.0,
     ) -> Tensor:
         """
         Return what training maximises, shape (B,): the ELBO with weights, less penalties.
 
-        E_q log p(x|z) - beta (kl_slab + spike_beta kl_spike + kl_selection) - penalty - total correlation - price l0.
+        E_q log p(x|z) - beta (slab_beta kl_slab + spike_beta kl_spike + kl_selection)
+        - penalty - total correlation - price l0.
 
         Parameters
         ----------
@@ -70,13 +72,15 @@ class Bound(NamedTuple):
             Weight of `kl_spike`, on top of beta.
         total_correlation : float
             Weight of `total_correlation`.
+        slab_beta : float
+            Weight of `kl_slab`, on top of beta.
 
         Returns
         -------
         torch.Tensor, shape (B,)
-            A bound only for beta, spike_beta >= 1 and the others >= 0.
+            A bound only for beta, slab_beta, spike_beta >= 1 and the others >= 0.
         """
-        total = self.log_px - beta * (self.kl_slab + spike_beta * self.kl_spike + self.kl_selection)
+        total = self.log_px - beta * (slab_beta * self.kl_slab + spike_beta * self.kl_spike + self.kl_selection)
         total = total - penalty * self.penalty if penalty else total
         total = total - total_correlation * self.total_correlation if total_correlation else total
         return total - price * self.l0 if price else total

@@ -1,11 +1,11 @@
 """Every setting, once: the command line, YAML files and saved runs are derived from these dataclasses."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from vsc.errors import UsageError
-from vsc.schedules import hold, ramp
+from vsc.schedules import ramp
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,13 @@ class Knobs(NamedTuple):
 
     lam: float
     beta: float
+    slab_beta: float
     spike_beta: float
     total_correlation: float
     penalty: float
     price: float
     relaxation: float
     lr: float
-
-
-RAMPS = ("spike", "lam", "penalty")
-"""What has a `_hold` and a `_ramp`, both shares of the steps."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +96,23 @@ class TrainConfig:
     """Examples per step, over all processes together."""
     lr: float = 1e-3
     """Adam's learning rate."""
+    lr_first: float | None = None
+    """Learning rate at first; None is lr."""
+    lr_hold: float = 0.0
+    """Share of the steps for which it is lr_first."""
     lr_final: float | None = None
-    """Learning rate from lr_drop on; None keeps lr."""
+    """Learning rate at the end; None keeps lr."""
     lr_drop: float = 0.5
-    """Share of the steps after which lr_final holds."""
+    """Share of the steps before the learning rate goes to lr_final."""
+    lr_ramp: float = 0.0
+    """Share of the steps, after these, over which it does so, linearly; 0 is at once."""
     prior_lr: float = 1.0
     """Learning rate of the prior's own weights, in multiples of lr; logits of the prior mixture have far to go."""
     beta: float = 1.0
     """Weight of the KL in the loss; other than 1 makes a VAE a beta-VAE."""
+    slab_beta: float = 1.0
+    """Weight of kl_slab in the loss at the start, on top of beta, which falls to 1 over spike_hold: above 1, what gates
+    can say is found by gates."""
     spike_beta: float = 1.0
     """Weight of kl_spike in the loss at the end, on top of beta: above 1, gates keep closer to what the prior, or the
     component that an example has chosen, expects of them, and leave the rest to the slabs."""
@@ -125,6 +131,8 @@ class TrainConfig:
     the priors pseudo-inputs and mixture (UAI); the total correlation with tcvae, whose beta is then 1 + penalty."""
     price: float = 0.0
     """Nats that each active latent costs in the loss, never in a bound, on top of what the prior charges."""
+    price_start: float = 0.0
+    """That price during penalty_hold; below 0 it is a reward, so that no gate shuts before its slab has learned."""
     penalty_hold: float = 0.0
     """Share of the steps before the penalty, and the price or the one that target_l0 asks, set in."""
     penalty_ramp: float = 0.0
@@ -173,22 +181,23 @@ class TrainConfig:
         for name, least in whole.items():
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise UsageError(f"train.{name} must be at least {least}, not {getattr(self, name)}")
-        shares = ("lr_drop", "kl_warmup", *(f"{what}_{how}" for what in RAMPS for how in ("hold", "ramp")))
-        for name in shares:
+        for name in (each.name for each in fields(self) if each.name.endswith(("_hold", "_ramp", "_drop", "_warmup"))):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"train.{name} is a share of the steps, in [0, 1], not {value}")
-        positive = ("lr", "prior_lr", "temperature", "sharpness", "lr_final", "temperature_final", "sharpness_final")
-        for name in (*positive, "clip"):
+        positive = ("lr", "lr_first", "lr_final", "prior_lr", "clip", "temperature", "temperature_final", "sharpness")
+        for name in (*positive, "sharpness_final"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"train.{name} must be a positive number, not {value}")
         _check_seed("train.seed", self.seed)
-        for name in ("beta", "spike_beta", "total_correlation", "penalty", "price", "target_l0"):
+        for name in ("beta", "slab_beta", "spike_beta", "total_correlation", "penalty", "price", "target_l0"):
             if not 0 <= (getattr(self, name) or 0) < math.inf:
                 raise UsageError(f"train.{name} must be a number that is not negative, but is {getattr(self, name)}")
-        if self.price and self.target_l0:
-            raise UsageError("train.target_l0 finds the price per active latent itself; leave out train.price")
+        if not math.isfinite(self.price_start):
+            raise UsageError(f"train.price_start must be a number, but is {self.price_start}")
+        if (self.price or self.price_start) and self.target_l0:
+            raise UsageError("train.target_l0 finds the price itself; leave out train.price and train.price_start")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"train.patience must be at least 1, not {self.patience}")
 
@@ -214,15 +223,19 @@ class TrainConfig:
         if spikes == "sigmoid":
             first, last = self.sharpness, self.sharpness_final
         late = round(self.penalty_hold * n), round(self.penalty_ramp * n)
+        lr = ramp(step, self.lr, self.lr_final or self.lr, round(self.lr_drop * n), round(self.lr_ramp * n))
+        if self.lr_first and step < round(self.lr_hold * n):
+            lr = self.lr_first
         return Knobs(
             lam=ramp(step, 0.0, 1.0, round(self.lam_hold * n), round(self.lam_ramp * n)),
             beta=ramp(step, 0.0, self.beta, 0, round((self.kl_warmup or 0.0) * n)),
+            slab_beta=ramp(step, self.slab_beta, 1.0, 0, formed),
             spike_beta=ramp(step, 1.0, self.spike_beta, formed, round(self.spike_ramp * n)),
             total_correlation=ramp(step, 0.0, self.total_correlation, 0, formed),
             penalty=ramp(step, 0.0, self.penalty, *late),
-            price=ramp(step, 0.0, self.price, *late),
+            price=ramp(step, self.price_start, self.price, *late),
             relaxation=ramp(step, first, first if last is None else last, 0, n),
-            lr=hold(step, self.lr, self.lr if self.lr_final is None else self.lr_final, round(self.lr_drop * n)),
+            lr=lr,
         )
 
 

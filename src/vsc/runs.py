@@ -104,7 +104,8 @@ def _target(config: Config) -> tuple[float | None, float]:
     """Return the l0 to end with, None or 0 for none, and the alpha that goes with it."""
     model, target = config.model, config.train.target_l0
     mixture = model.name == "vsc" and model.prior in ("pseudo-inputs", "mixture")
-    if target is None and mixture and not config.train.penalty and not config.train.price:
+    asked = config.train.penalty or config.train.price or config.train.price_start
+    if target is None and mixture and not asked:
         return model.alpha * model.latent_dim, model.alpha
     if not target:
         return target, model.alpha

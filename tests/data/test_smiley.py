@@ -163,10 +163,10 @@ def test_load():
     data = load("smiley", valid_fraction=0.25)
     assert data.shape == (1, 32, 32)
     assert data.high == 1
-    assert [len(part) for part in (data.train, data.valid, data.test)] == [15_000, 5_000, 5_000]
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [45_000, 15_000, 5_000]
     assert data.train.y is None
     for part in (data.train, data.valid, data.test):
-        assert part.x.shape == (5000 if part is not data.train else 15_000, 1024)
+        assert part.x.shape == (len(part), 1024)
         some = slice(100, 200)
         images = smiley.render(part.presence[some].numpy(), part.factors[some].double().numpy())
         # float32 factors may round differently next to a pixel's edge, hence not all

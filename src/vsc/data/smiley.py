@@ -29,7 +29,7 @@ FACTORS = (
 GROUPS = tuple(name for name, columns in ATTRIBUTES.items() for _ in range(columns.stop - columns.start))
 
 # (faces, seed); seeds of two numbers, so that no exported file, which has one number, repeats these faces
-TRAIN, TEST = (20_000, (2019, 0)), (5_000, (2019, 1))
+TRAIN, TEST = (60_000, (2019, 0)), (5_000, (2019, 1))
 
 _CHUNK = 4096  # images drawn at a time, so that float64 temporaries (n, 32, 32) stay near 32 MB each
 
@@ -53,7 +53,7 @@ _Y = np.arange(1, SIDE + 1)[None, :, None]  # (1, H, 1)
 
 def load(root: Path) -> Source:
     """
-    Generate the data set: 20 000 faces to train on and 5 000 others to test on, the same ones every time.
+    Generate the data set: 60 000 faces to train on and 5 000 others to test on, the same ones every time.
 
     Parameters
     ----------

@@ -40,10 +40,7 @@ LAYERS = [
     "crew",  # processes of our own that share work
     "sweep",  # many runs, each found again by its settings
     "showcase",  # the arrays behind pictures
-    "drawing",  # the parts that figures share
     "plots",  # arrays in, matplotlib Figure out
-    "charts",  # the same for several runs: curves, heat maps, strips
-    "charts_pictures",  # grids of pictures; codes with what they decode to
     "report",  # scores and arrays -> one HTML file
     "reporting",  # one trained run written up
     "comparison",  # several models trained, measured and written up
@@ -56,7 +53,7 @@ LAYERS = [
     "__init__",  # the public names, each imported when it is first used
 ]
 
-DRAWING = {"drawing", "plots", "charts", "charts_pictures", "studies", "report"}
+DRAWING = {"plots", "studies", "report"}
 HEAVY = {
     # library -> (where it may be imported, where even at module level)
     "matplotlib": (DRAWING, DRAWING),
@@ -184,7 +181,7 @@ def test_every_public_name_is_explained(path):
     """A docstring each; a Parameters section from three parameters on. A command's text is its settings class's."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), f"{name(path)} does not say what it is for"
-    for dotted, node, owner in public(tree) if name(path) not in ("cli", "drawing") else ():
+    for dotted, node, owner in public(tree) if name(path) not in ("cli", "plots/drawing") else ():
         doc = ast.get_docstring(node)
         assert doc, f"{name(path)}: {dotted} has no docstring"
         if isinstance(node, ast.FunctionDef) and not overrides(node.name, owner):

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from vsc import data
-from vsc.charts import class_maps
-from vsc.charts_pictures import Case, Change, Strip, alteration, altered, codes_beside, mosaics
 from vsc.comparison import changed
 from vsc.config import Config, DataConfig, TrainConfig
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
 from vsc.evaluation import add_noise
+from vsc.plots.charts import class_maps
+from vsc.plots.pictures import Case, Change, Strip, alteration, altered, codes_beside, mosaics
 from vsc.studies import (
     STUDIES,
     Ask,

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsc.drawing import is_image, value_limits
 from vsc.features import Extremes, Survey, Together
 from vsc.influence import Influence, Strips
+from vsc.plots.drawing import is_image, value_limits
 from vsc.report.words import feature_names, number
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from vsc.drawing import to_unit
+from vsc.plots.drawing import to_unit
 
 LARGEST = 64  # pixels: larger images are averaged down, since they are shown no larger
 LONGEST = 12_000  # bytes: a longer PNG may become a JPEG

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from vsc.charts import class_maps
 from vsc.models import Codes
+from vsc.plots.charts import class_maps
 from vsc.runs import encoded
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate

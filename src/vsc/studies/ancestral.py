@@ -2,8 +2,8 @@
 
 import torch
 
-from vsc.charts_pictures import mosaics
 from vsc.evaluation import reconstruct
+from vsc.plots.pictures import mosaics
 from vsc.sampling import ancestral
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from vsc.charts import Curve, lines
+from vsc.plots.charts import Curve, lines
 from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
 
 PUBLISHED = {

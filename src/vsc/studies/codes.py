@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from vsc.charts_pictures import Change, codes_beside
-from vsc.drawing import class_label
+from vsc.plots.drawing import class_label
+from vsc.plots.pictures import Change, codes_beside
 from vsc.sampling import decode
 from vsc.showcase import choose_examples
 from vsc.studies import by_dim

@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vsc.comparison import PRESETS
-from vsc.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at, plain_text
 from vsc.errors import RunError, UsageError
+from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at, plain_text
 from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
 from vsc.training import collapse
 

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from vsc.charts import strips
-from vsc.drawing import class_label
+from vsc.plots.charts import strips
+from vsc.plots.drawing import class_label
 from vsc.sampling import Samples, ancestral, conditional, decode
 from vsc.showcase import choose_examples
 from vsc.studies import models

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 
-from vsc.charts import strips
 from vsc.evaluation import add_noise
+from vsc.plots.charts import strips
 from vsc.sampling import decode
 from vsc.showcase import choose_examples
 from vsc.studies import models

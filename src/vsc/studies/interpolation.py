@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsc.charts_pictures import Case, Change, Strip, alteration, altered
 from vsc.models import Autoencoder
+from vsc.plots.pictures import Case, Change, Strip, alteration, altered
 from vsc.sampling import Path, decode, interpolate, largest_changes
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Study, Table

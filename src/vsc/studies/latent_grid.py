@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import torch
 
-from vsc.charts_pictures import mosaics
+from vsc.plots.pictures import mosaics
 from vsc.runs import encoded
 from vsc.sampling import decode
 from vsc.studies import models

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from vsc.charts import Curve, heatmaps, lines
 from vsc.metrics import correlations
+from vsc.plots.charts import Curve, heatmaps, lines
 from vsc.studies.base import Ask, Finding, Group, Picture, Row, Study, steps, tabulate
 
 DIMS = (18, 40, 60)

@@ -5,8 +5,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vsc.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at
 from vsc.evaluation import RELAXED
+from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at
 from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
 from vsc.training import collapse
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vsc.charts_pictures import Case, Change, alteration, altered
-from vsc.drawing import class_label
 from vsc.models import Autoencoder
+from vsc.plots.drawing import class_label
+from vsc.plots.pictures import Case, Change, alteration, altered
 from vsc.runs import encoded
 from vsc.sampling import decode, traversal
 from vsc.showcase import choose_examples

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from vsc.drawing import (
+from vsc.plots.drawing import (
     MARKERS,
     PALETTE,
     STYLE,

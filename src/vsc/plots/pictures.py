@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from vsc.drawing import (
+from vsc.plots.drawing import (
     CODE,
     INK,
     PALETTE,

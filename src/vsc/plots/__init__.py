@@ -1,0 +1,20 @@
+"""
+Draw training, codes, reconstructions and comparisons: arrays in, matplotlib ``Figure`` out; no pyplot, no global.
+
+Here are the figures of one trained model. `charts` and `pictures` are those of several, `drawing` the parts they share.
+"""
+
+from vsc.plots.codes import class_heatmap, code_panels, effects
+from vsc.plots.curves import front, training_curves
+from vsc.plots.grids import denoising, latent_grid, sample_grid
+
+__all__ = [
+    "class_heatmap",
+    "code_panels",
+    "denoising",
+    "effects",
+    "front",
+    "latent_grid",
+    "sample_grid",
+    "training_curves",
+]

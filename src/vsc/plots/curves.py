@@ -1,0 +1,115 @@
+"""Curves of one training run or of a search: arrays in, matplotlib ``Figure`` out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from vsc.plots.drawing import (
+    INK,
+    MARKERS,
+    PALETTE,
+    STYLE,
+    WIDTH,
+    axes_at,
+    cut_low_values,
+    plain_text,
+    say_instead,
+    series_of,
+    sparsely,
+)
+
+
+@STYLE
+def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """
+    Draw the ELBO, l0 and the used latents against the training step.
+
+    Parameters
+    ----------
+    histories : mapping from model name to rows
+        Rows as in ``metrics.jsonl``: "step", "split" ("train" or "valid") and, where a model has them,
+        "elbo" (nats per example), "l0" and "used" (latents).
+
+    Returns
+    -------
+    Figure
+        Three panels; one colour and marker per model, validation solid and training dashed. The lower two
+        use validation, or training where a history has no validation rows.
+    """
+    figure = Figure(figsize=(WIDTH, 3.7))
+    elbo = axes_at(figure, 0.75, 0.55, 4.2, 2.35)
+    l0 = axes_at(figure, 5.75, 0.55, 1.85, 2.35)
+    used = axes_at(figure, 8.35, 0.55, 1.85, 2.35)
+    handles = []
+    for i, (name, rows) in enumerate(histories.items()):
+        # Models without spikes all sit at J: later lines are thinner, so that earlier ones show behind them.
+        look = {"color": PALETTE[i % 7], "linewidth": max(1.2, 3.0 - 0.6 * i)}
+        valid = {"marker": MARKERS[i % 7], "markersize": 4, **look}
+        elbo.plot(*series_of(rows, "train", "elbo"), linestyle=(0, (3, 2)), **{**look, "linewidth": 1.0})
+        elbo.plot(*(curve := series_of(rows, "valid", "elbo")), **valid, markevery=sparsely(curve))
+        for axes, key in ((l0, "l0"), (used, "used")):
+            curve = series_of(rows, "valid", key)
+            curve = curve if curve[0].size else series_of(rows, "train", key)
+            axes.plot(*curve, **valid, markevery=sparsely(curve))
+        bounded = any(series_of(rows, split, "elbo")[0].size for split in ("train", "valid"))
+        handles.append(Line2D([], [], label=plain_text(name) + ("" if bounded else " (no bound)"), **valid))
+    cut = cut_low_values(elbo)
+    last = max((row["step"] for rows in histories.values() for row in rows), default=1)
+    for axes, title, unit in (
+        (elbo, "ELBO" + (" (some values lie below the axis)" if cut else ""), "nats per example"),
+        (l0, "expected latents, l0", "latents per example"),
+        (used, "used latents", "latents"),
+    ):
+        axes.set(title=title, xlabel="step", ylabel=unit, xlim=(-0.03 * last, 1.04 * max(last, 1)))
+        axes.xaxis.set_major_locator(MaxNLocator(5 if axes is elbo else 3, integer=True))
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
+        axes.set_axisbelow(True)
+        if axes is not elbo:
+            axes.set_ylim(0, axes.get_ylim()[1])
+            axes.yaxis.set_major_locator(MaxNLocator(7, integer=True))
+        if not any(len(np.asarray(line.get_xdata())) for line in axes.lines):
+            say_instead(axes, "no values recorded")
+    handles += [Line2D([], [], color=INK, label="validation")]
+    handles += [Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (3, 2)), label="training")]
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.06, 1.0), ncols=min(len(handles), 6))
+    return figure
+
+
+@STYLE
+def front(points: Mapping[str, ArrayLike], levels: Mapping[str, float] | None = None) -> Figure:
+    """
+    Draw the bound against the sparsity that it is reached with.
+
+    Parameters
+    ----------
+    points : mapping from name to array_like, shape (K, 2)
+        l0 (latents per example) and ELBO (nats per example) of the K settings of one family.
+    levels : mapping from name to float, optional
+        ELBO of dense models, drawn as lines, in nats per example.
+
+    Returns
+    -------
+    Figure
+        One panel; a colour, a marker and a thin line per family.
+    """
+    figure = Figure(figsize=(6.4, 3.9))
+    axes = axes_at(figure, 0.75, 0.55, 5.4, 3.1)
+    for i, (name, family) in enumerate(points.items()):
+        table = np.asarray(family, dtype=float)
+        table = table[np.argsort(table[:, 0])]
+        look = {"color": PALETTE[i % 7], "marker": MARKERS[i % 7], "markersize": 6, "linewidth": 0.8}
+        axes.plot(table[:, 0], table[:, 1], label=plain_text(name), **look)
+    for i, (name, level) in enumerate((levels or {}).items(), start=len(points)):
+        axes.axhline(level, color=PALETTE[i % 7], linestyle=(0, (4, 2)), linewidth=1.2, label=plain_text(name))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel("l0: latents on per example (log scale)")
+    axes.set_ylabel("ELBO (nats per example)")
+    axes.legend(loc="lower right")
+    return figure

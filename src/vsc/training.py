@@ -160,8 +160,8 @@ def _train(
             asked = now.price
             if settings.target_l0:
                 asked, done = done.asked(mean_over(fabric, bound.l0), now, settings, module.latent_dim)
-            late = now.spike_beta, now.total_correlation, now.slab_beta
-            loss = -bound.weighted(now.beta, now.penalty, asked, *late).mean()
+            goal = bound.weighted(now.beta, now.penalty, asked, now.spike_beta, now.total_correlation, now.slab_beta)
+            loss = -goal.mean()
             done = done._replace(step=done.step + 1, seconds=time.perf_counter() - start)
             last = done.step == settings.steps
             at_log = last or done.step % settings.log_every == 0

@@ -50,6 +50,9 @@ def test_the_models_are_those_of_the_source():
     assert every >= {"VAE", "VSC", *(f"beta-VAE ({beta})" for beta in (2, 4, 8))}
     assert any(name.startswith("beta-TCVAE") for name in every)
     assert {row["J"] for row in (r.facets for r in smiley.rows(ask))} == {18, 40, 60}
+    for row in smiley.rows(ask):
+        gated = row.facets["model"] == "VSC"
+        assert row.settings.get("train.price_start", 0.0) * row.facets["J"] == pytest.approx(-7 if gated else 0)
 
 
 def test_it_runs_and_draws_what_the_metrics_say(tmp_path):

@@ -26,7 +26,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import vsc
 from vsc.data.batches import Batches
-from vsc.scaling import fit_scaler
+from vsc.model.scaling import fit_scaler
 
 M, J, HIDDEN, B = 784, 200, 400, 128
 

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vsc.comparison import changed
-from vsc.config import Config
 from vsc.errors import RunError, UsageError
 from vsc.files import write_json
+from vsc.settings.config import Config
+from vsc.settings.presets import changed
 from vsc.studies import Group, Row
-from vsc.sweep import plan, sweep
-from vsc.training import Interrupted
+from vsc.sweep.jobs import plan, sweep
+from vsc.training.loop import Interrupted
 
 Settings = dict[str, Any]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import vsc
 from vsc import plots
-from vsc.showcase import showcase
+from vsc.measure.showcase import showcase
 
 HERE = Path(__file__).parent
 

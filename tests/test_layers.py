@@ -14,41 +14,18 @@ SOURCE = Path(vsc.__file__).parent
 
 LAYERS = [
     "errors",  # the two failures that a user can act on; looking up a name
-    "distributions",  # SpikeAndSlab, a torch Distribution, and its divergences
-    "spikes",  # how gradient passes a discrete gate
-    "likelihoods",  # decoder output -> p(x|z)
-    "nets",  # encoders and decoders; no probability in here
-    "scaling",  # stored values -> model inputs
-    "bounds",  # the terms of the ELBO
-    "priors",  # p(z): kl and sample
-    "models",  # AE, VAE, VSC: forward reads like the paper
-    "sampling",  # what a trained model draws: new examples, and paths through its codes
-    "schedules",  # pure functions of the step
-    "files",  # whole files or none; nothing above this line touches a file
-    "config",  # every setting, once
+    "files",  # whole files or none
+    "model",  # the method: knows no files, no settings, no command line
     "data",  # data sets; Split; batches
-    "runs",  # a run folder: save, load, resume
-    "processes",  # the processes, threads and signals of a run
-    "progress",  # how far a run has come: checkpoint and log
-    "training",  # the loop
-    "metrics",  # functions of codes: arrays in, numbers out
-    "evaluation",  # a split encoded once, and its scores
-    "features",  # when each latent is on, for what, and with which others
-    "influence",  # what altering single latents does to the output
-    "results",  # the numbers of a run folder, measured once
-    "claims",  # who does what, where many machines work at one sweep
-    "crew",  # processes of our own that share work
+    "settings",  # every setting, once; build is the only place that maps names to objects
+    "training",  # the loop, and the folder that a run leaves
+    "metrics",  # arrays in, numbers out
+    "measure",  # a split encoded once, and its scores
     "sweep",  # many runs, each found again by its settings
-    "showcase",  # the arrays behind pictures
     "plots",  # arrays in, matplotlib Figure out
-    "report",  # scores and arrays -> one HTML file
-    "reporting",  # one trained run written up
-    "comparison",  # several models trained, measured and written up
-    "space",  # the settings that a search may change
-    "tune",  # the settings that are best on the validation part
-    "studies",  # the experiments of the sources, one file each
-    "options",  # the words of a command line -> the dataclass that a command takes
-    "cli",  # commands
+    "report",  # what was measured -> pages
+    "studies",  # one file per experiment; a comparison is one of them
+    "cli",  # commands, options, tables
     "__main__",  # python -m vsc
     "__init__",  # the public names, each imported when it is first used
 ]
@@ -57,10 +34,10 @@ DRAWING = {"plots", "studies", "report"}
 HEAVY = {
     # library -> (where it may be imported, where even at module level)
     "matplotlib": (DRAWING, DRAWING),
-    "sklearn": ({"data/digits", "evaluation", "metrics", "estimator"}, set()),
-    "lightning_fabric": ({"processes"}, set()),
-    "optuna": ({"claims"}, set()),
-    "sqlalchemy": ({"claims"}, set()),
+    "sklearn": ({"data/digits", "measure", "metrics", "estimator"}, set()),
+    "lightning_fabric": ({"training/processes"}, set()),
+    "optuna": ({"sweep"}, set()),
+    "sqlalchemy": ({"sweep"}, set()),
 }
 
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -146,8 +123,10 @@ def test_import_is_quick():
 
 
 def test_models_and_settings_load_no_heavy_library():
-    modules = "models, config, schedules, runs, data, training, evaluation, cli"
-    assert loaded_by(f"from vsc import {modules}") == {"torch"}
+    modules = "model, settings.build, data, training.loop, measure.scores, cli"
+    assert loaded_by(", ".join(f"import vsc.{one}" for one in modules.split(", ")).replace(", import", "; import")) == {
+        "torch"
+    }
 
 
 def public(tree, prefix=""):
@@ -181,7 +160,7 @@ def test_every_public_name_is_explained(path):
     """A docstring each; a Parameters section from three parameters on. A command's text is its settings class's."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), f"{name(path)} does not say what it is for"
-    for dotted, node, owner in public(tree) if name(path) not in ("cli", "plots/drawing") else ():
+    for dotted, node, owner in public(tree) if name(path) not in ("cli/commands", "plots/drawing") else ():
         doc = ast.get_docstring(node)
         assert doc, f"{name(path)}: {dotted} has no docstring"
         if isinstance(node, ast.FunctionDef) and not overrides(node.name, owner):

@@ -6,13 +6,13 @@ import pytest
 
 from vsc import data
 from vsc.errors import UsageError, choose
-from vsc.likelihoods import LIKELIHOODS, Likelihood
 from vsc.metrics import METRICS
-from vsc.models import HEADS, MODELS, Autoencoder
-from vsc.nets import NETS
-from vsc.priors import PRIORS, SELECTORS, Prior
-from vsc.scaling import SCALES, fit_scaler
-from vsc.spikes import SPIKES
+from vsc.model import HEADS, MODELS, Autoencoder
+from vsc.model.likelihoods import LIKELIHOODS, Likelihood
+from vsc.model.nets import NETS
+from vsc.model.priors import PRIORS, SELECTORS, Prior
+from vsc.model.scaling import SCALES, fit_scaler
+from vsc.model.spikes import SPIKES
 
 REGISTRIES = {
     "spike estimator": SPIKES,

@@ -13,48 +13,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vsc.config import Config as Config
-    from vsc.config import DataConfig as DataConfig
-    from vsc.config import ModelConfig as ModelConfig
-    from vsc.config import TrainConfig as TrainConfig
     from vsc.data import from_arrays as from_arrays
     from vsc.data import from_torch as from_torch
     from vsc.data import load as load_data
-    from vsc.distributions import SpikeAndSlab as SpikeAndSlab
     from vsc.errors import RunError as RunError
     from vsc.errors import UsageError as UsageError
-    from vsc.evaluation import evaluate as evaluate
-    from vsc.evaluation import measure as measure
-    from vsc.models import AE as AE
-    from vsc.models import TCVAE as TCVAE
-    from vsc.models import VAE as VAE
-    from vsc.models import VSC as VSC
-    from vsc.models import LaplaceVAE as LaplaceVAE
-    from vsc.models import ThresholdedLaplaceVSC as ThresholdedLaplaceVSC
-    from vsc.runs import load as load
-    from vsc.training import train as train
+    from vsc.measure.scores import evaluate as evaluate
+    from vsc.measure.scores import measure as measure
+    from vsc.model import AE as AE
+    from vsc.model import TCVAE as TCVAE
+    from vsc.model import VAE as VAE
+    from vsc.model import VSC as VSC
+    from vsc.model import LaplaceVAE as LaplaceVAE
+    from vsc.model import ThresholdedLaplaceVSC as ThresholdedLaplaceVSC
+    from vsc.model.distributions import SpikeAndSlab as SpikeAndSlab
+    from vsc.settings.config import Config as Config
+    from vsc.settings.config import DataConfig as DataConfig
+    from vsc.settings.config import ModelConfig as ModelConfig
+    from vsc.settings.config import TrainConfig as TrainConfig
+    from vsc.training.loop import train as train
+    from vsc.training.runs import load as load
 
 _HOME = {
-    "Config": "config",
-    "DataConfig": "config",
-    "ModelConfig": "config",
-    "TrainConfig": "config",
-    "SpikeAndSlab": "distributions",
+    "Config": "settings.config",
+    "DataConfig": "settings.config",
+    "ModelConfig": "settings.config",
+    "TrainConfig": "settings.config",
+    "SpikeAndSlab": "model.distributions",
     "RunError": "errors",
     "UsageError": "errors",
-    "AE": "models",
-    "LaplaceVAE": "models",
-    "TCVAE": "models",
-    "ThresholdedLaplaceVSC": "models",
-    "VAE": "models",
-    "VSC": "models",
-    "evaluate": "evaluation",
+    "AE": "model",
+    "LaplaceVAE": "model",
+    "TCVAE": "model",
+    "ThresholdedLaplaceVSC": "model",
+    "VAE": "model",
+    "VSC": "model",
+    "evaluate": "measure.scores",
     "from_arrays": "data",
     "from_torch": "data",
-    "load": "runs",
+    "load": "training.runs",
     "load_data": "data",
-    "measure": "evaluation",
-    "train": "training",
+    "measure": "measure.scores",
+    "train": "training.loop",
 }
 """Where each public name lives; imported when it is first used, so that `import vsc` stays quick."""
 

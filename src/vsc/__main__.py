@@ -2,6 +2,6 @@
 
 import sys
 
-from vsc.cli import main
+from vsc.cli.commands import main
 
 sys.exit(main())

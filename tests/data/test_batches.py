@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from vsc import runs
-from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.data import arrays, batches, from_arrays, load
 from vsc.data.batches import Batches, StoredBatches, at_once, batches_of
 from vsc.data.shards import open_npy
 from vsc.data.stored import Stored
 from vsc.errors import RunError
-from vsc.scaling import Scaler
-from vsc.training import Interrupted, train
+from vsc.model.scaling import Scaler
+from vsc.settings import build
+from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.training.loop import Interrupted, train
 
 N = 3000
 
@@ -185,7 +185,7 @@ def test_training_from_disk_comes_out_as_from_memory(table):
             torch.manual_seed(0)
             elbo.append(model(model.scaler(one.valid.x)).elbo.mean().item())
     with torch.no_grad():
-        untrained = runs.new_model(runs.resolve(settings, data), data).eval()
+        untrained = build.new_model(build.resolve(settings, data), data).eval()
         before = untrained(untrained.scaler(data.valid.x)).elbo.mean().item()
     assert abs(elbo[0] - elbo[1]) < 0.1 * (elbo[1] - before)  # the same but for the order
 

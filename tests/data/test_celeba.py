@@ -467,7 +467,7 @@ def test_folder_that_cannot_be_written(tree, monkeypatch):
 def test_trains_from_the_mapped_file(tree):
     """The loop's own batches read the file as they read memory."""
     from vsc.data.batches import Batches
-    from vsc.scaling import fit_scaler
+    from vsc.model.scaling import fit_scaler
 
     data = load("celeba", root=tree.parent)
     scaler = fit_scaler("unit-interval", data.train.x, data.high)

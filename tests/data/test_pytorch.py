@@ -9,13 +9,13 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 import vsc
-from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.data import batches, from_arrays, from_torch, pytorch
 from vsc.data.batches import StoredBatches, StreamedBatches, batches_of
 from vsc.data.stored import Stored
 from vsc.errors import RunError, UsageError
-from vsc.evaluation import evaluate, pick
-from vsc.training import train
+from vsc.measure.scores import evaluate, pick
+from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.training.loop import train
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 6)).astype(np.float32)

@@ -10,7 +10,7 @@ from vsc.data.shards import open_npy
 from vsc.data.split import Split, divide
 from vsc.data.stored import Stored
 from vsc.errors import RunError, UsageError
-from vsc.scaling import Chunked, Scaler, fit_scaler
+from vsc.model.scaling import Chunked, Scaler, fit_scaler
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(3.0, 2.0, size=(300, 5)).astype(np.float32)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vsc.evaluation import Scores
+from vsc.measure.scores import Scores
+from vsc.measure.showcase import Effects, Showcase
 from vsc.report import Entry, Page
-from vsc.showcase import Effects, Showcase
 
 SCORES = Scores(
     elbo=-100.0,

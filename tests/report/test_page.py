@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from vsc.measure.showcase import Effects
 from vsc.report import figures, write
 from vsc.report.page import render
-from vsc.showcase import Effects
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

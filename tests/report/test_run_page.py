@@ -13,14 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-from vsc import reporting, runs
-from vsc.config import Config, DataConfig, ModelConfig, TrainConfig, TrainRun
+from vsc.cli.options import parse
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
-from vsc.options import parse
 from vsc.report import lines, sprites
+from vsc.report import writing as reporting
 from vsc.report.material import bars
 from vsc.report.words import measure
+from vsc.settings import build
+from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig, TrainRun
+from vsc.training import runs
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -72,9 +74,9 @@ def signal_data():
 def page_of(data, folder, split="test", **settings):
     """Return the page, and the survey, of an untrained model whose codes differ: gates are open half of the time."""
     config = Config(DataConfig(data.name), ModelConfig(**{"latent_dim": 6, "hidden": (16,)} | settings), TrainConfig())
-    config = runs.resolve(config, data)
+    config = build.resolve(config, data)
     torch.manual_seed(0)
-    model = runs.new_model(config, data).eval()
+    model = build.new_model(config, data).eval()
     with torch.no_grad():
         for weights in (part for part in model.encoder.parameters() if part.ndim > 1):
             weights *= 2
@@ -218,7 +220,7 @@ def test_the_command_gives_the_settings_back(tiny, tmp_path):
         ModelConfig(hidden=(8, 4), prior="mixture", components=None),
         TrainConfig(lr=2e-3, steps=7, patience=3),
     )
-    resolved = runs.resolve(config, tiny)
+    resolved = build.resolve(config, tiny)
     words = shlex.split(reporting.training_command(resolved, tmp_path))
     again = parse("train", TrainRun, words[2:])
     assert (again.data, again.model, again.train) == (resolved.data, resolved.model, resolved.train)

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from vsc import data, runs
-from vsc.comparison import changed
-from vsc.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc import data
 from vsc.errors import RunError
-from vsc.evaluation import hard_elbo
+from vsc.measure.scores import hard_elbo
 from vsc.metrics import linear_probe
+from vsc.settings import build
+from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.presets import changed
 from vsc.studies import STUDIES, Ask, Group, by_alpha, by_dim, collapse, soft_sparsity, stability
-from vsc.sweep import key, plan, sweep
-from vsc.training import validate
+from vsc.sweep.jobs import key, plan, sweep
+from vsc.training.loop import validate
 
 DIGITS = data.load("digits")
 COMMON = Config(DataConfig("digits"), train=TrainConfig(steps=30, valid_every=10))
@@ -70,7 +71,7 @@ def said(finding):
 
 
 def keys(rows):
-    return {key(runs.resolve(changed(COMMON, row.settings), DIGITS)) for row in rows}
+    return {key(build.resolve(changed(COMMON, row.settings), DIGITS)) for row in rows}
 
 
 def test_runs_over_alpha_are_those_over_j():
@@ -86,8 +87,8 @@ def test_runs_over_alpha_are_those_over_j():
 def test_soft_sparsity_trains_with_the_settings_of_the_table_in_the_results():
     old = {"data.name": "digits", "model.latent_dim": 60, "model.alpha": 0.01, "train.steps": 6000}
     old |= {"model.name": "thresholded-laplace", "train.target_l0": 8.0}
-    assert key(runs.resolve(changed(Config(), old), DIGITS)) in {
-        key(runs.resolve(changed(Config(DataConfig("digits")), row.settings), DIGITS))
+    assert key(build.resolve(changed(Config(), old), DIGITS)) in {
+        key(build.resolve(changed(Config(DataConfig("digits")), row.settings), DIGITS))
         for row in soft_sparsity.rows(Ask(DIGITS))
     }
 
@@ -222,8 +223,8 @@ def test_validations_record_every_latent(asked):
 
 def test_models_without_gates_or_prior_record_what_they_have():
     for name, known in (("ae", {"rates"}), ("vae", {"rates", "kl_latent"}), ("laplace", {"rates", "kl_latent"})):
-        config = runs.resolve(Config(DataConfig("digits"), ModelConfig(name, latent_dim=4)), DIGITS)
-        row = validate(runs.new_model(config, DIGITS), DIGITS.valid.x, config)
+        config = build.resolve(Config(DataConfig("digits"), ModelConfig(name, latent_dim=4)), DIGITS)
+        row = validate(build.new_model(config, DIGITS), DIGITS.valid.x, config)
         assert {key for key in row if isinstance(row[key], list)} == known
         assert row["rates"] == [1.0] * 4
         assert row["dead"] == 0

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from vsc import data
-from vsc.comparison import changed
-from vsc.config import Config, DataConfig, TrainConfig
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
-from vsc.evaluation import add_noise
+from vsc.measure.scores import add_noise
 from vsc.plots.charts import class_maps
 from vsc.plots.pictures import Case, Change, Strip, alteration, altered, codes_beside, mosaics
+from vsc.settings.config import Config, DataConfig, TrainConfig
+from vsc.settings.presets import changed
 from vsc.studies import (
     STUDIES,
     Ask,
@@ -30,7 +30,7 @@ from vsc.studies import (
 )
 from vsc.studies.base import Table
 from vsc.studies.nearest import Known, known, nearest, rms
-from vsc.sweep import plan, sweep
+from vsc.sweep.jobs import plan, sweep
 
 DIGITS = data.load("digits")
 ASK = Ask(DIGITS, steps=30, dims=(8,))

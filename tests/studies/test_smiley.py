@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vsc.comparison import changed
-from vsc.config import Config, DataConfig
 from vsc.errors import UsageError
 from vsc.metrics import correlations
+from vsc.settings.config import Config, DataConfig
+from vsc.settings.presets import changed
 from vsc.studies import STUDIES, Ask, conduct, smiley
 from vsc.studies.base import Group, Row
-from vsc.sweep import dataset
+from vsc.sweep.jobs import dataset
 
 SHORT = changed(
     Config(data=DataConfig(name="smiley")),

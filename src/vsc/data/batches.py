@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vsc.data.split import Split
 from vsc.data.stored import Stored
-from vsc.scaling import Scaler
+from vsc.model.scaling import Scaler
 
 GROUP = 2**26
 """Bytes of stored examples that are read into memory together."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from vsc.data.checks import as_stored, channels_first, check_shape, check_varied, numeric
 from vsc.data.shards import Shard
 from vsc.errors import UsageError
-from vsc.scaling import Chunked
+from vsc.model.scaling import Chunked
 
 HELD_OUT = 10_000
 """Most rows of a held-out part, which is read into memory."""

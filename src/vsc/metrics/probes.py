@@ -82,7 +82,7 @@ def linear_probe(
     counts : sequence of int
         Numbers of labels, drawn at random, the small ones among the large; one that exceeds L uses all L.
     C : float
-        Inverse strength of the L2 penalty; 0.1 as in `vsc.evaluation.probe`.
+        Inverse strength of the L2 penalty; 0.1 as in `vsc.measure.scores.probe`.
     seed : int
         Seed of the draw.
 

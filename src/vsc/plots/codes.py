@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vsc.measure.showcase import Effects, Showcase
 from vsc.plots.drawing import (
     CODE,
     INK,
@@ -27,7 +28,6 @@ from vsc.plots.drawing import (
     plain_text,
     value_limits,
 )
-from vsc.showcase import Effects, Showcase
 
 
 @STYLE

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from vsc.showcase import Showcase
+from vsc.measure.showcase import Showcase
 
 # Okabe and Ito's colours, told apart with every common colour blindness; a marker each, for print in grey.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

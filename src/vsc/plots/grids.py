@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from vsc.measure.showcase import Showcase
 from vsc.plots.drawing import (
     CODE,
     INK,
@@ -21,7 +22,6 @@ from vsc.plots.drawing import (
     show_pixels,
     value_limits,
 )
-from vsc.showcase import Showcase
 
 
 @STYLE

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vsc.influence import Parts
+from vsc.measure.effects import Parts
 from vsc.report import lines, sprites
 from vsc.report.cards import Picture
 from vsc.report.material import Bar, Material, bars

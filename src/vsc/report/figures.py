@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vsc import plots
+from vsc.measure.showcase import Showcase
 from vsc.report.words import listing, most_changed, most_changed_pixel, number
-from vsc.showcase import Showcase
 
 DPI = 144  # 1.5 pixels per CSS pixel: sharp on most screens and on paper, half the time of 2
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsc.features import Extremes, Survey, Together
-from vsc.influence import Influence, Strips
+from vsc.measure.effects import Influence, Strips
+from vsc.measure.latents import Extremes, Survey, Together
 from vsc.plots.drawing import is_image, value_limits
 from vsc.report.words import feature_names, number
 

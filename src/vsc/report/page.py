@@ -8,10 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vsc.evaluation import Scores
 from vsc.files import whole
+from vsc.measure.scores import Scores
+from vsc.measure.showcase import Showcase
 from vsc.report import figures, scores, settings, summary, words
-from vsc.showcase import Showcase
 
 
 @dataclass(frozen=True)

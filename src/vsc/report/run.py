@@ -11,8 +11,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from vsc.evaluation import Scores
-from vsc.influence import Parts
+from vsc.measure.effects import Parts
+from vsc.measure.scores import Scores
 from vsc.report import cards, examples, figures, latents, page, scores, settings, sprites, summary, words
 from vsc.report.material import Material
 

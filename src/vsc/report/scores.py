@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from math import isfinite, isnan
 from typing import Literal, NamedTuple
 
-from vsc.evaluation import Scores
+from vsc.measure.scores import Scores
 from vsc.report.words import number
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from math import isfinite, sqrt
 from typing import NamedTuple
 
-from vsc.evaluation import LEANS_ON_FLOOR, Scores
+from vsc.measure.scores import LEANS_ON_FLOOR, Scores
 from vsc.report.words import count, listing, number
-from vsc.training import collapse
+from vsc.training.loop import collapse
 
 
 class Facts(NamedTuple):

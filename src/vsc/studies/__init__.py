@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from vsc.config import Config, RunStudy
 from vsc.errors import UsageError, choose
 from vsc.files import claimed
+from vsc.settings.config import Config, RunStudy
 from vsc.studies import (
     activations,
     ancestral,
@@ -24,7 +24,7 @@ from vsc.studies import (
 )
 from vsc.studies.base import Ask, Finding, Group, Row, Study, Table
 from vsc.studies.conduct import conduct, folder_of, lacks
-from vsc.sweep import dataset
+from vsc.sweep.jobs import dataset
 
 __all__ = ["STUDIES", "Ask", "Finding", "Group", "Row", "Study", "Table", "conduct"]
 

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from vsc.models import Codes
+from vsc.model import Codes
 from vsc.plots.charts import class_maps
-from vsc.runs import encoded
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
 from vsc.studies.models import Numbers
+from vsc.training.runs import encoded
 
 FEW = 12
 """Latents up to which they keep their order."""

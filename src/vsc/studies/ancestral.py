@@ -2,9 +2,9 @@
 
 import torch
 
-from vsc.evaluation import reconstruct
+from vsc.measure.scores import reconstruct
+from vsc.model.sampling import ancestral
 from vsc.plots.pictures import mosaics
-from vsc.sampling import ancestral
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
 from vsc.studies.models import Numbers

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from vsc import runs
-from vsc.config import Config
 from vsc.data.split import Dataset
-from vsc.models import Autoencoder
-from vsc.results import Results
-from vsc.sweep import Job
+from vsc.measure.results import Results
+from vsc.model import Autoencoder
+from vsc.settings.config import Config
+from vsc.sweep.jobs import Job
+from vsc.training import runs
 
 Settings = Mapping[str, Any]
 """Dotted settings, such as {"model.latent_dim": 60}."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from vsc.evaluation import hard_elbo
+from vsc.measure.scores import hard_elbo
 from vsc.plots.charts import Curve, lines
 from vsc.studies import by_dim
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate

@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 
+from vsc.measure.showcase import choose_examples
+from vsc.model.sampling import decode
 from vsc.plots.drawing import class_label
 from vsc.plots.pictures import Change, codes_beside
-from vsc.sampling import decode
-from vsc.showcase import choose_examples
 from vsc.studies import by_dim
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
 

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from vsc.comparison import PRESETS
 from vsc.errors import RunError, UsageError
 from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at, plain_text
+from vsc.settings.presets import PRESETS
 from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
-from vsc.training import collapse
+from vsc.training.loop import collapse
 
 ALPHA, J = 0.05, 60
 COUNTS = ("used", "always_on", "dead")

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from vsc.measure.showcase import choose_examples
+from vsc.model.sampling import Samples, ancestral, conditional, decode
 from vsc.plots.charts import strips
 from vsc.plots.drawing import class_label
-from vsc.sampling import Samples, ancestral, conditional, decode
-from vsc.showcase import choose_examples
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
 from vsc.studies.models import Numbers

@@ -11,20 +11,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from vsc import runs
-from vsc.claims import Queue
-from vsc.comparison import changed
-from vsc.config import Config
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
-from vsc.evaluation import pick
 from vsc.files import whole, write_json
-from vsc.models import MODELS
-from vsc.processes import cpu_threads
+from vsc.measure.scores import pick
+from vsc.model import MODELS
 from vsc.report.settings import flatten
 from vsc.report.study import Section, write
+from vsc.settings.config import Config, as_plain
+from vsc.settings.presets import changed
 from vsc.studies.base import Ask, Finding, Group, Row, Study
-from vsc.sweep import Job, Tell, dataset, plan, sweep
+from vsc.sweep.claims import Queue
+from vsc.sweep.jobs import Job, Tell, dataset, plan, sweep
+from vsc.training import runs
+from vsc.training.processes import cpu_threads
 
 NEEDS = {
     "images": lambda ask: ask.image,
@@ -270,7 +270,7 @@ def _write(
 
 def _shared(groups: Sequence[Group]) -> dict[str, Any]:
     """Return the dotted settings that all runs share."""
-    flat = [flatten(runs.plain(asdict(group.config))) for group in groups]
+    flat = [flatten(as_plain(asdict(group.config))) for group in groups]
     return {key: value for key, value in flat[0].items() if all(other.get(key) == value for other in flat)}
 
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import torch
 
-from vsc.evaluation import add_noise
+from vsc.measure.scores import add_noise
+from vsc.measure.showcase import choose_examples
+from vsc.model.sampling import decode
 from vsc.plots.charts import strips
-from vsc.sampling import decode
-from vsc.showcase import choose_examples
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
 from vsc.studies.models import Numbers

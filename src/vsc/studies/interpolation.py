@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsc.models import Autoencoder
+from vsc.model import Autoencoder
+from vsc.model.sampling import Path, decode, interpolate, largest_changes
 from vsc.plots.pictures import Case, Change, Strip, alteration, altered
-from vsc.sampling import Path, decode, interpolate, largest_changes
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Study, Table
 from vsc.studies.nearest import Known, class_name, known, nearest, rms

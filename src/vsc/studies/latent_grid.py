@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import torch
 
+from vsc.model.sampling import decode
 from vsc.plots.pictures import mosaics
-from vsc.runs import encoded
-from vsc.sampling import decode
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Study, tabulate
 from vsc.studies.models import Numbers
 from vsc.studies.nearest import known, nearest, rms
+from vsc.training.runs import encoded
 
 SIDE, REACH = 10, 2.0
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vsc.comparison import DATA_PRESETS, PRESETS
+from vsc.settings.presets import DATA_PRESETS, PRESETS
 from vsc.studies.base import Ask, Group, Row, Table, steps
 
 J = 60

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vsc.models import Autoencoder
+from vsc.model import Autoencoder
 from vsc.studies.base import Ask
 
 MOST = 10_000

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vsc.config import Config
 from vsc.data.split import Dataset
-from vsc.evaluation import inputs, seeded
-from vsc.models import Autoencoder
+from vsc.measure.scores import inputs, seeded
+from vsc.model import Autoencoder
 from vsc.plots.charts import Curve, lines
+from vsc.settings.config import Config
 from vsc.studies.base import Ask, Finding, Group, Row, Study, Table, steps
 
 TARGETS = (4.0, 8.0, 16.0)

@@ -5,10 +5,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vsc.evaluation import RELAXED
+from vsc.measure.scores import RELAXED
 from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at
 from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
-from vsc.training import collapse
+from vsc.training.loop import collapse
 
 ALPHAS = (0.5, 0.1, 0.01)
 J = 50

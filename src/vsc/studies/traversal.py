@@ -5,15 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vsc.models import Autoencoder
+from vsc.measure.showcase import choose_examples
+from vsc.model import Autoencoder
+from vsc.model.sampling import decode, traversal
 from vsc.plots.drawing import class_label
 from vsc.plots.pictures import Case, Change, alteration, altered
-from vsc.runs import encoded
-from vsc.sampling import decode, traversal
-from vsc.showcase import choose_examples
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Study, Table
 from vsc.studies.nearest import class_name, known, nearest, rms
+from vsc.training.runs import encoded
 
 SHOWN, LATENTS = 3, 3
 SIMILAR = 200

@@ -1,0 +1,3 @@
+"""The command line: `vsc COMMAND`."""
+
+from vsc.cli.commands import main as main

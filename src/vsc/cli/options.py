@@ -1,0 +1,252 @@
+"""From the words of a command line, a YAML file and defaults to the dataclass that a command takes."""
+
+import re
+from argparse import SUPPRESS
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from vsc.errors import UsageError
+from vsc.settings.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun, Tune
+
+POSITIONAL = {RunStudy: "study", Evaluate: "run", Report: "run", Encode: "run", Sample: "run", ShowData: "name"}
+"""The option that a command's first bare word stands for."""
+
+EXAMPLES = {
+    Compare: "vsc compare --data mnist --latent-dim 60",
+    TrainRun: "vsc train --data mine.csv --latent-dim 16 --out runs/mine",
+    Evaluate: "vsc evaluate runs/mine",
+    RunStudy: "vsc study denoise --data digits --workers 2",
+    Tune: "vsc tune --data mnist --trials 30 --space 'train.lr=1e-4..1e-2:log,model.latent_dim=16..64'",
+    Report: "vsc report runs/mine",
+    Encode: "vsc encode runs/mine --data mine.csv --out codes.npz",
+    Sample: "vsc sample runs/mine --n 64 --out samples.npz",
+    ShowData: "vsc data smiley --n 60000 --out smiley.npz",
+}
+"""One line to start from, for each command's help."""
+
+SHORT = {
+    "--data": "--data.name",
+    "--data-root": "--data.root",
+    "--model": "--model.name",
+    "--latent-dim": "--model.latent_dim",
+    "--net": "--model.net",
+    "--likelihood": "--model.likelihood",
+    "--alpha": "--model.alpha",
+    "--prior": "--model.prior",
+    "--steps": "--train.steps",
+    "--batch-size": "--train.batch_size",
+    "--lr": "--train.lr",
+    "--beta": "--train.beta",
+    "--target-l0": "--train.target_l0",
+    "--seed": "--train.seed",
+    "--device": "--train.device",
+}
+"""Short forms of the options that are typed most, for commands that take a whole configuration."""
+
+
+def parse(name: str, kind: type, words: list[str]) -> Any:
+    """
+    Build a command's dataclass from words, a YAML file and defaults.
+
+    Parameters
+    ----------
+    name : str
+        The command.
+    kind : type
+        Its dataclass.
+    words : list of str
+        What was typed after the command.
+
+    Returns
+    -------
+    object or None
+        An instance of `kind`; None where only help or the configuration was asked for.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown or a value of the wrong type.
+    """
+    from argparse import ArgumentError
+
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(
+        prog=f"vsc {name}",
+        usage=f"vsc {name} {POSITIONAL[kind].upper() + ' ' if kind in POSITIONAL else ''}[options]",
+        description=f"{kind.__doc__} {_short_forms(kind)}",
+        epilog=f"Example: {EXAMPLES[kind]}",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file of settings; later options override it.")
+    parser.add_class_arguments(kind)
+    if "-h" in words or "--help" in words:
+        _add_choices(parser)
+        _hide_groups(parser)
+    words = _expand(kind, words)
+    try:
+        parsed = parser.parse_args(words)
+        if kind in (TrainRun, Compare) and parsed.resume:
+            _default_to_saved(parser, parsed)
+            parsed = parser.parse_args(words)
+        values = vars(parser.instantiate(parsed))
+    except SystemExit as stop:  # --help and --print_config
+        if stop.code:
+            raise
+        return None
+    except ArgumentError as error:
+        options = [option for action in parser._actions for option in action.option_strings]
+        options += SHORT if issubclass(kind, Config) else ()
+        text = _reword(" ".join(str(error).split()), options)
+        raise UsageError(text.replace("HELP", f"vsc {name} --help")) from error
+    values.pop("config", None)
+    return kind(**values)
+
+
+def _expand(kind: type, words: list[str]) -> list[str]:
+    """Write out short forms, the bare word and flags without a value."""
+    flags, short = set(_flags(kind)), SHORT if issubclass(kind, Config) else {"--data-root": "--data_root"}
+    bare = POSITIONAL.get(kind)
+    expanded, rest = [], list(words)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        option = short.get(option, option)
+        if bare and not option.startswith("-"):
+            expanded += [f"--{bare}", option + equals + value]
+            bare = None
+        elif option in flags and not equals and rest[:1] not in (["true"], ["false"]):
+            expanded += [option, "true"]
+        elif equals or not option.startswith("-") or option in ("-h", "--help", "--print_config"):
+            expanded += [option + equals + value]
+        else:
+            expanded += [option, *rest[:1]]
+            rest = rest[1:]
+    return expanded
+
+
+def _flags(kind: type, prefix: str = "--") -> Iterator[str]:
+    for name, hint in get_type_hints(kind).items():
+        if hint is bool:
+            yield prefix + name
+        elif is_dataclass(hint):
+            yield from _flags(hint, f"{prefix}{name}.")  # pyright: ignore[reportArgumentType]
+
+
+def _default_to_saved(parser, parsed) -> None:
+    """Let the settings of the run to resume stand in for what is not given."""
+    from vsc.studies import comparison
+    from vsc.training import runs
+
+    if "models" in parsed:
+        saved = comparison.read_settings(comparison_folder(parsed))
+    else:
+        saved = asdict(runs.read_config(run_folder(parsed)))
+    flat = {part: value for part, value in saved.items() if not isinstance(value, dict)}
+    nested = {f"{part}.{name}": value for part in saved.keys() - flat for name, value in saved[part].items()}
+    parser.set_defaults(flat | nested)
+
+
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "NoneType": "null"}
+KINDS |= {"tuple": "a list of whole numbers such as [400,200]", "str": "text"}
+
+
+def _reword(text: str, options: Collection[str]) -> str:
+    """Say in our words what the argument parser complains about; HELP stands for the command that helps."""
+    if found := re.search(r'Parser key "([\w.]+)": .*Expected .*(?:Got|Given) value: (.*)', text):
+        kinds: dict[str, None] = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", text))
+        return f"{found[1]} must be {' or '.join(KINDS.get(kind) or kind for kind in kinds)}, not {found[2]}"
+    if found := re.match(r"unrecognized arguments: (-\S+)", text):
+        near = get_close_matches(found[1], options, n=1, cutoff=0.75)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"unknown option {found[1]}; {hint}HELP lists all"
+    if found := re.match(r"unrecognized arguments: (.*)", text):
+        return f"unexpected {found[1]!r}; see HELP"
+    if found := re.match(r"argument (\S+): expected one argument", text):
+        return f"{found[1]} needs a value; HELP says which"
+    if found := re.match(r"the following arguments are required: (.*)", text):
+        return f"{found[1]} is missing; see HELP"
+    if found := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text):
+        return f"unknown setting {found[1]}.{found[2]}; HELP lists all"
+    if found := re.search(r"Option '([\w.]+)' is not accepted", text):
+        return f"unknown setting {found[1]}; HELP lists all"
+    if found := re.search(r'Parser key "(data|model|train)": Unable to load', text):
+        return f"{found[1]} is a group of settings, --{found[1]}.NAME; HELP lists all"
+    return re.sub(r'Parser key "(.*?)": ', r"\1: ", text.replace('in "<unicode string>", ', "in "))
+
+
+def _short_forms(kind: type) -> str:
+    if not issubclass(kind, Config):
+        return ""
+    return "Short forms: " + ", ".join(f"{short} = {full}" for short, full in SHORT.items()) + "."
+
+
+def _hide_groups(parser) -> None:
+    """Leave out of the help that --data, --model and --train take a YAML file each: as words they are short forms."""
+    nested = {action.dest.partition(".")[0] for action in parser._actions if "." in action.dest}
+    for action in parser._actions:
+        if action.dest in nested:
+            action.help = SUPPRESS
+
+
+def _add_choices(parser) -> None:
+    """Append to the help of every option that names a member of a registry what its members are."""
+    from vsc.data import DATASETS
+    from vsc.metrics import METRICS
+    from vsc.model import HEADS, MODELS
+    from vsc.model.likelihoods import LIKELIHOODS
+    from vsc.model.nets import NETS
+    from vsc.model.priors import PRIORS, SELECTORS
+    from vsc.model.scaling import SCALES
+    from vsc.model.spikes import SPIKES
+    from vsc.settings.presets import PRESETS
+    from vsc.sweep.tune import PRUNERS, SCORES
+
+    registries = {
+        "data.name": DATASETS,
+        "data.scale": {"auto": None, **SCALES},
+        "model.name": MODELS,
+        "model.net": NETS,
+        "model.likelihood": {"auto": None, **LIKELIHOODS},
+        "model.spikes": SPIKES,
+        "model.prior": PRIORS,
+        "model.selector": SELECTORS,
+        "metrics": {"all": None, **METRICS},
+        "metric": {**SCORES, **{name: None for name, metric in METRICS.items() if metric.better}},
+        "pruner": PRUNERS,
+        "model.head": HEADS,
+        "models": PRESETS,
+        "name": DATASETS,
+    }
+    for action in parser._actions:
+        if action.dest in registries:
+            action.help = f"{(action.help or '').rstrip('.')}. One of: {', '.join(registries[action.dest])}."
+
+
+def run_folder(config: Any) -> Path:
+    """Return the folder of a training run, given or by default runs/DATA-MODEL."""
+    return Path(config.out or f"runs/{stem(config.data.name)}-{config.model.name}")
+
+
+def comparison_folder(config: Any) -> Path:
+    """Return the folder of a comparison, given or by default runs/compare-DATA."""
+    return Path(config.out or f"runs/compare-{stem(config.data.name)}")
+
+
+def tuning_folder(config: Any) -> Path:
+    """Return the folder of a search, given or by default runs/tune-DATA."""
+    return Path(config.out or f"runs/tune-{stem(config.data.name)}")
+
+
+def stem(name: str) -> str:
+    """Return the name of a data set for use in a folder's name."""
+    return Path(name).stem if is_path(name) else name
+
+
+def is_path(name: str) -> bool:
+    """Whether a data set's name is the path of a file or, with a slash in it, of a folder."""
+    return Path(name).suffix in (".npy", ".npz", ".csv", ".bin", ".raw") or Path(name).name != name

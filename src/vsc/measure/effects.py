@@ -1,0 +1,198 @@
+"""What altering single latents does to what a trained model decodes: arrays out, no pictures and no words."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsc.measure.latents import Survey
+from vsc.model import Autoencoder, sampling
+
+Array = np.ndarray
+
+
+class Influence(NamedTuple):
+    """
+    What altering one latent alone does to the output, over examples that have it on, all else as it is.
+
+    Attributes
+    ----------
+    drop : numpy.ndarray, shape (K,)
+        Median of log p(x|z) less the same with the latent at `rest`, in nats, z the hard code.
+    effect : numpy.ndarray, shape (K,)
+        Mean of the root mean square, over the M outputs, of what that does to E[x|z], in model units.
+    presence : numpy.ndarray or None, shape (K, M)
+        Mean of E[x|z] less the same with the latent off, in model units, over those of these examples whose value has
+        the more common sign: opposite signs would cancel. None for latents without gates.
+    raising : numpy.ndarray, shape (K, M)
+        Mean of E[x|z] with the latent at `high` less E[x|z] with it at `low`, in model units.
+    """
+
+    drop: Array
+    effect: Array
+    presence: Array | None
+    raising: Array
+
+
+class Strips(NamedTuple):
+    """
+    One example for each shown latent, decoded with that latent set to V values.
+
+    Attributes
+    ----------
+    example : numpy.ndarray, shape (K,), int
+        The example whose value is nearest to the median of those that have the latent on.
+    values : numpy.ndarray, shape (K, V)
+        What the latent is set to: from `low` to `high`, with gates after a first 0.
+    x : numpy.ndarray, shape (K, V, M)
+        E[x|z], in model units.
+    """
+
+    example: Array
+    values: Array
+    x: Array
+
+
+class Parts(NamedTuple):
+    """
+    What each of A latents does for one example.
+
+    Attributes
+    ----------
+    latent : numpy.ndarray, shape (A,), int
+        Those that are on, or, without gates, the shown ones; in falling order of `drop`.
+    value : numpy.ndarray, shape (A,)
+        Their values.
+    drop : numpy.ndarray, shape (A,)
+        log p(x|z) less the same with this latent alone at `rest`, nats; below 0 if the example is better off without.
+    change : numpy.ndarray, shape (A, M)
+        E[x|z] less the same with this latent alone at `rest`, in model units.
+    reconstruction : numpy.ndarray, shape (M,)
+        E[x|z] at the hard code, in model units.
+    log_px, empty : float
+        log p(x|z) at the hard code, and with every latent at `rest`, nats.
+    """
+
+    latent: Array
+    value: Array
+    drop: Array
+    change: Array
+    reconstruction: Array
+    log_px: float
+    empty: float
+
+
+@torch.no_grad()
+def influence(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64) -> Influence:
+    """
+    Alter each shown latent alone in the codes of examples that have it on.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In eval mode, on the CPU.
+    x : torch.Tensor, shape (N, M)
+        Model inputs.
+    found : Survey
+        Of the same examples.
+    contexts : int
+        At most so many examples for each latent, spread evenly over the split.
+
+    Returns
+    -------
+    Influence
+        Means over these examples.
+    """
+    K, M = len(found.shown), x.shape[1]
+    drop, effect, presence, raising = np.zeros(K), np.zeros(K), np.zeros((K, M)), np.zeros((K, M))
+    for k, j in enumerate(found.shown):
+        where = np.flatnonzero(found.on[:, j])
+        where = where[np.linspace(0, len(where) - 1, min(len(where), contexts)).round().astype(int)]
+        z = torch.from_numpy(found.value[where]).repeat(4, 1, 1)  # as it is, at rest, low, high  (4, n, J)
+        for row, end in zip(z[1:], (found.rest, found.low, found.high), strict=True):
+            row[:, j] = float(end[j])
+        out = model.decoder(z.flatten(0, 1))
+        mean = model.likelihood.mean(out).unflatten(0, z.shape[:2])
+        log_px = model.likelihood.log_prob(x[where].repeat(2, 1), out[: 2 * len(where)]).unflatten(0, (2, len(where)))
+        drop[k] = np.median((log_px[0] - log_px[1]).numpy())  # log-densities of single examples can be far out
+        effect[k] = (mean[0] - mean[1]).square().mean(-1).sqrt().mean()
+        sign = np.sign(found.value[where, j])
+        presence[k] = (mean[0] - mean[1])[sign == (1 if sign.sum() >= 0 else -1)].mean(0)
+        raising[k] = (mean[3] - mean[2]).mean(0)
+    return Influence(drop, effect, presence if found.gated else None, raising)
+
+
+def strips(model: Autoencoder, stored: Tensor, found: Survey, values: int = 8) -> Strips:
+    """
+    Set each shown latent alone to several values in the code of one example that is typical for it.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In eval mode.
+    stored : torch.Tensor, shape (N, M)
+        Examples as they are stored.
+    found : Survey
+        Of the same examples.
+    values : int
+        V, with the first 0 of latents with gates.
+
+    Returns
+    -------
+    Strips
+        Where they were taken, and what they decode to.
+    """
+    K, M = len(found.shown), stored.shape[1]
+    example, grid, x = np.zeros(K, int), np.zeros((K, values), np.float32), np.zeros((K, values, M), np.float32)
+    for k, j in enumerate(found.shown):
+        where = np.flatnonzero(found.on[:, j])
+        there = found.value[where, j]
+        example[k] = where[np.argmin(np.abs(there - np.median(there)))]
+        first = [0.0] if found.gated else []
+        grid[k] = [*first, *np.linspace(found.low[j], found.high[j], values - len(first))]
+        swept = sampling.traversal(model, stored[[example[k]]], [int(j)], grid[k].tolist())
+        x[k] = swept.x[0, 0]
+    return Strips(example, grid, x)
+
+
+@torch.no_grad()
+def contributions(model: Autoencoder, x: Tensor, found: Survey, example: int) -> Parts:
+    """
+    Leave each latent of one example out, alone.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        In eval mode, on the CPU.
+    x : torch.Tensor, shape (N, M)
+        Model inputs.
+    found : Survey
+        Of the same examples.
+    example : int
+        Which of them.
+
+    Returns
+    -------
+    Parts
+        What every latent alone is worth. The drops need not add up: latents can stand in for each other.
+    """
+    own = found.value[example]
+    latent = np.flatnonzero(found.on[example]) if found.gated else found.shown
+    z = torch.from_numpy(np.repeat(own[None], len(latent) + 2, 0))
+    z[torch.arange(len(latent)), latent] = torch.from_numpy(found.rest[latent])
+    z[-2] = torch.from_numpy(found.rest)  # the last two rows: all at rest, and the code as it is
+    out = model.decoder(z)
+    mean = model.likelihood.mean(out).numpy()
+    log_px = model.likelihood.log_prob(x[[example]].expand(len(z), -1), out).double().numpy()
+    drop = log_px[-1] - log_px[:-2]
+    order = np.argsort(-drop, kind="stable")
+    return Parts(
+        latent=latent[order],
+        value=own[latent][order],
+        drop=drop[order],
+        change=(mean[-1] - mean[:-2])[order],
+        reconstruction=mean[-1],
+        log_px=float(log_px[-1]),
+        empty=float(log_px[-2]),
+    )

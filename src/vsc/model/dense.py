@@ -1,0 +1,139 @@
+"""Models whose latents are all on: AE, VAE, beta-TCVAE and the Laplace VAE. Each forward is read straight down."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Laplace, Normal
+
+from vsc.errors import UsageError
+from vsc.model.base import Autoencoder, Codes
+from vsc.model.bounds import decompose_kl, dense
+from vsc.model.priors import LaplacePrior, NormalPrior
+
+
+class AE(Autoencoder):
+    """
+    Autoencoder: z = encoder(x), maximise log p(x|z). No distribution over z, so no bound and no prior.
+
+    Takes the parameters of `Autoencoder`.
+    """
+
+    features = 1
+
+    def forward(self, x, lam=1.0, relaxation=0.5):
+        """Return log p(x|z) of x (B, M) with zero KL."""
+        log_px = self.log_px(x, self.encoder(x))  # (B,)
+        return dense(log_px, torch.zeros_like(log_px), self.latent_dim)
+
+    def codes(self, x):
+        """Return z = mu = encoder(x), gamma = 1."""
+        z = self.encoder(x)
+        return Codes(z, torch.ones_like(z), z)
+
+    def sample_code(self, n):
+        """Refuse: an AE has no prior."""
+        raise UsageError("an AE has no prior to sample from; train a VAE or a VSC")
+
+    def log_weights(self, x, draws):
+        """Refuse: an AE has no bound."""
+        raise UsageError("an AE has no bound on log p(x); train a VAE or a VSC")
+
+
+class VAE(Autoencoder):
+    """
+    Variational autoencoder: q(z|x) = N(mu, s^2), p(z) = N(0, I). With beta != 1 in training, the beta-VAE.
+
+    Takes the parameters of `Autoencoder`.
+    """
+
+    features = 2
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.prior = NormalPrior(self.latent_dim)
+
+    def posterior(self, x: Tensor) -> Normal:
+        """Return q(z|x), shape (B, J), of x (B, M)."""
+        return _normal(self.encoder(x))
+
+    def forward(self, x, lam=1.0, relaxation=0.5):
+        """Return the terms of the ELBO of x (B, M)."""
+        qz = self.posterior(x)  # q(z|x)  (B, J)
+        log_px = self.log_px(x, qz.rsample())  # E_q log p(x|z)  (B,)
+        return dense(log_px, self.prior.kl(qz, x, self.posterior).slab, self.latent_dim)
+
+    def codes(self, x):
+        """Return z = mu, gamma = 1."""
+        return _codes(self.posterior(x).loc)
+
+
+class TCVAE(Autoencoder):
+    """
+    beta-TCVAE: a VAE whose total correlation is penalised by itself (Chen et al. 2018).
+
+    `penalty` is the total correlation of a batch by minibatch-weighted sampling, so a `train.penalty` of beta - 1 on
+    top of the ELBO gives the total correlation the weight beta. Takes the parameters of `Autoencoder`.
+    """
+
+    features = 2
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.prior = NormalPrior(self.latent_dim)
+
+    def posterior(self, x: Tensor) -> Normal:
+        """Return q(z|x), shape (B, J), of x (B, M)."""
+        return _normal(self.encoder(x))
+
+    def forward(self, x, lam=1.0, relaxation=0.5):
+        """Return the terms of the ELBO of x (B, M), and the total correlation of the batch."""
+        qz = self.posterior(x)  # q(z|x)  (B, J)
+        z = qz.rsample()
+        log_px = self.log_px(x, z)  # E_q log p(x|z)  (B,)
+        kl = self.prior.kl(qz, x, self.posterior).slab
+        if not self.training:  # only the loss needs it, and it takes B x B x J numbers
+            return dense(log_px, kl, self.latent_dim)
+        log_q = qz.log_prob(z.unsqueeze(1))  # ln q(z_ij | x_k)  (B, B, J)
+        tc = decompose_kl(z, log_q, self.prior.log_prob(z, self.posterior)).total_correlation
+        return dense(log_px, kl, self.latent_dim, tc)
+
+    def codes(self, x):
+        """Return z = mu, gamma = 1."""
+        return _codes(self.posterior(x).loc)
+
+
+class LaplaceVAE(Autoencoder):
+    """
+    VAE with Laplace slabs and prior: q(z|x) = Lap(mu, b), p(z) = Lap(0, 1). Dense, but softly sparse.
+
+    Takes the parameters of `Autoencoder`.
+    """
+
+    features = 2
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.prior = LaplacePrior(self.latent_dim)
+
+    def posterior(self, x: Tensor) -> Laplace:
+        """Return q(z|x), shape (B, J), of x (B, M)."""
+        mu, logscale = self.encoder(x).chunk(2, -1)
+        return Laplace(mu, logscale.exp(), validate_args=False)
+
+    def forward(self, x, lam=1.0, relaxation=0.5):
+        """Return the terms of the ELBO of x (B, M)."""
+        qz = self.posterior(x)  # q(z|x)  (B, J)
+        log_px = self.log_px(x, qz.rsample())  # E_q log p(x|z)  (B,)
+        return dense(log_px, self.prior.kl(qz, x, self.posterior).slab, self.latent_dim)
+
+    def codes(self, x):
+        """Return z = mu, gamma = 1."""
+        return _codes(self.posterior(x).loc)
+
+
+def _normal(out: Tensor) -> Normal:
+    mu, logvar = out.chunk(2, -1)
+    return Normal(mu, (0.5 * logvar).exp(), validate_args=False)
+
+
+def _codes(mu: Tensor) -> Codes:
+    return Codes(mu, torch.ones_like(mu), mu)

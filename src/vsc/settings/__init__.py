@@ -1,0 +1,1 @@
+"""Every setting, once, and what is built of it."""

@@ -1,0 +1,52 @@
+"""Models by name: the settings that differ from the common ones."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vsc.settings.config import Config
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ae": ("AE", {"model.name": "ae"}),
+    "vae": ("VAE", {"model.name": "vae"}),
+    "beta-vae": ("beta-VAE (beta 4)", {"model.name": "vae", "train.beta": 4.0}),
+    "vsc": ("VSC", {"model.name": "vsc"}),
+    # While lambda is 0 a slab says nothing, so a full KL or a sharp gradient (T < 1) shuts every gate for good: the
+    # KL rises with lambda, and T = 1 keeps a gradient on shut gates.
+    "vsc-wu": (
+        "VSC with warm-up",
+        {
+            "model.name": "vsc",
+            "train.lam_hold": 0.2,
+            "train.lam_ramp": 0.1,
+            "train.kl_warmup": 0.3,
+            "train.temperature": 1.0,
+            "train.temperature_final": 1.0,
+        },
+    ),
+    "vsc-learned": ("VSC with learned alpha", {"model.name": "vsc", "model.prior": "learned"}),
+    "vsc-pseudo": ("VSC with pseudo-inputs", {"model.name": "vsc", "model.prior": "pseudo-inputs"}),
+    "vsc-mixture": ("VSC with a mixture prior", {"model.name": "vsc", "model.prior": "mixture"}),
+    "beta-tcvae": ("beta-TCVAE (beta 4)", {"model.name": "tcvae", "train.penalty": 3.0}),
+    "laplace": ("Laplace VAE", {"model.name": "laplace"}),
+    "thresholded-laplace": ("thresholded Laplace", {"model.name": "thresholded-laplace"}),
+    "vsc-paper": (
+        "VSC, ICLR recipe",
+        {"model.name": "vsc", "model.spikes": "sigmoid", "model.head": "log-relu", "train.kl_warmup": 0.0},
+    ),
+}
+"""What can be compared: name -> (title, the settings that differ from the common ones)."""
+
+DATA_PRESETS: dict[str, dict[str, Any]] = {
+    # grey cross-entropy of 64 pixels is nearly all constant; squared error shows what the codes hold
+    "digits": {"model.likelihood": "gaussian-fixed", "model.variance": 0.02},
+}
+"""Settings that suit a data set better than `auto` does, where likelihood and variance are left open."""
+
+
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Return `config` with dotted settings replaced, such as {"train.beta": 4.0}."""
+    for dotted, value in settings.items():
+        part, name = dotted.split(".")
+        config = replace(config, **{part: replace(getattr(config, part), **{name: value})})
+    return config

@@ -1,0 +1,1 @@
+"""Many runs, each found again by its settings."""

@@ -1,0 +1,461 @@
+"""Search for the settings that are best on the validation part: trials proposed and pruned by optuna, kept as runs."""
+
+import hashlib
+import json
+import math
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from vsc.data.batches import mixed
+from vsc.data.split import Dataset
+from vsc.errors import Busy, RunError, UsageError, choose
+from vsc.files import whole, write_json
+from vsc.measure.results import Results
+from vsc.measure.scores import measure, pick
+from vsc.metrics import METRICS
+from vsc.settings import build
+from vsc.settings.config import Config, Tune, as_plain
+from vsc.settings.presets import changed
+from vsc.sweep.claims import Queue
+from vsc.sweep.crew import in_processes, stoppable
+from vsc.sweep.jobs import Job, Tell, dataset, finish, key, plan
+from vsc.sweep.space import Setting, default, parse
+from vsc.training import runs
+from vsc.training.loop import Interrupted
+
+SCORES = {"elbo": "higher", "log_px": "higher"}
+SCORES |= {"mse": "lower", "denoise_mse": "lower", "denoise_psnr": "higher", "probe": "higher"}
+"""The fields of `Scores` that can be the aim -> which end is better."""
+
+WHILE_TRAINING = ("elbo", "log_px")
+"""Those of them that validations give, so that a bad run can be stopped early."""
+
+PRUNERS: dict[str, Callable[[Any], Any]] = {
+    "median": lambda pruners: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=20),
+    "halving": lambda pruners: pruners.SuccessiveHalvingPruner(min_resource=20, reduction_factor=2),
+    "none": lambda pruners: pruners.NopPruner(),
+}
+"""Name -> pruner of optuna, from its module of pruners. Its step is the per cent of a run's steps."""
+
+
+class Search(NamedTuple):
+    """
+    What is searched, and how.
+
+    Attributes
+    ----------
+    common : Config
+        The settings that all trials share.
+    space : tuple of Setting
+        Those that differ.
+    metric : str
+        What is to be best.
+    better : str
+        `higher` or `lower`.
+    pruner : str
+        Name in `PRUNERS`.
+    trials : int
+        How many.
+    folder : Path
+        Its runs lie in `folder/runs`.
+    """
+
+    common: Config
+    space: tuple[Setting, ...]
+    metric: str
+    better: str
+    pruner: str
+    trials: int
+    folder: Path
+
+    @property
+    def slots(self) -> list[str]:
+        """The trials' names."""
+        return [f"trial {number}" for number in range(1, self.trials + 1)]
+
+    @property
+    def name(self) -> str:
+        """The name of optuna's study: trials of another question are another study."""
+        resolved = build.resolve(self.common, dataset(self.common.data))
+        question = json.dumps([key(resolved), [str(setting) for setting in self.space], self.metric])
+        return f"tune-{Path(self.common.data.name).stem}-{hashlib.sha256(question.encode()).hexdigest()[:12]}"
+
+    def job(self, label: str, settings: dict[str, Any]) -> Job:
+        """Return the run that has these settings."""
+        metrics = () if self.metric in SCORES else (_family(self.metric),)
+        return plan(label, changed(self.common, settings), self.folder / "runs", metrics)
+
+    def value(self, results: Results) -> float:
+        """Return what is to be best."""
+        found = getattr(results.scores, self.metric) if self.metric in SCORES else results.metrics[self.metric]
+        if found is None or not math.isfinite(found):
+            raise RunError(f"{self.metric} came out as {found}")
+        return found
+
+
+class Tried(NamedTuple):
+    """
+    One trial that came to an end.
+
+    Attributes
+    ----------
+    trial : str
+        Its name.
+    state : str
+        `complete`, `pruned` (stopped early) or `failed`.
+    value : float or None
+        What was measured on the validation part; of a pruned one, what its last validation gave.
+    settings : dict of str to object
+        Dotted settings that were searched.
+    run : str or None
+        Its run folder's name.
+    problem : str or None
+        Why it failed.
+    """
+
+    trial: str
+    state: str
+    value: float | None
+    settings: dict[str, Any]
+    run: str | None
+    problem: str | None = None
+
+
+class Found(NamedTuple):
+    """
+    What a search found.
+
+    Attributes
+    ----------
+    search : Search
+        What was asked.
+    tried : list of Tried
+        All trials that came to an end, in their order.
+    best : Tried
+        The best of the complete ones.
+    job : Job
+        Its run.
+    """
+
+    search: Search
+    tried: list[Tried]
+    best: Tried
+    job: Job
+
+
+def tune(config: Tune, folder: Path, command: str, tell: Tell = print, progress: bool = False) -> Found:
+    """
+    Search, and write best.yaml and tune.json; trials of earlier calls that asked the same are kept.
+
+    Parameters
+    ----------
+    config : Tune
+        The common settings, what to search and how.
+    folder : Path
+        Where everything goes.
+    command : str
+        What to type to go on.
+    tell : callable
+        Is given a line for each trial.
+    progress : bool
+        Whether to show a bar for each run, with a single worker.
+
+    Returns
+    -------
+    Found
+        As written.
+
+    Raises
+    ------
+    UsageError
+        If a setting, the space, the metric or the storage is wrong; said before anything is trained.
+    RunError
+        If no trial came to a good end.
+    Interrupted
+        If SIGINT or SIGTERM arrives; a run that was going on is saved, and its trial waits.
+    """
+    search = _search(config, folder)
+    if config.storage is None:
+        folder.mkdir(parents=True, exist_ok=True)
+    queue = Queue(config.storage or str(folder / "journal.log"), search.name, search.better)
+    before = queue.ended()
+    there = sum(slot in before for slot in search.slots)
+    tell(f"searching {', '.join(map(str, search.space))}")
+    aim = {"higher": "highest", "lower": "lowest"}[search.better]
+    tell(f"{search.trials} trials for the {aim} {search.metric}, {there} of them there already")
+    queue.enrol({slot: slot for slot in search.slots if slot not in before})
+    if others := queue.elsewhere():
+        tell(others)
+    begun, reported = time.monotonic(), set(before)
+
+    def ended(slot: str) -> None:
+        reported.add(slot)
+        here = sum(one in reported for one in search.slots)
+        left = (time.monotonic() - begun) / max(here - there, 1) * (search.trials - here)
+        rest = f"; about {left:.0f} s left" if here < search.trials else ""
+        tell(f"[{here}/{search.trials}] {_line(_tried(search, slot, queue.ended()[slot]), search.metric)}{rest}")
+
+    try:
+        if config.workers == 1 or search.trials - there < 2:
+            with stoppable():
+                for slot in work(search, queue, progress):
+                    ended(slot)
+        else:
+            in_processes(partial(work, search, queue), min(config.workers, search.trials - there), ended)
+    except Interrupted as stop:
+        done = sum(slot in queue.ended() for slot in search.slots)
+        raise Interrupted(f"stopped with {done} of {search.trials} trials ended", command, stop.signum) from None
+    return _write(search, queue, command)
+
+
+def work(search: Search, queue: Queue, progress: bool = False) -> Iterator[str]:
+    """
+    Carry out trials one after another until all have ended, here or elsewhere.
+
+    Parameters
+    ----------
+    search : Search
+        What is searched.
+    queue : Queue
+        Where the trials wait.
+    progress : bool
+        Whether to show a bar for each run.
+
+    Yields
+    ------
+    str
+        A trial that ended here.
+    """
+    pruned = queue.optuna.TrialPruned
+    queue.study.pruner = PRUNERS[search.pruner](queue.optuna.pruners)
+    while waiting := [slot for slot in search.slots if slot not in queue.ended()]:
+        for slot in waiting:
+            try:
+                with queue.turn(slot) as turn:
+                    seed = mixed(search.common.train.seed, search.slots.index(slot))  # so that a search can be repeated
+                    queue.study.sampler = queue.optuna.samplers.TPESampler(seed=seed)
+                    turn.value = _carry_out(search, slot, turn.trial, pruned, progress)
+            except Busy:
+                continue
+            except (RunError, UsageError, pruned):  # the queue keeps why
+                pass
+            yield slot
+            break
+        else:
+            time.sleep(1)  # the others' trials are not ours to hurry
+
+
+def _carry_out(search: Search, slot: str, trial: Any, pruned: type[Exception], progress: bool) -> float:
+    """Train and measure one trial; raise `pruned` when it falls behind the others."""
+    job = search.job(slot, {setting.name: setting.suggest(trial) for setting in search.space})
+    trial.set_user_attr("folder", job.folder.name)
+    steps, seen = job.config.train.steps or 1, _reported(trial)
+
+    def watch(row: dict[str, Any]) -> None:
+        share, value = round(100 * row["step"] / steps), row.get(search.metric)
+        if value is None or not math.isfinite(value) or share in seen or share >= 100:
+            return
+        seen.add(share)
+        trial.report(value, share)
+        if trial.should_prune():
+            raise pruned
+
+    return search.value(finish(job, "valid", progress, watch if search.metric in WHILE_TRAINING else None))
+
+
+def _reported(trial: Any) -> set[int]:
+    """Return the shares of the steps, in per cent, that a trial reported before it was interrupted."""
+    return set(trial.storage.get_trial(trial._trial_id).intermediate_values)
+
+
+def _search(config: Tune, folder: Path) -> Search:
+    """Check everything that can be checked before the first step."""
+    for name in ("trials", "workers"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name} must be at least 1, not {getattr(config, name)}")
+    if config.train.devices * config.train.nodes > 1:
+        raise UsageError("tune trains every run in one process; use --workers for several runs at a time")
+    choose(PRUNERS, config.pruner, "pruner")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; choose another folder with --out")
+    common = Config(config.data, config.model, config.train)
+    space = default(common) if config.space is None else parse(config.space)
+    better = _better(config.metric)
+    loaded = dataset(common.data)
+    pick(loaded, "valid")
+    names = {common.model.name}
+    for setting in space:
+        for value in setting.extremes():
+            names |= {value} if setting.name == "model.name" else set()
+            try:
+                one = build.resolve(changed(common, {setting.name: value}), loaded)
+                build.new_model(one, loaded)
+            except UsageError as error:
+                raise UsageError(f"space: {setting}: {error}") from error
+    if config.metric == "elbo" and "ae" in names:
+        raise UsageError("an AE has no ELBO; choose another --metric, such as mse")
+    searched = {setting.name for setting in space}
+    unlike = searched & {"model.likelihood", "model.variance", "model.variance_floor"}
+    if unlike and config.metric in WHILE_TRAINING:
+        raise UsageError(f"{config.metric} does not compare across {unlike.pop()}; choose another --metric, or fix it")
+    _check_metric(config.metric, common, loaded)
+    return Search(common, space, config.metric, better, config.pruner, config.trials, folder)
+
+
+def _better(metric: str) -> str:
+    """Return which end of a metric is better."""
+    aims = SCORES | {name: one.better for name, one in METRICS.items() if one.better}
+    family = _family(metric)
+    if metric not in SCORES and family in METRICS and not METRICS[family].better:
+        raise UsageError(f"neither more nor less {metric} is better by itself; choose one of: {', '.join(aims)}")
+    return choose(aims, metric if metric in SCORES else family, "metric")
+
+
+def _family(metric: str) -> str:
+    """Return the metric that a part such as knn-1000 belongs to; what belongs to none stays as it is."""
+    return max((name for name in METRICS if metric == name or metric.startswith(f"{name}-")), key=len, default=metric)
+
+
+def _check_metric(metric: str, common: Config, data: Dataset) -> None:
+    """Measure an untrained model: what the metric needs must be known of the data, and be one number."""
+    if metric == "probe" and (data.valid.y is None or data.train.y is None):
+        raise UsageError(f"metric 'probe' needs labels, and {data.name} has none")
+    if metric in SCORES:
+        return
+    model = build.new_model(build.resolve(common, data), data).eval()
+    parts = measure(model, data, [_family(metric)], "valid")
+    if metric not in parts:
+        raise UsageError(f"metric {metric!r} is not a single number; choose one of: {', '.join(parts)}")
+
+
+def _tried(search: Search, slot: str, trial: Any) -> Tried:
+    """Read what optuna keeps of a trial that has ended."""
+    problem = trial.user_attrs.get("problem") if trial.state.name == "FAIL" else None
+    settings = {one.name: one.value(trial.params[one.name]) for one in search.space if one.name in trial.params}
+    state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}[trial.state.name]
+    return Tried(slot, state, trial.value, settings, trial.user_attrs.get("folder"), problem)
+
+
+def _line(tried: Tried, metric: str) -> str:
+    outcome = f"{metric} {tried.value:.5g}" if tried.value is not None else ""
+    outcome = {"complete": outcome, "pruned": f"stopped early at {outcome}", "failed": f"failed: {tried.problem}"}
+    return f"{tried.trial}: {_words(tried.settings)}: {outcome[tried.state]}"
+
+
+def _words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in settings.items())
+
+
+def _text(value: Any) -> str:
+    """Write a setting's value in a few digits."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
+
+
+def _write(search: Search, queue: Queue, command: str) -> Found:
+    """Write best.yaml and tune.json."""
+    ended = queue.ended()
+    tried = [_tried(search, slot, ended[slot]) for slot in search.slots if slot in ended]
+    complete = [one for one in tried if one.state == "complete"]
+    if not complete:
+        raise RunError(f"none of {len(tried)} trials came to a good end; the last: {tried[-1].problem or 'pruned'}")
+    sign = 1 if search.better == "higher" else -1
+    best = max(complete, key=lambda one: sign * (one.value or 0.0))
+    job = search.job(best.trial, best.settings)
+    with whole(search.folder / "best.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(as_plain(asdict(job.config)), sort_keys=False), encoding="utf-8")
+    write_json(
+        search.folder / "tune.json",
+        {
+            "command": command,
+            "data": search.common.data.name,
+            "split": "valid",
+            "metric": search.metric,
+            "better": search.better,
+            "space": [str(setting) for setting in search.space],
+            "seed": search.common.train.seed,
+            "pruner": search.pruner if search.metric in WHILE_TRAINING else "none",
+            "best": best.trial,
+            "trials": [as_plain(one._asdict()) for one in tried],
+            "settings": as_plain(asdict(search.common)),
+            "environment": runs.environment() | {"optuna": version("optuna")},
+        },
+    )
+    return Found(search, tried, best, job)
+
+
+def summary(found: Found, most: int = 5) -> str:
+    """
+    Return what `vsc tune` prints at its end: the best trials as a Markdown table, and what to type next.
+
+    Parameters
+    ----------
+    found : Found
+        From `tune`.
+    most : int
+        Trials to show.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
+    search, complete = found.search, [one for one in found.tried if one.state == "complete"]
+    complete.sort(key=lambda one: one.value or 0.0, reverse=search.better == "higher")
+    head = ["trial", *(setting.name for setting in search.space), search.metric]
+    rows = [
+        [one.trial.split()[1], *(_text(value) for value in one.settings.values()), f"{one.value:.5g}"]
+        for one in complete[:most]
+    ]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    table = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in [head, *rows]]
+    table.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    states = [one.state for one in found.tried]
+    counts = f"{len(complete)} complete, {states.count('pruned')} stopped early, {states.count('failed')} failed"
+    lines = ["", *table, "", f"{len(states)} trials on the validation part: {counts}"]
+    if narrow := ", ".join(one.name for one in _at_an_end(found)):
+        lines.append(f"the best lies at an end of the range of {narrow}: widen it")
+    if search.metric in WHILE_TRAINING:
+        lines.append("these are the best bounds, which do not ask for sparsity; for codes to read, fix --target-l0")
+    run = shlex.quote(str(found.job.folder))
+    return "\n".join(
+        [
+            *lines,
+            f"train with them: {training(changed(search.common, found.best.settings))}",
+            f"             or: vsc train --config {shlex.quote(str(search.folder / 'best.yaml'))}",
+            f"the best run:    vsc evaluate {run}    (the test set, hard spikes)",
+        ]
+    )
+
+
+def _at_an_end(found: Found) -> list[Setting]:
+    """List the ranges whose best value lies within a twentieth of an end."""
+
+    def share(setting: Setting) -> float:
+        scale = math.log if setting.log else float
+        low, high, value = (scale(v) for v in (setting.low, setting.high, found.best.settings[setting.name]))
+        return (value - low) / (high - low)
+
+    return [one for one in found.search.space if not one.choices and not 0.05 < share(one) < 0.95]
+
+
+def training(config: Config) -> str:
+    """Return the command that trains with settings, those that are the default left out."""
+    words = ["vsc", "train"]
+    for part, chosen in asdict(config).items():
+        standard = asdict(Config())[part]
+        for name, value in chosen.items():
+            if value != standard[name]:
+                words += [f"--{part}.{name}", repr(value) if isinstance(value, float) else _text(value)]
+    return shlex.join(words)

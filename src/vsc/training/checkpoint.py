@@ -1,0 +1,243 @@
+"""How far a training run has come: its state, its checkpoint and its log."""
+
+import json
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vsc.errors import RunError, UsageError
+from vsc.files import whole
+from vsc.model import Autoencoder
+from vsc.model.bounds import Bound
+from vsc.settings.config import Config, Knobs, TrainConfig
+from vsc.settings.schedule import price, ramp
+from vsc.training import runs
+from vsc.training.processes import by_lead, gather
+
+MOST = 200.0
+"""Nats per active latent beyond which `train.target_l0` asks for no more: what is worth that much stays on."""
+
+
+class Progress(NamedTuple):
+    """
+    How far a run has come, as a checkpoint keeps it.
+
+    Attributes
+    ----------
+    window : torch.Tensor, shape (6,)
+        Sum of the means of the `Bound`'s fields over the `in_window` steps since the last row of metrics.jsonl.
+    step : int
+        Steps taken.
+    seconds : float
+        Time they took.
+    in_window : int
+        See `window`.
+    price : float
+        Nats per active latent that `train.target_l0` has come to ask.
+    best, waited, best_weights
+        For early stopping: the best validation ELBO, the validations since then, and the weights that had it.
+    """
+
+    window: Tensor
+    step: int = 0
+    seconds: float = 0.0
+    in_window: int = 0
+    price: float = 0.0
+    best: float = -math.inf
+    waited: int = 0
+    best_weights: dict[str, Tensor] | None = None
+
+    def seen(self, bound: Bound) -> "Progress":
+        """Return the progress with a training batch's bound added to the window."""
+        window = self.window + torch.stack(bound).detach().mean(1)
+        return self._replace(window=window, in_window=self.in_window + 1)
+
+    def asked(self, l0: float, now: Knobs, settings: TrainConfig, latent_dim: int) -> tuple[float, "Progress"]:
+        """
+        Return the price per active latent at this step, in nats, and the progress with what the next one needs.
+
+        Parameters
+        ----------
+        l0 : float
+            Active latents expected on the present batch.
+        now : Knobs
+            The schedules; while the KL's weight rises, the price rises with it.
+        settings : TrainConfig
+            With a target_l0.
+        latent_dim : int
+            J.
+
+        Returns
+        -------
+        price : float
+            Zero during `train.penalty_hold`. In the `train.penalty_ramp` after it the target falls from J, by the same
+            share at each step, and the price is not negative.
+        progress : Progress
+        """
+        assert settings.target_l0
+        assert settings.steps
+        held, ramped = (round(share * settings.steps) for share in (settings.penalty_hold, settings.penalty_ramp))
+        if self.step < held:
+            return 0.0, self
+        share = ramp(self.step, 0.0, 1.0, held, ramped)
+        target = latent_dim ** (1 - share) * settings.target_l0**share
+        least = 0.0 if share < 1 else -MOST
+        weight = now.beta / settings.beta if settings.beta else 1.0
+        asked, added = price(self.price, l0, target, settings.steps)
+        after = self._replace(price=min(max(self.price + weight * added, least), MOST))
+        return weight * max(asked, least), after
+
+    def judged(self, row: dict[str, Any], module: Autoencoder | None) -> "Progress":
+        """Return the progress after a validation; with a module, the best weights are kept."""
+        score = row.get("elbo", row["log_px"])
+        if not score > self.best:  # NaN is no better either
+            return self._replace(waited=self.waited + 1)
+        weights = {k: v.detach().clone() for k, v in module.state_dict().items()} if module else None
+        return self._replace(best=score, waited=0, best_weights=weights)
+
+
+class Log:
+    """
+    metrics.jsonl: one row a line; rows after the step that a run resumes from are dropped.
+
+    Parameters
+    ----------
+    folder : Path or None
+        The run folder; without it nothing is written.
+    step : int
+        The step that the run starts or resumes from.
+    """
+
+    def __init__(self, folder: Path | None, step: int):
+        self.path = None if folder is None else folder / "metrics.jsonl"
+        if folder is not None and self.path is not None and step:
+            kept = [row for row in runs.read_history(folder) if row["step"] <= step]
+            with whole(self.path) as temporary:
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+
+    def write(self, done: Progress, split: str, row: dict[str, Any]) -> None:
+        """
+        Append one row.
+
+        Parameters
+        ----------
+        done : Progress
+            The step and the seconds so far.
+        split : str
+            `train` or `valid`.
+        row : dict
+            What was measured.
+        """
+        if self.path is not None:
+            line = {"step": done.step, "split": split} | row | {"seconds": round(done.seconds, 3)}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def check_same(saved: Config, config: Config, folder: Path) -> None:
+    """
+    Refuse to resume a run with other settings.
+
+    Parameters
+    ----------
+    saved, config : Config
+        The settings of the run and those asked for, both resolved.
+    folder : Path
+        The run folder, for the message.
+
+    Raises
+    ------
+    UsageError
+        If they differ, but for where the data lie.
+    """
+    saved = replace(saved, data=replace(saved.data, root=config.data.root))  # data may have moved
+    if saved != config:
+        raise UsageError(f"{folder} was made with {_difference(saved, config)}; resume it without that")
+
+
+def restore(folder: Path, fabric, module: Autoencoder, optimizer) -> Progress:
+    """
+    Take up the last checkpoint of a run: weights, optimiser and random state are set in place.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    fabric : lightning_fabric.Fabric
+        The processes of the run.
+    module : Autoencoder
+        An untrained model of the run's settings.
+    optimizer : torch.optim.Optimizer
+        Its optimiser.
+
+    Returns
+    -------
+    Progress
+        Where the run stood.
+
+    Raises
+    ------
+    UsageError
+        If there is no checkpoint, or it was made by another number of processes or on another kind of device.
+    RunError
+        If the checkpoint is damaged or does not fit.
+    """
+    path = folder / "checkpoints" / "last.pt"
+    state = runs.load_checkpoint(path)
+    try:
+        if len(state["rng"]) != fabric.world_size:
+            raise UsageError(f"the run had {len(state['rng'])} processes; resume it with as many")
+        if ("cuda_rng" in state) != (fabric.device.type == "cuda"):
+            raise UsageError(f"the run was not made on {fabric.device.type}; an exact resume needs the same device")
+        module.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"][fabric.global_rank])
+        if fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"][fabric.global_rank], fabric.device)
+        done = Progress(**state["progress"])
+        return done._replace(window=done.window.to(fabric.device))
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise RunError(f"the checkpoint {path} does not fit the run: {str(error).splitlines()[0]}") from error
+
+
+def _difference(a: Config, b: Config) -> str:
+    """Name the first setting in which two configs differ."""
+    for part in fields(a):
+        x, y = getattr(a, part.name), getattr(b, part.name)
+        for setting in fields(x):
+            if getattr(x, setting.name) != getattr(y, setting.name):
+                return f"{part.name}.{setting.name} {getattr(x, setting.name)}, not {getattr(y, setting.name)}"
+    return "other settings"
+
+
+def save_progress(folder: Path, fabric, module: Autoencoder, optimizer, done: Progress) -> None:
+    """
+    Save everything that an exact continuation needs.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    fabric : lightning_fabric.Fabric
+        The processes of the run; the first one writes.
+    module : Autoencoder
+        The model.
+    optimizer : torch.optim.Optimizer
+        Its optimiser.
+    done : Progress
+        How far the run has come.
+    """
+    state = {
+        "format": runs.FORMAT,
+        "model": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "progress": done._asdict(),
+        "rng": gather(fabric, torch.get_rng_state()),
+    }
+    if fabric.device.type == "cuda":
+        state["cuda_rng"] = gather(fabric, torch.cuda.get_rng_state(fabric.device))
+    by_lead(fabric, lambda: runs.save_checkpoint(folder / "checkpoints" / "last.pt", state))

@@ -1,0 +1,129 @@
+"""The processes, threads and signals of a training run."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from vsc.errors import UsageError
+from vsc.model import Autoencoder
+from vsc.settings.config import TrainConfig
+
+SMALL_MODEL = 300_000
+"""Parameters below which one CPU thread is used."""
+
+
+def launch(settings: TrainConfig):
+    """Start lightning-fabric on the asked devices; under torchrun, on the processes that it started."""
+    from lightning_fabric import Fabric
+
+    devices, nodes = settings.devices, settings.nodes
+    if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    try:
+        fabric = Fabric(
+            accelerator=settings.device,
+            devices=devices,
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
+            precision=settings.precision,  # pyright: ignore[reportArgumentType]
+        )
+    except Exception as error:  # fabric reports a missing device or an unknown name in several classes
+        raise UsageError(f"train.device, devices or precision: {str(error).splitlines()[0]}") from error
+    if settings.batch_size % (devices * nodes):
+        raise UsageError(
+            f"train.batch_size {settings.batch_size} must be a multiple of the {devices * nodes} processes"
+        )
+    fabric.launch()
+    return fabric
+
+
+def by_lead(fabric, act: Callable[[], None]) -> None:
+    """Let the first process act; if it fails, all fail with its error, so that none waits for another."""
+    error = None
+    if fabric.is_global_zero:
+        try:
+            act()
+        except Exception as failure:
+            error = failure
+    error = fabric.broadcast(error)
+    if error is not None:
+        raise error
+
+
+def gather(fabric, mine: Tensor) -> Tensor:
+    """Stack every process's tensor, shape (processes, ...), on the CPU."""
+    if fabric.world_size == 1:
+        return mine[None].cpu()
+    mine = mine.to(fabric.device)
+    everyone = [torch.empty_like(mine) for _ in range(fabric.world_size)]
+    torch.distributed.all_gather(everyone, mine)
+    return torch.stack(everyone).cpu()
+
+
+def flush_denormals() -> None:
+    """
+    Let numbers below 1e-38 become zero, on this thread and on all that it starts from now on.
+
+    The moments of a weight that gets no gradient, as those of a latent that is off, fade into such numbers within a
+    thousand steps, and a step then takes up to 40 % longer. Call it before torch has started its threads.
+    """
+    torch.set_flush_denormal(True)
+
+
+@contextmanager
+def cpu_threads(module: Autoencoder) -> Iterator[None]:
+    """
+    Use one CPU thread for a small model inside the block.
+
+    Threads that share small matrices gain nothing on an idle machine, and wait for each other on a busy one: a run that
+    takes 4 seconds with one thread can take a minute with two.
+
+    Parameters
+    ----------
+    module : Autoencoder
+        The model.
+    """
+    before = torch.get_num_threads()
+    if sum(p.numel() for p in module.parameters()) < SMALL_MODEL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of stopping at once; a second SIGINT stops at once after all."""
+    received: list[int] = []
+
+    def note(signum, frame):
+        if received and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def mean_over(fabric, values: Tensor) -> float:
+    """Return the mean of values (B,) over all processes."""
+    return gather(fabric, values.detach().mean()).mean().item()
+
+
+def agreed(fabric, received: list[int]) -> int:
+    """Return the signal that any process received, 0 for none, so that all stop at the same step."""
+    return int(gather(fabric, torch.tensor(received[0] if received else 0)).max())

@@ -1,0 +1,721 @@
+"""The command line: every option from the dataclasses, one clear line for every mistake, and a whole pipeline."""
+
+import os
+import re
+from dataclasses import asdict, fields, is_dataclass, replace
+from pathlib import Path
+from typing import get_type_hints
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from vsc.cli import commands as cli
+from vsc.cli import options as command_line
+from vsc.cli.commands import COMMANDS, main
+from vsc.cli.options import SHORT
+from vsc.data import DATASETS, from_arrays, load
+from vsc.model import HEADS, MODELS
+from vsc.model.likelihoods import LIKELIHOODS
+from vsc.model.nets import NETS
+from vsc.model.priors import PRIORS, SELECTORS
+from vsc.model.scaling import SCALES
+from vsc.model.spikes import SPIKES
+from vsc.settings.config import Compare, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun, Tune, as_plain
+from vsc.settings.presets import PRESETS
+from vsc.training import runs
+
+KINDS = {"train": TrainRun, "compare": Compare, "evaluate": Evaluate, "encode": Encode, "sample": Sample}
+KINDS |= {"report": Report, "data": ShowData, "study": RunStudy, "tune": Tune}
+SMALL = ["--steps", "20", "--latent-dim", "6", "--model.hidden", "[16]", "--batch-size", "64", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(tmp_path, monkeypatch):
+    """Models this small are faster so; and whatever a command writes lands in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["train", "--out", str(folder), *SMALL]) == 0
+    return str(folder)
+
+
+def says(capsys, *words):
+    assert main(words) == 0
+    return capsys.readouterr().out
+
+
+def fails(capsys, *words, code=2):
+    """Run a command that must fail with this exit code and one line on stderr; return the line."""
+    capsys.readouterr()
+    assert main(words) == code
+    err = capsys.readouterr().err
+    assert err.startswith("vsc: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "<class" not in err
+    assert "Parser key" not in err
+    return err
+
+
+def options(kind, prefix=""):
+    for field in fields(kind):
+        hint = get_type_hints(kind)[field.name]
+        if is_dataclass(hint):
+            yield from options(hint, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+# ---- help
+
+
+def test_every_command_has_settings_of_its_own():
+    assert {name: cli._takes(command) for name, command in COMMANDS.items()} == KINDS
+
+
+def test_train_prints_the_last_validation_without_what_is_kept_of_each_latent(capsys, tmp_path):
+    text = says(capsys, "train", "--out", str(tmp_path / "run"), *SMALL)
+    row = [row for row in runs.read_history(tmp_path / "run") if row["split"] == "valid"][-1]
+    assert f"elbo         {row['elbo']:.4g}" in text
+    assert f"dead         {row['dead']}" in text
+    assert len(row["rates"]) == len(row["kl_latent"]) == 6
+    assert "rates" not in text
+    assert "[" not in text
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
+def test_the_overview_names_every_command(capsys, words):
+    text = says(capsys, *words)
+    for name in COMMANDS:
+        assert f"\n  {name} " in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_shows_every_option_with_its_sentence(capsys, name, flag):
+    text = "".join(says(capsys, name, flag).split())  # argparse breaks lines anywhere
+    for option in options(KINDS[name]):
+        assert f"--{option}" in text or f"{option}" in text
+    assert "".join((KINDS[name].__doc__ or "").split()) in text
+    assert "ofMISSING" not in text
+
+
+@pytest.mark.parametrize("name", ["train", "compare"])
+def test_help_names_every_registry_choice_and_short_form(capsys, name):
+    text = "".join(says(capsys, name, "--help").split())
+    for registry in (DATASETS, MODELS, NETS, LIKELIHOODS, SPIKES, HEADS, SCALES):
+        assert f"Oneof:{','.join(registry)}." in text or f"Oneof:auto,{','.join(registry)}." in text
+    for short, full in SHORT.items():
+        assert f"{short}={full}" in text
+
+
+def test_help_names_what_can_be_compared_and_shown(capsys):
+    assert f"Oneof:{','.join(PRESETS)}." in "".join(says(capsys, "compare", "--help").split())
+    assert f"Oneof:{','.join(DATASETS)}." in "".join(says(capsys, "data", "--help").split())
+
+
+# ---- settings
+
+
+def parse(name, *words):
+    return command_line.parse(name, KINDS[name], list(words))
+
+
+@pytest.mark.parametrize("name", ["train", "compare"])
+def test_printed_settings_fed_back_are_the_same(capsys, tmp_path, name):
+    words = ["--alpha", "0.3", "--model.hidden", "[8,4]", "--train.lr_final", "1e-5", "--data.binarise", "--steps", "7"]
+    printed = says(capsys, name, *words, "--print_config")
+    (tmp_path / "mine.yaml").write_text(printed)
+    assert says(capsys, name, "--config", "mine.yaml", "--print_config") == printed
+    assert parse(name, "--config", "mine.yaml") == parse(name, *words)
+    assert parse(name) == KINDS[name]()  # nothing given, nothing changed
+
+
+def test_later_options_beat_the_yaml_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("model: {alpha: 0.3, latent_dim: 5}\ntrain:\n  steps: 9\n")
+    config = parse("train", "--config", "mine.yaml", "--model.alpha", "0.2")
+    assert (config.model.alpha, config.model.latent_dim, config.train.steps) == (0.2, 5, 9)
+    assert config.model.net == "mlp"
+
+
+def test_a_run_can_be_repeated_from_its_own_settings(run, capsys, tmp_path):
+    config = parse("train", "--config", f"{run}/config.yaml")
+    saved = runs.read_config(Path(run))
+    assert (config.data, config.model, config.train) == (saved.data, saved.model, saved.train)
+
+
+@pytest.mark.parametrize(("short", "full"), SHORT.items())
+def test_short_forms_stand_for_their_long_ones(short, full):
+    value = {"--data": "mnist", "--data-root": "x", "--model": "ae", "--net": "conv", "--device": "cpu"}.get(short, "1")
+    value = "gaussian" if short == "--likelihood" else value
+    assert parse("train", short, value) == parse("train", full, value) == parse("train", f"{short}={value}")
+
+
+def test_flags_need_no_value_and_take_one():
+    assert parse("train", "--overwrite").overwrite
+    assert parse("train", "--overwrite", "true").overwrite
+    assert not parse("train", "--overwrite", "false").overwrite
+    assert parse("train", "--data.binarise", "--steps", "3").data.binarise
+    assert not parse("train", "--data.binarise=false").data.binarise
+
+
+def test_the_bare_word_may_stand_anywhere():
+    for words in (["here", "--split", "valid"], ["--split", "valid", "here"], ["--split=valid", "here"]):
+        assert parse("evaluate", *words) == Evaluate("here", split="valid")
+    assert parse("evaluate", "--run", "here") == Evaluate("here")
+    assert parse("data", "--n", "3", "smiley") == ShowData("smiley", n=3)
+    assert parse("encode", "here", "--data-root", "there") == Encode("here", data_root="there")
+
+
+# ---- wrong use
+
+
+@pytest.mark.parametrize(
+    ("words", "choices"),
+    [
+        (["nope"], COMMANDS),
+        (["--nope"], COMMANDS),
+        (["train", "--data", "nope"], DATASETS),
+        (["train", "--model", "nope"], MODELS),
+        (["train", "--net", "nope"], NETS),
+        (["train", "--likelihood", "nope"], LIKELIHOODS),
+        (["train", "--model.spikes", "nope"], SPIKES),
+        (["train", "--model.head", "nope"], HEADS),
+        (["train", "--prior", "nope"], PRIORS),
+        (["train", "--prior", "mixture", "--model.selector", "nope"], SELECTORS),
+        (["train", "--data.scale", "nope"], SCALES),
+        (["compare", "--models", "vae,nope"], PRESETS),
+        (["data", "nope"], DATASETS),
+    ],
+)
+def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
+    line = fails(capsys, *words)
+    assert "'--nope'" in line or "'nope'" in line
+    for choice in choices:
+        assert choice in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--latent-dim", "x"], "model.latent_dim must be a whole number, not x"),
+        (["--latent-dim", "2.5"], "model.latent_dim must be a whole number, not 2.5"),
+        (["--latent-dim", "0"], "latent_dim must be at least 1, not 0"),
+        (["--model.hidden", "[0]"], "hidden widths must be at least 1"),
+        (["--model.hidden", "5"], "model.hidden must be a list of whole numbers such as [400,200], not 5"),
+        (["--model.hidden", "[x]"], "model.hidden must be"),
+        (["--steps", "0"], "train.steps must be at least 1, not 0"),
+        (["--steps", "x"], "train.steps must be a whole number or null, not x"),
+        (["--steps"], "--train.steps needs a value"),
+        (["--batch-size", "0"], "train.batch_size must be at least 1"),
+        (["--alpha", "0"], "alpha"),
+        (["--alpha", "2"], "alpha"),
+        (["--alpha", "nan"], "model.alpha must be a number, not nan"),
+        (["--lr", "0"], "train.lr must be a positive number"),
+        (["--lr", "inf"], "train.lr"),
+        (["--beta", "-1"], "train.beta"),
+        (["--beta", ".inf"], "train.beta"),
+        (["--seed", "-1"], "train.seed"),
+        (["--seed", "99999999999999999999"], "train.seed"),
+        (["--train.temperature", "-1"], "train.temperature must be a positive number"),
+        (["--train.lam_hold", "1.5"], "train.lam_hold is a share"),
+        (["--train.patience", "0"], "train.patience"),
+        (["--train.valid_every", "0"], "train.valid_every"),
+        (["--train.devices", "0"], "train.devices"),
+        (["--train.devices", "3"], "multiple of the 3 processes"),
+        (["--train.precision", "foo"], "precision"),
+        (["--device", "foo"], "device"),
+        (["--data.valid_fraction", "1.5"], "valid_fraction"),
+        (["--data.valid_fraction", "x"], "data.valid_fraction must be a number, not x"),
+        (["--data.binarise", "maybe"], ""),
+        (["--data.binarise", "--data.scale", "standard"], "binarise"),
+        (["--likelihood", "bernoulli", "--data.scale", "standard"], "bernoulli"),
+        (["--likelihood", "gaussian-fixed", "--model.variance", "0"], "variance must be positive"),
+        (["--prior", "pseudo-inputs", "--model.components", "0"], "at least 1 component, not 0"),
+        (["--prior", "pseudo-inputs", "--model.components", "9999"], "lower model.components"),
+        (["--prior", "pseudo-inputs", "--model.nu", "-1"], "nu must be positive"),
+        (["--prior", "learned", "--alpha", "1"], "in (0, 1), not 1"),
+        (["--target-l0", "-1"], "train.target_l0 must be a number that is not negative"),
+        (["--target-l0", "4", "--model", "vae"], "train.target_l0 needs latents that can be off"),
+        (["--target-l0", "4", "--prior", "normal"], "train.target_l0 needs latents that can be off"),
+        (["--target-l0", "40"], "train.target_l0 must be below the number of latents, 32"),
+        (["--train.penalty", "-1"], "train.penalty"),
+        (["--train.penalty_ramp", "2"], "train.penalty_ramp is a share"),
+        (["--train.clip", "0"], "train.clip must be a positive number"),
+        (["--nope", "3"], "unknown option --nope; vsc train --help lists all"),
+        (["--latent-dims", "3"], "unknown option --latent-dims; did you mean --latent-dim?"),
+        (["--resum"], "did you mean --resume?"),
+        (["--train", "nope"], "train is a group of settings"),
+        (["bare"], "unexpected 'bare'"),
+        (["--config", "nope.yaml"], "nope.yaml"),
+        (["--resume"], "not a run folder"),
+        (["--resume", "--out", "nope"], "nope is not a run folder"),
+        (["--data", ""], ""),
+        (["--data", "nope.csv"], "nope.csv: no such file"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line_and_writes_nothing(capsys, tmp_path, words, message):
+    assert message in fails(capsys, "train", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nope: 3", "unknown setting nope"),
+        ("train: {stepz: 5}", "unknown setting train.stepz"),
+        ("train: {steps: many}", "train.steps must be a whole number or null, not many"),
+        ("train: {steps: 0}", "train.steps must be at least 1"),
+        ("train: [1", ""),
+        ("3", ""),
+        ("\0", ""),
+    ],
+)
+def test_a_wrong_yaml_file_is_one_clear_line(capsys, tmp_path, text, message):
+    (tmp_path / "bad.yaml").write_text(text)
+    assert message in fails(capsys, "train", "--config", "bad.yaml")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "report", "encode", "sample"])
+def test_commands_on_runs_want_a_run(capsys, tmp_path, name):
+    assert "run is missing; see vsc" in fails(capsys, name)
+    assert "nope" in fails(capsys, name, "nope")
+    assert "unexpected 'other'" in fails(capsys, name, "nope", "other")
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails(capsys, name, "empty")
+    assert os.listdir(tmp_path) == ["empty"]
+
+
+def test_wrong_use_of_the_other_commands(capsys, run, tmp_path):
+    assert "one of: train, valid, test" in fails(capsys, "evaluate", run, "--split", "nope")
+    assert "samples must be at least 1" in fails(capsys, "evaluate", run, "--samples", "0")
+    assert "one of: train, valid, test" in fails(capsys, "encode", run, "--split", "nope")
+    assert "out must end in .npz" in fails(capsys, "encode", run, "--out", "codes.csv")
+    assert "nope.csv" in fails(capsys, "encode", run, "--data", "nope.csv")
+    assert "n must be at least 1" in fails(capsys, "sample", run, "--n", "0")
+    assert "out must end in .npz or .png" in fails(capsys, "sample", run, "--out", "x.txt")
+    assert "seed" in fails(capsys, "sample", run, "--seed", "-1")
+    assert "name is missing" in fails(capsys, "data")
+    assert "out must end in .npz" in fails(capsys, "data", "digits", "--out", "x.txt")
+    assert "seeds must be at least 1" in fails(capsys, "compare", "--seeds", "0")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- failures
+
+
+def test_debug_shows_the_whole_story(capsys, tmp_path):
+    for words in (["train", "--latent-dim", "0", "--debug"], ["--debug", "train", "--latent-dim", "0"]):
+        assert main(words) == 2
+        err = capsys.readouterr().err
+        assert "Traceback" in err
+        assert err.splitlines()[-1].startswith("vsc: ")
+
+
+def break_with(monkeypatch, error):
+    def broken(config: ShowData) -> None:
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "data", broken)
+
+
+class LibraryError(Exception):
+    code = 404
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (
+            ZeroDivisionError("first\n   second"),
+            1,
+            "unexpected ZeroDivisionError: first second; run again with --debug",
+        ),
+        (AssertionError(), 1, "unexpected AssertionError"),
+        (LibraryError("from a library"), 1, "unexpected LibraryError"),
+        (OSError(28, "No space left on device", "x.npz"), 1, "No space left on device: x.npz"),
+        (PermissionError(13, "Permission denied", "x.npz"), 1, "Permission denied: x.npz"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_failures_are_one_line_with_their_exit_code(capsys, monkeypatch, error, code, message):
+    break_with(monkeypatch, error)
+    assert message in fails(capsys, "data", "digits", code=code)
+
+
+def test_a_reader_that_has_gone_is_no_failure(capsys, monkeypatch):
+    break_with(monkeypatch, BrokenPipeError())
+    out = cli.sys.stdout
+    try:
+        assert main(["data", "digits"]) == 0
+    finally:
+        cli.sys.stdout.close()
+        cli.sys.stdout = out
+    assert capsys.readouterr().err == ""
+
+
+def test_a_loss_that_is_not_finite_exits_with_1(capsys):
+    line = fails(capsys, "train", "--lr", "1e30", *SMALL, code=1)
+    assert "stopped being finite at step" in line
+
+
+@pytest.mark.parametrize("out", ["file/run", "file/deep/run"])
+def test_a_folder_that_cannot_be_written_exits_with_1(capsys, tmp_path, run, out):
+    (tmp_path / "file").write_text("mine")
+    assert "file" in fails(capsys, "train", "--out", out, *SMALL, code=1)
+    assert "file" in fails(capsys, "encode", run, "--out", f"{out}.npz", code=1)
+    assert "file" in fails(capsys, "sample", run, "--out", f"{out}.npz", code=1)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_damaged_run_exits_with_1(capsys, run, tmp_path):
+    folder = tmp_path / "copy"
+    for path in Path(run).rglob("*.*"):
+        target = folder / path.relative_to(run)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes() if path.suffix != ".safetensors" else b"not weights")
+    for name in ("evaluate", "report", "encode", "sample"):
+        assert "damaged or not ours" in fails(capsys, name, "copy", code=1)
+    assert not (folder / "results.json").exists()
+
+
+# ---- runs
+
+
+def test_a_run_that_exists_is_refused_resumed_or_replaced(capsys, tmp_path):
+    assert "runs/digits-vsc" in says(capsys, "train", *SMALL)
+    assert "--resume" in fails(capsys, "train", *SMALL)
+    model = (tmp_path / "runs/digits-vsc/model/model.safetensors").read_bytes()
+    assert "runs/digits-vsc" in says(capsys, "train", "--resume")  # with its own settings, not the defaults
+    assert "choose one" in fails(capsys, "train", "--resume", "--overwrite")
+    says(capsys, "train", "--overwrite", *SMALL, "--seed", "1")
+    assert (tmp_path / "runs/digits-vsc/model/model.safetensors").read_bytes() != model
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "30"], "train.steps 20, not 30"),
+        (["--alpha", "0.2"], "model.alpha 0.1, not 0.2"),
+        (["--latent-dim", "32"], "model.latent_dim 6, not 32"),  # the default, but asked for
+        (["--model", "vae"], "model.name vsc, not vae"),
+        (["--data.seed", "3"], "data.seed 0, not 3"),
+    ],
+)
+def test_resuming_with_contradicting_settings_is_refused(capsys, run, words, message):
+    assert message in fails(capsys, "train", "--out", run, "--resume", *words)
+
+
+def test_resuming_with_the_settings_repeated_is_fine(capsys, run, tmp_path):
+    says(capsys, "train", "--out", run, "--resume", *SMALL, "--likelihood", "auto")
+    (tmp_path / "mine.yaml").write_text("train: {steps: 21}")
+    assert "train.steps 20, not 21" in fails(capsys, "train", "--config", "mine.yaml", "--out", run, "--resume")
+
+
+def test_early_stopping_reports_the_validation_that_was_kept(capsys, tmp_path):
+    out = says(capsys, "train", *SMALL, "--lr", "0.05", "--train.valid_every", "1", "--train.patience", "4")
+    scores = {
+        row["step"]: row["elbo"] for row in runs.read_history(tmp_path / "runs/digits-vsc") if row["split"] == "valid"
+    }
+    best = max(scores, key=lambda step: scores[step])
+    assert re.search(rf"step +{best}\n", out)
+
+
+# ---- the whole pipeline
+
+
+def arrays(path):
+    with np.load(path, allow_pickle=False) as found:
+        return dict(found)
+
+
+def test_evaluate_writes_results_and_prints_a_table(capsys, run):
+    out = says(capsys, "evaluate", run, "--samples", "2")
+    results = yaml.safe_load((Path(run) / "results.json").read_text())
+    assert (results["split"], results["examples"], results["samples"]) == ("test", 360, 2)
+    assert f"{results['scores']['elbo']:.2f}" in out
+    assert "ELBO" in out
+    first = results["scores"]
+    says(capsys, "evaluate", run, "--samples", "2")
+    assert yaml.safe_load((Path(run) / "results.json").read_text())["scores"] == first
+    says(capsys, "evaluate", run, "--split", "valid")
+    assert yaml.safe_load((Path(run) / "results.json").read_text())["examples"] == 144
+
+
+def test_evaluate_measures_the_importance_weighted_bound_if_asked(capsys, run):
+    assert "IWAE" not in says(capsys, "evaluate", run)
+    assert "IWAE" in says(capsys, "evaluate", run, "--iwae", "20")
+    results = yaml.safe_load((Path(run) / "results.json").read_text())
+    assert results["iwae_draws"] == 20
+    assert results["scores"]["iwae"] > results["scores"]["elbo"]
+    assert "iwae is a number of draws" in fails(capsys, "evaluate", run, "--iwae", "0")
+
+
+def test_evaluate_measures_metrics_and_keeps_the_codes(capsys, run):
+    out = says(capsys, "evaluate", run, "--metrics", "hoyer, linear")
+    results = yaml.safe_load((Path(run) / "results.json").read_text())
+    assert set(results["metrics"]) == {"hoyer", "linear-100", "linear-1000", "linear-5000"}
+    assert f"{results['metrics']['hoyer']:.4g}" in out
+    with np.load(Path(run) / "codes-test.npz") as kept:
+        assert kept["z"].shape == (360, 6)
+
+
+def test_metrics_that_cannot_be_are_refused_before_anything_is_measured(capsys, run):
+    says(capsys, "evaluate", run)
+    before = (Path(run) / "results.json").read_bytes()
+    assert "unknown metric 'nope'; one of: mig" in fails(capsys, "evaluate", run, "--metrics", "nope")
+    assert "metric 'mig' needs factors" in fails(capsys, "evaluate", run, "--metrics", "hoyer,mig")
+    assert before == (Path(run) / "results.json").read_bytes()
+
+
+def test_a_collapsed_run_says_so_and_names_the_setting(capsys, tmp_path):
+    words = ["--steps", "300", "--latent-dim", "6", "--alpha", "0.0001", "--beta", "1000", "--out", str(tmp_path / "r")]
+    out = says(capsys, "train", *words)
+    assert "CAUTION: the model has collapsed" in out
+    assert "model.alpha" in out
+    assert "CAUTION" in says(capsys, "evaluate", str(tmp_path / "r"))
+
+
+def test_a_bound_that_leans_on_the_variance_floor_says_so(capsys, tmp_path):
+    np.save(tmp_path / "x.npy", np.hstack([np.random.default_rng(0).normal(size=(200, 2)), np.ones((200, 3))]))
+    run = str(tmp_path / "r")
+    words = ["--data.scale", "none", "--likelihood", "gaussian", "--model.variance_floor", "0.2", "--steps", "400"]
+    says(capsys, "train", "--data", str(tmp_path / "x.npy"), "--latent-dim", "2", *words, "--out", run)
+    out = says(capsys, "evaluate", run)
+    assert "variance floor 0.2" in out
+    assert "of the variances lie at model.variance_floor" in out
+
+
+def test_report_writes_a_page_on_a_run(capsys, run, tmp_path):
+    assert f"{run}/report.html" in says(capsys, "report", run)
+    page = (Path(run) / "report.html").read_text(encoding="utf-8")
+    assert "VSC on digits" in page
+    assert "360 test examples" in page.replace("\u202f", "")
+    says(capsys, "report", run, "--split", "valid", "--out", "deep/er/mine.html")
+    assert "144 validation examples" in (tmp_path / "deep/er/mine.html").read_text(encoding="utf-8")
+
+
+def test_what_a_report_cannot_be_of_is_said_in_one_line(capsys, run, table, tmp_path):
+    assert "split must be test or valid, not 'train'" in fails(capsys, "report", run, "--split", "train")
+    assert "out must end in .html" in fails(capsys, "report", run, "--out", "page.pdf")
+    unfinished = tmp_path / "unfinished"
+    runs.create(unfinished, runs.read_config(Path(run)))
+    assert "no trained model; finish its run" in fails(capsys, "report", "unfinished")
+    says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
+    Path("mine.csv").write_text(Path("mine.csv").read_text().replace("a,b,c", "a,x,c"))
+    assert "columns of mine are not those of the run" in fails(capsys, "report", "run")
+    Path("mine.csv").unlink()
+    assert "mine.csv" in fails(capsys, "report", "run")
+    (tmp_path / "file").write_text("mine")
+    assert "file" in fails(capsys, "report", run, "--out", "file/report.html", code=1)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_encode_writes_the_codes_of_the_test_set(capsys, run):
+    assert "360 codes of 6 latents" in says(capsys, "encode", run)
+    codes, digits = arrays("codes.npz"), load("digits")
+    assert {name: array.shape for name, array in codes.items()} == {
+        "z": (360, 6), "hard": (360, 6), "gamma": (360, 6), "mu": (360, 6), "y": (360,)
+    }  # fmt: skip
+    np.testing.assert_array_equal(codes["z"], codes["gamma"] * codes["mu"])
+    np.testing.assert_array_equal(codes["hard"], np.where(codes["gamma"] > 0.5, codes["mu"], 0))
+    assert (codes["hard"] == 0).any()
+    assert digits.test.y is not None
+    np.testing.assert_array_equal(codes["y"], digits.test.y.numpy())
+    ours = runs.load(run).encode(digits.test.x)
+    np.testing.assert_array_equal(codes["mu"], ours.mu.numpy())
+    says(capsys, "encode", run, "--split", "valid", "--out", "deep/er/valid.npz")
+    assert len(arrays("deep/er/valid.npz")["z"]) == 144
+
+
+def test_sample_writes_what_the_prior_holds(capsys, run):
+    says(capsys, "sample", run, "--n", "500", "--out", "a.npz")
+    says(capsys, "sample", run, "--n", "500", "--out", "b.npz")
+    says(capsys, "sample", run, "--n", "500", "--out", "c.npz", "--seed", "1")
+    a, b, c = arrays("a.npz"), arrays("b.npz"), arrays("c.npz")
+    assert a["x"].shape == (500, 1, 8, 8)
+    assert a["z"].shape == (500, 6)
+    np.testing.assert_array_equal(a["x"], b["x"])
+    assert not np.array_equal(a["x"], c["x"])
+    on = (a["z"] != 0).mean()  # alpha is 0.1
+    assert on == pytest.approx(0.1, abs=4 * np.sqrt(0.1 * 0.9 / 3000))
+    says(capsys, "sample", run, "--n", "5", "--out", "samples.png")
+    assert Path("samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_ae_has_nothing_to_sample_from(capsys, tmp_path):
+    says(capsys, "train", "--model", "ae", *SMALL, "--out", "ae")
+    assert "no prior" in fails(capsys, "sample", "ae")
+    assert "evaluate ae" in says(capsys, "train", "--out", "ae", "--resume")
+    assert "–" in says(capsys, "evaluate", "ae")
+    assert [path.name for path in tmp_path.iterdir()] == ["ae"]
+
+
+def test_data_says_what_is_there_and_its_file_can_be_trained_on(capsys):
+    out = says(capsys, "data", "digits", "--out", "digits.npz")
+    assert "1293 train, 144 valid, 360 test" in out
+    found = arrays("digits.npz")
+    assert {name: len(array) for name, array in found.items() if name[:2] in ("x", "y", "x_", "y_")} == {
+        "x": 1293, "x_valid": 144, "x_test": 360, "y": 1293, "y_valid": 144, "y_test": 360
+    }  # fmt: skip
+    assert set(found) - {"shape", "high", "classes"} == {name + end for name in "xy" for end in ("", "_valid", "_test")}
+    says(capsys, "train", "--data", "digits.npz", *SMALL)
+    says(capsys, "evaluate", "runs/digits-vsc")
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write a .csv file of 40 rows, with 5 numbers each around one of two centres, and a label."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(40, 5)) + 4 * np.arange(40)[:, None] % 2
+    lines = [",".join([*(f"{value:.4f}" for value in row), "ab"[i % 2]]) for i, row in enumerate(x)]
+    (tmp_path / "mine.csv").write_text("\n".join(["a,b,c,d,e,label", *lines]) + "\n")
+    return x
+
+
+def test_a_table_of_the_users_own_goes_the_whole_way(capsys, table):
+    assert "classes: a, b" in says(capsys, "data", "mine.csv")
+    says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
+    saved = runs.read_config(Path("run"))
+    assert (saved.data.scale, saved.model.likelihood) == ("standard", "gaussian")
+    says(capsys, "evaluate", "run")
+    says(capsys, "encode", "run", "--data", "mine.csv", "--out", "codes.npz")
+    codes = arrays("codes.npz")
+    assert codes["z"].shape == (40, 6)  # all rows, in their order
+    one = runs.load("run").encode(np.array([[float(f"{value:.4f}") for value in table[7]]], dtype=np.float32))
+    np.testing.assert_allclose(codes["mu"][7], one.mu[0].numpy(), rtol=1e-5, atol=1e-6)
+    assert codes["y"].tolist() == ["a", "b"] * 20
+    says(capsys, "encode", "run", "--out", "test.npz")
+    assert len(arrays("test.npz")["z"]) == 8
+
+
+def test_encoding_a_file_of_another_width_is_refused(capsys, run, table, tmp_path):
+    line = fails(capsys, "encode", run, "--data", "mine.csv")
+    assert "64" in line
+    assert "5" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
+
+
+def test_compare_prints_the_table_and_where_the_report_is(capsys, tmp_path):
+    out = says(capsys, "compare", "--models", "ae,vsc", *SMALL)
+    assert out.index("| AE ") < out.index("| VSC ")
+    assert "runs/compare-digits/report.html" in out
+    assert (tmp_path / "runs/compare-digits/report.html").is_file()
+    assert "--resume" in fails(capsys, "compare", "--models", "ae,vsc", *SMALL)
+
+
+def test_encoding_columns_in_another_order_is_refused(capsys, table):
+    says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
+    rows = [line.split(",") for line in Path("mine.csv").read_text().split()]
+    Path("turned.csv").write_text("\n".join(",".join([*row[4::-1], row[5]]) for row in rows) + "\n")
+    line = fails(capsys, "encode", "run", "--data", "turned.csv")
+    assert "column 1 is 'e' where the run had 'a'" in line
+    assert not Path("codes.npz").exists()
+
+
+def test_samples_of_a_table_are_in_its_own_units(capsys, table):
+    says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
+    says(capsys, "sample", "run", "--n", "5")
+    x, z = arrays("samples.npz")["x"], torch.from_numpy(arrays("samples.npz")["z"])
+    model = runs.load("run")
+    mean, std = model.scaler.shift.numpy(), 1 / model.scaler.factor.numpy()
+    np.testing.assert_allclose(x, model.decode(z).detach().numpy() * std + mean, rtol=1e-4, atol=1e-5)
+
+
+def test_a_resumed_comparison_takes_up_its_settings(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    asked = parse("compare", "--latent-dim", "7", "--models", "vae,vsc", "--seeds", "2", "--out", str(folder))
+    kept = {
+        name: value for name, value in as_plain(asdict(asked)).items() if name not in ("out", "resume", "overwrite")
+    }
+    (folder / "comparison.yaml").write_text(yaml.safe_dump(kept))
+    again = parse("compare", "--resume", "--out", str(folder))
+    assert again == replace(asked, resume=True)
+
+
+def test_a_folder_of_shards_that_stays_on_disk_goes_the_whole_way(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("vsc.data.arrays.IN_MEMORY", 0)
+    monkeypatch.setattr("vsc.data.batches.GROUP", 60 * (4 * 5 + 32))
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(400, 5))
+    Path("shards").mkdir()
+    np.save("shards/0.npy", x[:150])
+    np.save("shards/1.npy", x[150:])
+    np.save("shards/y.npy", np.arange(400) % 2)
+    assert main(["data", "shards/"]) == 0
+    printed = capsys.readouterr().out
+    train = from_arrays(x).train.x
+    assert "288 train, 32 valid, 80 test" in printed
+    assert f"values from {train.min():g} to {train.max():g}, mean {train.mean(dtype=torch.float64):.4g}" in printed
+    words = ["--latent-dim", "3", "--steps", "20", "--train.batch_size", "16", "--device", "cpu"]
+    assert main(["train", "--data", "shards/", *words]) == 0
+    assert "vsc encode runs/shards-vsc --data shards/" in capsys.readouterr().out
+    assert main(["evaluate", "runs/shards-vsc"]) == 0
+    assert main(["encode", "runs/shards-vsc", "--data", "shards/", "--out", "all.npz"]) == 0
+    assert main(["encode", "runs/shards-vsc", "--split", "train", "--out", "train.npz"]) == 0
+    capsys.readouterr()
+    with np.load("all.npz") as codes, np.load("train.npz") as of_train:
+        assert np.array_equal(codes["y"], np.arange(400) % 2)
+        model = runs.load("runs/shards-vsc")
+        np.testing.assert_allclose(codes["z"], model.encode(x).z, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(of_train["z"], model.encode(train).z, rtol=1e-5, atol=1e-6)
+    assert main(["evaluate", "runs/shards-vsc", "--split", "train"]) == 2
+    assert main(["data", "shards/", "--out", "all.npz"]) == 2
+    assert capsys.readouterr().err.count("on disk") == 2
+
+
+def test_a_run_on_a_file_is_measured_from_another_folder(capsys, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    (tmp_path / "there").mkdir()
+    np.save(tmp_path / "there" / "mine.npy", rng.normal(size=(60, 4)))
+    monkeypatch.chdir(tmp_path / "there")
+    assert main(["train", "--data", "mine.npy", "--steps", "5", "--latent-dim", "2", "--out", "../run"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert "say with --data-root in which folder it lies" in fails(capsys, "evaluate", "run")
+    assert "12 test examples" in says(capsys, "evaluate", "run", "--data-root", "there")
+
+
+def test_encode_says_what_raising_a_latent_does_with_the_sign_of_the_report(capsys, tmp_path):
+    table = tmp_path / "mine.csv"
+    size = np.random.default_rng(0).normal(size=(200, 1))
+    rows = np.concatenate([size, -size, 0.1 * np.random.default_rng(1).normal(size=(200, 1))], 1)
+    table.write_text("up,down,noise\n" + "\n".join(",".join(f"{v:.4f}" for v in row) for row in rows))
+    words = ["--data", str(table), "--model", "vae", "--latent-dim", "1", "--steps", "300"]
+    assert main(["train", *words, "--out", str(tmp_path / "r")]) == 0
+    said = says(capsys, "encode", str(tmp_path / "r"), "--data", str(table), "--out", str(tmp_path / "c.npz"))
+    line = next(line for line in said.splitlines() if line.startswith("  latent   0"))
+    change = dict(re.findall(r"(up|down|noise) ([+-][\d.]+)", line))
+    with np.load(tmp_path / "c.npz") as codes:
+        slope = np.corrcoef(codes["mu"][:, 0], size[:, 0])[0, 1]
+    assert np.sign(float(change["up"])) == np.sign(slope)
+    assert float(change["up"]) * float(change["down"]) < 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dims", "0"], "dims must be at least 1, not 0"),
+        (["--dims", "abc"], "dims needs whole numbers separated by commas, not 'abc'"),
+        (["--dims", ""], "dims is empty"),
+        (["--alphas", "2"], "alphas are probabilities in (0, 1], not '2'"),
+        (["--workers", "0"], "workers must be at least 1, not 0"),
+        (["--quick", "--full"], "--quick and --full exclude each other"),
+    ],
+)
+def test_a_study_asked_for_wrongly_is_one_line_and_trains_nothing(capsys, tmp_path, words, said):
+    out = tmp_path / "out"
+    assert said in fails(capsys, "study", "denoise", "--data", "digits", "--out", str(out), *words)
+    assert not out.exists()

@@ -1,0 +1,443 @@
+"""Evaluation on models made by hand, for which every score is known."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from vsc.data.split import Dataset, Split
+from vsc.errors import UsageError
+from vsc.measure.scores import (
+    NOISE,
+    add_noise,
+    evaluate,
+    importance_weighted_bound,
+    inputs,
+    measure,
+    seeded,
+)
+from vsc.measure.showcase import effects, showcase
+from vsc.model import AE, VAE, VSC, Codes
+from vsc.model.bounds import importance_weighted
+from vsc.model.likelihoods import GaussianFixed
+from vsc.model.scaling import fit_scaler
+from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+
+
+def linear(kind, data, J, likelihood=None, scale="unit-interval", **options):
+    """Build a model of one linear layer each way, all weights and biases zero."""
+    scaler = fit_scaler(scale, data.train.x, data.high)
+    model = kind(data.shape, J, hidden=(), likelihood=likelihood, scaler=scaler, **options).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    return model
+
+
+def identity(data):
+    model = linear(AE, data, 64, GaussianFixed(0.5))
+    with torch.no_grad():
+        model.encoder[0].weight.copy_(torch.eye(64))
+        model.decoder[0].weight.copy_(torch.eye(64))
+    return model
+
+
+@pytest.mark.parametrize("rows", [7, 40, 4000])
+def test_the_importance_weighted_bound_does_not_depend_on_how_it_is_cut_up(tiny, rows):
+    model = random_vsc(tiny)
+    x = model.scaler(tiny.test.x)[:20]
+    found = []
+    for seed in range(8):
+        with seeded(seed):
+            found.append(importance_weighted_bound(model, x, 40, rows=rows).mean())
+    with seeded(100):
+        whole = importance_weighted(model.log_weights(x, 40 * 200).unflatten(0, (40, 200))).mean(-1)
+    found = torch.stack(found)
+    error = math.hypot(found.std() / math.sqrt(8), whole.std(0).item() / math.sqrt(200))
+    assert abs(found.mean() - whole.mean()) <= 4 * error
+
+
+def test_memory_of_the_importance_weighted_bound_is_bounded(tiny, monkeypatch):
+    model, seen = random_vsc(tiny), []
+    weigh = VSC.log_weights
+    monkeypatch.setattr(VSC, "log_weights", lambda self, x, k: (seen.append(len(x) * k), weigh(self, x, k))[1])
+    importance_weighted_bound(model, model.scaler(tiny.test.x), 1000, rows=300)
+    assert max(seen) <= 300
+    assert sum(seen) == len(tiny.test) * 1000
+
+
+def test_an_ae_has_no_importance_weighted_bound(tiny):
+    with pytest.raises(UsageError, match="no bound"):
+        evaluate(identity(tiny), tiny, iwae=5)
+
+
+def without_labels(data):
+    return Dataset(data.name, data.shape, *(Split(s.x) for s in (data.train, data.valid, data.test)), high=data.high)
+
+
+def random_vsc(data, **options):
+    scaler = fit_scaler("unit-interval", data.train.x, data.high)
+    model = VSC(data.shape, 6, hidden=(16,), alpha=0.2, scaler=scaler, **options).eval()
+    with torch.no_grad():
+        model.encoder[-1].weight.mul_(10)  # codes and gates that differ between examples
+        model.decoder[0].weight.mul_(3)
+    return model
+
+
+def test_identity_autoencoder(tiny):
+    scores = evaluate(identity(tiny), tiny)
+    assert scores.mse == 0
+    assert scores.log_px == pytest.approx(-32 * math.log(2 * math.pi * 0.5), rel=1e-6)
+    # what goes in comes out: the noise stays
+    assert scores.denoise_psnr == scores.noisy_psnr
+    assert scores.elbo is None
+    assert scores.kl_slab is None
+    assert scores.kl_spike is None
+    assert scores.relaxed_elbo is None
+    assert scores.l0 == 64
+    assert (scores.used, scores.always_on, scores.dead) == (64, 64, 0)
+
+
+def test_noise_is_a_tenth_of_the_range_clipped_to_it(tiny):
+    """On black-and-white data half of the noise is clipped away, so the squared error is sigma^2 / 2."""
+    sigma = 0.1
+    assert sigma == NOISE
+    scores = evaluate(identity(tiny), tiny)
+    n = 20 * 64
+    # the half-normal's square: mean 1/2, variance 3/2 - 1/4
+    assert scores.denoise_mse == pytest.approx(sigma**2 / 2, abs=4 * sigma**2 * math.sqrt(1.25 / n))
+    x = 7 * torch.rand(100, 50) - 3
+    noisy = add_noise(x, seed=1)
+    assert noisy.min() >= x.min()
+    assert noisy.max() <= x.max()
+    inside = (x > -1) & (x < 2)  # clipping is out of reach here
+    spread = (noisy - x)[inside].std().item()
+    assert spread == pytest.approx(sigma * (x.max() - x.min()).item(), rel=4 / math.sqrt(2 * int(inside.sum())))
+
+
+def test_noise_is_the_same_for_every_model(tiny):
+    """What doing nothing scores depends on the data and the seed alone, not on how much a model draws before."""
+    config = Config(model=ModelConfig(spikes="concrete"), train=TrainConfig(steps=10))
+    relaxed = evaluate(random_vsc(tiny, spike_estimator="concrete"), tiny, config, samples=3)
+    assert relaxed.noisy_psnr == evaluate(identity(tiny), tiny).noisy_psnr
+    assert relaxed.noisy_psnr != evaluate(identity(tiny), tiny, seed=1).noisy_psnr
+
+
+def test_psnr_of_a_constant_reconstruction(tiny):
+    """Black and white against 1/2: squared error 1/4 everywhere, so 10 log10 4 dB."""
+    model = linear(AE, tiny, 2)  # Bernoulli logits of 0 are means of 1/2
+    scores = evaluate(model, tiny)
+    assert scores.mse == pytest.approx(0.25)
+    assert scores.denoise_mse == pytest.approx(0.25)
+    assert scores.denoise_psnr == pytest.approx(10 * math.log10(4), abs=1e-5)
+    assert scores.log_px == pytest.approx(-64 * math.log(2), rel=1e-6)
+
+
+def test_psnr_is_relative_to_the_range():
+    x = torch.tensor([[0.0, 10.0], [10.0, 0.0]])
+    data = Dataset("two", (2,), Split(x), Split(x), Split(x), high=1.0)  # model units are 0 and 10
+    scores = evaluate(linear(AE, data, 1, GaussianFixed(1.0), scale="none"), data)
+    assert scores.mse == pytest.approx(50)
+    assert scores.denoise_psnr == pytest.approx(10 * math.log10(100 / 50), abs=1e-5)
+
+
+def test_posterior_at_the_prior_costs_nothing(tiny):
+    scores = evaluate(linear(VAE, tiny, 3), tiny)
+    assert scores.kl_slab == 0
+    assert scores.elbo == pytest.approx(-64 * math.log(2), rel=1e-6)
+    assert scores.l0 == 3
+
+
+def test_shut_gates_cost_what_the_prior_gave_to_open_ones(tiny):
+    model = linear(VSC, tiny, 3, alpha=0.2)
+    with torch.no_grad():
+        model.encoder[0].bias[6:] = -200
+    scores = evaluate(model, tiny)
+    assert scores.kl_slab == 0
+    assert scores.kl_spike == pytest.approx(-3 * math.log(0.8), rel=1e-5)
+    assert scores.elbo == pytest.approx(-64 * math.log(2) + 3 * math.log(0.8), rel=1e-5)
+    assert scores.l0 == 0
+    assert (scores.used, scores.always_on, scores.dead) == (0, 0, 3)
+
+
+def test_counts_of_latents():
+    """Active on n of 200 examples; 1 % and 99 % themselves are neither used nor always on."""
+    active_on = torch.tensor([0, 1, 2, 3, 100, 198, 199, 200])
+    x = (torch.arange(200)[:, None] < active_on).to(torch.uint8)
+    data = Dataset("counts", (8,), Split(x), Split(x), Split(x), high=1.0)
+    model = linear(VSC, data, 8, alpha=0.2)
+    with torch.no_grad():
+        model.encoder[0].weight[16:] = 20 * torch.eye(8)
+        model.encoder[0].bias[16:] = -10
+    scores = evaluate(model, data)
+    assert scores.used == 5
+    assert scores.always_on == 2
+    assert scores.dead == 1
+    gamma = 1 / (1 + math.exp(-10))
+    share = active_on.sum().item() / 200
+    assert scores.l0 == pytest.approx(share * gamma + (8 - share) * (1 - gamma), rel=1e-5)
+
+
+def test_terms_add_up_and_match_the_models_own(tiny):
+    model = random_vsc(tiny)
+    scores = evaluate(model, tiny, samples=50)
+    assert scores.elbo == pytest.approx(scores.log_px - scores.kl_slab - scores.kl_spike)
+    with torch.no_grad():
+        draws = torch.stack([model(model.scaler(tiny.test.x)).log_px.mean() for _ in range(50)])
+    error = draws.std() / math.sqrt(50) * math.sqrt(2)
+    assert abs(scores.log_px - draws.mean()) <= 4 * error
+
+
+def test_reconstruction_is_from_the_hard_code(tiny):
+    model = random_vsc(tiny)
+    x = tiny.test.x / 255
+    mu, _, logits = model.encoder(x).chunk(3, -1)
+    assert (logits > 0).any()
+    assert (logits < 0).any()
+    expected = (model.decode(mu * (logits > 0)) - x).square().mean().item()
+    assert evaluate(model, tiny).mse == pytest.approx(expected, rel=1e-5)
+
+
+class TestProbe:
+    def test_none_without_labels(self, tiny):
+        assert evaluate(identity(tiny), without_labels(tiny)).probe is None
+
+    def test_none_with_a_single_class(self, tiny):
+        one = [Split(s.x, torch.zeros_like(s.y)) for s in (tiny.train, tiny.valid, tiny.test)]
+        assert evaluate(identity(tiny), Dataset("one", tiny.shape, *one, ("only",), high=255.0)).probe is None
+
+    def test_of_the_identity_is_a_regression_on_standardised_pixels(self, tiny):
+        brightness = torch.linspace(3, 255, 64)  # columns of unequal scale
+
+        def flipped(split):
+            flips = torch.rand(10 * len(split), 64) < 0.35  # hard enough that not every probe scores alike
+            bits = (split.x > 0).repeat(10, 1) ^ flips
+            return Split((bits * brightness).to(torch.uint8), split.y.repeat(10))
+
+        parts = [flipped(split) for split in (tiny.train, tiny.valid, tiny.test)]
+        data = Dataset("flipped", tiny.shape, *parts, tiny.classes, high=255.0)
+        a, b = data.train.x.numpy() / 255, data.test.x.numpy() / 255
+        regression = LogisticRegression(C=0.1, max_iter=1000).fit((a - a.mean(0)) / a.std(0), data.train.y)
+        expected = regression.score((b - a.mean(0)) / a.std(0), data.test.y)
+        assert 0.5 < expected < 1
+        assert evaluate(identity(data), data).probe == pytest.approx(expected)
+
+    def test_of_codes_without_information_is_one_classs_share(self, tiny):
+        shares = torch.bincount(tiny.test.y) / len(tiny.test)
+        probe = evaluate(linear(AE, tiny, 2), tiny).probe
+        assert min(abs(probe - share) for share in shares) < 1e-6
+
+    def test_learns_from_train_and_not_from_the_held_out_labels(self, tiny):
+        wrong = Split(tiny.test.x, (tiny.test.y + 1) % 3)
+        data = Dataset("wrong", tiny.shape, tiny.train, tiny.valid, wrong, tiny.classes, high=255.0)
+        assert evaluate(identity(tiny), data).probe < 0.1
+
+
+class TestRelaxedBound:
+    def settings(self, spikes, **train):
+        return Config(model=ModelConfig(spikes=spikes), train=TrainConfig(steps=10, **train))
+
+    def test_only_where_the_training_draw_was_relaxed(self, tiny):
+        assert evaluate(random_vsc(tiny), tiny, self.settings("straight-through")).relaxed_elbo is None
+        assert evaluate(random_vsc(tiny), tiny).relaxed_elbo is None
+        for spikes in ("sigmoid", "concrete"):
+            model = random_vsc(tiny, spike_estimator=spikes)
+            assert evaluate(model, tiny, self.settings(spikes)).relaxed_elbo is not None
+            assert not model.training
+
+    @pytest.mark.parametrize(
+        ("spikes", "train"), [("concrete", {"temperature_final": 1e-6}), ("sigmoid", {"sharpness_final": 1e7})]
+    )
+    def test_equals_the_hard_one_in_the_limit(self, tiny, spikes, train):
+        model = random_vsc(without_labels(tiny), spike_estimator=spikes)
+        runs = [evaluate(model, without_labels(tiny), self.settings(spikes, **train), seed=s) for s in range(20)]
+        gap = np.array([run.relaxed_elbo - run.elbo for run in runs])
+        assert gap.std() > 0  # apart draws
+        assert abs(gap.mean()) <= 4 * gap.std(ddof=1) / math.sqrt(len(gap))
+
+    def test_flatters_a_decoder_that_reads_leaks(self):
+        """
+        Gates that are shut under a decoder that amplifies what leaks through: the hard bound falls behind.
+
+        One pixel x = 1, slab 1 and decoder weight c / ln 2: the relaxed mask's leak, ln 2 / c on average, becomes x.
+        """
+        x = torch.ones(20_000, 1)
+        data = Dataset("leak", (1,), Split(x), Split(x), Split(x), high=1.0)
+        model = linear(VSC, data, 1, GaussianFixed(1.0), alpha=0.1, spike_estimator="sigmoid")
+        with torch.no_grad():
+            model.encoder[0].bias.copy_(torch.tensor([1.0, -50.0, -50.0]))
+            model.decoder[0].weight.fill_(50 / math.log(2))
+        settings = self.settings("sigmoid", sharpness=50.0, sharpness_final=None)
+        scores = evaluate(model, data, settings, samples=1)
+        # hard: 1/2 (1 - 0)^2; relaxed: half the mask's relative variance, E w^2 / (E w)^2 - 1, by quadrature
+        mask = 1 / (1 + np.exp(-50 * ((np.arange(100_000) + 0.5) / 100_000 - 1)))
+        expected = 0.5 - 0.5 * np.mean((1 - 50 / math.log(2) * mask) ** 2)
+        spread = np.std(0.5 * (1 - 50 / math.log(2) * mask) ** 2) / math.sqrt(20_000)
+        assert scores.relaxed_elbo - scores.elbo == pytest.approx(expected, abs=4 * spread)
+
+
+def test_parts_of_presence_are_called_after_the_attributes(tiny):
+    def known(split):
+        presence = torch.stack([split.y == 0, split.y == 0, split.y == 1], 1)
+        return Split(split.x, split.y, presence.float(), presence)
+
+    parts = [known(split) for split in (tiny.train, tiny.valid, tiny.test)]
+    data = Dataset("named", tiny.shape, *parts, tiny.classes, high=255.0, groups=("hat", "hat", "eyes"))
+    found = measure(identity(tiny), data, ["presence", "within-mcc"])
+    assert set(found) == {"presence-mean", "presence-min", "presence-hat", "presence-eyes", "within-mcc"}
+    unnamed = measure(identity(tiny), replace(data, groups=()), ["presence", "within-mcc"])
+    assert list(unnamed.values()) == list(found.values())
+    assert {"presence-0", "presence-1"} < set(unnamed)
+    with pytest.raises(UsageError, match="present together"):
+        measure(identity(tiny), replace(data, groups=("hat", "eyes", "eyes")), ["presence"])
+
+
+def test_random_state_is_left_alone_and_seeds_decide(tiny):
+    model = random_vsc(tiny)
+    before = torch.get_rng_state()
+    a = evaluate(model, tiny, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    assert evaluate(model, tiny, seed=3) == a
+    b = evaluate(model, tiny, seed=4)
+    assert b.elbo != a.elbo
+    assert b.mse == a.mse
+
+
+def test_a_model_left_in_training_mode_is_measured_with_hard_spikes(tiny):
+    model = random_vsc(tiny, spike_estimator="sigmoid")
+    expected = evaluate(model, tiny)
+    assert evaluate(model.train(), tiny) == expected
+    assert model.training
+
+
+def test_more_samples_change_the_noise_and_not_the_value(tiny):
+    model = random_vsc(without_labels(tiny))
+    few, many = (
+        np.array([evaluate(model, without_labels(tiny), samples=k, seed=s).elbo for s in range(16)]) for k in (1, 16)
+    )
+    assert many.std() < few.std() / 2
+    assert abs(few.mean() - many.mean()) <= 4 * math.hypot(few.std(ddof=1), many.std(ddof=1)) / math.sqrt(16)
+
+
+def test_binarised_models_are_measured_on_bits(tiny):
+    model = linear(VAE, tiny, 2)
+    grey = torch.randint(0, 256, (500, 64), dtype=torch.uint8)
+    bits = inputs(model, grey, Config(data=DataConfig(binarise=True)))
+    assert set(bits.unique().tolist()) == {0, 1}
+    assert bits.mean().item() == pytest.approx((grey / 255).mean().item(), abs=4 * math.sqrt(0.25 / bits.numel()))
+    torch.testing.assert_close(inputs(model, grey, Config()), grey / 255)
+
+
+@pytest.mark.parametrize(("options", "words"), [({"split": "tset"}, "tset"), ({"samples": 0}, "samples")])
+def test_refused(tiny, options, words):
+    with pytest.raises(UsageError, match=words):
+        evaluate(identity(tiny), tiny, **options)
+
+
+def test_an_empty_split_is_refused(tiny):
+    data = Dataset("empty", tiny.shape, tiny.train, tiny.valid.take(slice(0, 0)), tiny.test, high=255.0)
+    with pytest.raises(UsageError, match="valid split of empty is empty"):
+        evaluate(identity(tiny), data, split="valid")
+
+
+def test_the_split_that_was_asked_for_is_measured(tiny):
+    model = random_vsc(tiny)
+    swapped = Dataset("swapped", tiny.shape, tiny.train, tiny.test, tiny.valid, tiny.classes, high=255.0)
+    assert evaluate(model, tiny, split="valid") == evaluate(model, swapped, split="test")
+    assert evaluate(model, tiny, split="valid") != evaluate(model, tiny, split="test")
+
+
+class TestShowcase:
+    def test_shapes(self, tiny):
+        shown = showcase(random_vsc(tiny), tiny, shown=5)
+        for images in (shown.x, shown.reconstruction, shown.noisy, shown.denoised):
+            assert images.shape == (5, 64)
+            assert images.dtype == np.float32
+        assert shown.code.shape == (5, 6)
+        assert shown.label.shape == (5,)
+        assert shown.class_code.shape == shown.class_gamma.shape == (3, 6)
+        assert shown.grid is None
+
+    def test_every_class_is_shown_in_order(self, tiny):
+        assert showcase(random_vsc(tiny), tiny, shown=3).label.tolist() == [0, 1, 2]
+        assert showcase(random_vsc(tiny), tiny, shown=7).label.tolist() in (
+            sorted([0, 1, 2, 0, 1, 2, extra]) for extra in range(3)
+        )
+
+    def test_without_labels(self, tiny):
+        model = random_vsc(tiny)
+        shown = showcase(model, without_labels(tiny))
+        assert shown.label is None
+        codes = model.encode(tiny.test.x)
+        np.testing.assert_allclose(shown.class_code, codes.z.mean(0, keepdim=True), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(shown.class_gamma, codes.gamma.mean(0, keepdim=True), rtol=1e-5)
+
+    def test_class_means(self, tiny):
+        model = random_vsc(tiny)
+        shown = showcase(model, tiny)
+        z = model.encode(tiny.test.x).z.numpy()
+        expected = [z[tiny.test.y.numpy() == label].mean(0) for label in range(3)]
+        np.testing.assert_allclose(shown.class_code, expected, rtol=1e-4, atol=1e-6)
+
+    def test_a_class_that_the_split_lacks_keeps_its_row(self, tiny):
+        test = tiny.test.take(tiny.test.y < 2)
+        shown = showcase(
+            random_vsc(tiny), Dataset("two", tiny.shape, tiny.train, tiny.valid, test, tiny.classes, 255.0)
+        )
+        assert shown.class_code.shape == (3, 6)
+        assert (shown.class_code[2] == 0).all()
+
+    def test_pictures_belong_together(self, tiny):
+        model = random_vsc(tiny)
+        shown = showcase(model, tiny)
+        with torch.no_grad():
+            np.testing.assert_allclose(model.codes(torch.from_numpy(shown.x)).hard, shown.code, atol=1e-6)
+            np.testing.assert_allclose(model.decode(torch.from_numpy(shown.code)), shown.reconstruction, atol=1e-5)
+            denoised = model.decode(model.codes(torch.from_numpy(shown.noisy)).hard)
+        np.testing.assert_allclose(denoised, shown.denoised, atol=1e-5)
+        assert (shown.code == 0).any()
+
+    def test_models_without_spikes_have_no_class_gamma(self, tiny):
+        assert showcase(identity(tiny), tiny).class_gamma is None
+
+    def test_grid_of_two_latents(self, tiny):
+        model = linear(AE, tiny, 2, GaussianFixed(1.0))
+        with torch.no_grad():
+            model.decoder[0].weight[0, 0] = 1  # pixel 0 shows the first latent, pixel 1 the second
+            model.decoder[0].weight[1, 1] = 1
+        grid = showcase(model, tiny).grid.reshape(10, 10, 64)
+        line = np.linspace(-2, 2, 10)
+        np.testing.assert_allclose(grid[..., 0], np.tile(line, (10, 1)), atol=1e-6)
+        np.testing.assert_allclose(grid[..., 1], np.tile(line, (10, 1)).T, atol=1e-6)
+
+    def test_random_state_is_left_alone(self, tiny):
+        before = torch.get_rng_state()
+        first = showcase(random := random_vsc(tiny), tiny)
+        torch.set_rng_state(before)
+        torch.rand(3)
+        assert np.array_equal(showcase(random, tiny).noisy, first.noisy)
+
+
+def test_effects_of_a_linear_decoder_are_its_columns(tiny):
+    model = linear(VSC, tiny, 3, GaussianFixed(1.0), alpha=0.2)
+    with torch.no_grad():
+        model.decoder[0].weight.copy_(torch.arange(3 * 64.0).reshape(64, 3))
+        model.decoder[0].bias.fill_(7.0)
+    mu = torch.tensor([[1.0, -3.0, 5.0], [-1.0, -4.0, 5.0], [2.0, 9.0, 5.0]])
+    gamma = torch.tensor([[0.9, 0.9, 0.1], [0.9, 0.6, 0.5], [0.9, 0.4, 0.0]])
+    found = effects(model, Codes(gamma * mu, gamma, mu))
+    assert found.latent.tolist() == [0, 1]  # the third is never on
+    assert found.rate.tolist() == pytest.approx([1, 2 / 3])
+    assert found.value.tolist() == pytest.approx([math.sqrt(2), -math.sqrt(12.5)])
+    columns = model.decoder[0].weight.detach()[:, :2].T.numpy()
+    assert found.change == pytest.approx(found.value[:, None] * columns, rel=1e-4)
+
+
+def test_no_effects_of_a_code_that_is_all_zeros(tiny):
+    model = linear(VSC, tiny, 3, alpha=0.2)
+    off = torch.zeros(5, 3)
+    assert effects(model, Codes(off, off, off)).change.shape == (0, 64)

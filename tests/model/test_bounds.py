@@ -1,0 +1,310 @@
+"""The ELBO against log-likelihoods that are known: linear decoders with Gaussian noise."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, norm
+from torch.distributions import Normal
+
+from vsc.model import TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
+from vsc.model.bounds import Bound, decompose_kl, dense, importance_weighted
+from vsc.model.likelihoods import GaussianFixed
+from vsc.model.priors import SELECTORS, FreeMixturePrior, LearnedPrior, NormalPrior, PseudoInputPrior
+
+M, VARIANCE, ALPHA, DRAWS = 4, 0.3, 0.3, 20_000
+
+
+def linear_model(kind, J, **options):
+    """Build a model whose encoder and decoder are one linear layer each, in float64."""
+    model = kind((M,), J, hidden=(), likelihood=GaussianFixed(VARIANCE), **options).double().eval()
+    with torch.no_grad():
+        for layer in (model.encoder[0], model.decoder[0]):
+            layer.weight.copy_(torch.randn_like(layer.weight) * 0.7)
+            layer.bias.copy_(torch.randn_like(layer.bias) * 0.5)
+    return model
+
+
+def orthogonal_decoder(model, J):
+    """Give the decoder orthogonal columns, for which the true posterior is independent over latents."""
+    W = torch.linalg.qr(torch.randn(M, J, dtype=torch.float64)).Q * torch.tensor([1.5, 0.8, 0.5][:J])
+    with torch.no_grad():
+        model.decoder[0].weight.copy_(W)
+    return W
+
+
+def exact(model, x, alpha):
+    """ln p(x) in nats, (B,), where p(z) is alpha N(0, 1) + (1 - alpha) delta_0 in every dimension."""
+    zero = np.zeros((1, model.latent_dim))
+    return exact_mixture(model, x, zero, zero + 1, zero + alpha)
+
+
+def exact_mixture(model, x, m, t2, pi):
+    """ln p(x) in nats, (B,): over all U components and 2^J gates, a mixture of N(b + W_w m, W_w T W_w^T + v I)."""
+    W, b = (p.detach().numpy() for p in (model.decoder[0].weight, model.decoder[0].bias))
+    terms = []
+    for u, w in itertools.product(range(len(m)), itertools.product((False, True), repeat=W.shape[1])):
+        w = np.array(w)
+        weight = np.prod(np.where(w, pi[u], 1 - pi[u])) / len(m)
+        if weight > 0:
+            on = W[:, w]
+            density = multivariate_normal(b + on @ m[u][w], on * t2[u][w] @ on.T + VARIANCE * np.eye(M))
+            terms.append(math.log(weight) + density.logpdf(x.numpy()))
+    return torch.as_tensor(logsumexp(terms, axis=0)).reshape(len(x))
+
+
+def mean_elbo(model, x):
+    """Mean ELBO and its standard error over draws, (B,) each."""
+    with torch.no_grad():
+        elbo = model(x.repeat(DRAWS, 1)).elbo.reshape(DRAWS, len(x))
+    return elbo.mean(0), elbo.std(0) / math.sqrt(DRAWS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", [VAE, VSC])
+def test_elbo_never_exceeds_the_log_likelihood(kind, seed):
+    torch.manual_seed(seed)
+    J = 2 + seed % 2
+    alpha = 1 if kind is VAE else ALPHA
+    model = linear_model(kind, J, **({} if kind is VAE else {"alpha": ALPHA}))
+    x = torch.randn(5, M, dtype=torch.float64)
+    elbo, error = mean_elbo(model, x)
+    assert (elbo <= exact(model, x, alpha) + 4 * error).all()
+
+
+def test_training_draws_of_straight_through_are_a_bound_too():
+    model = linear_model(VSC, 3, alpha=ALPHA).train()
+    x = torch.randn(5, M, dtype=torch.float64)
+    elbo, error = mean_elbo(model, x)
+    assert (elbo <= exact(model, x, ALPHA) + 4 * error).all()
+    hard, hard_error = mean_elbo(model.eval(), x)
+    assert ((elbo - hard).abs() <= 4 * (error.square() + hard_error.square()).sqrt()).all()
+
+
+@pytest.mark.parametrize("J", [1, 2, 3])
+def test_vae_elbo_is_exact_at_the_true_posterior(J):
+    model = linear_model(VAE, J)
+    W = orthogonal_decoder(model, J)
+    covariance = torch.linalg.inv(torch.eye(J, dtype=torch.float64) + W.T @ W / VARIANCE)
+    to_mean = covariance @ W.T / VARIANCE
+    with torch.no_grad():
+        model.encoder[0].weight.copy_(torch.cat([to_mean, torch.zeros(J, M)]))
+        model.encoder[0].bias.copy_(torch.cat([-to_mean @ model.decoder[0].bias, covariance.diag().log()]))
+    x = torch.randn(5, M, dtype=torch.float64)
+    elbo, error = mean_elbo(model, x)
+    assert error.max() < 0.05
+    assert ((elbo - exact(model, x, 1)).abs() <= 4 * error).all()
+
+
+@pytest.mark.parametrize("J", [1, 2, 3])
+def test_vsc_elbo_is_exact_at_the_true_posterior(J):
+    """With orthogonal columns the gates' posterior factorises: Bayes' rule for each latent on its own."""
+    model = linear_model(VSC, J, alpha=ALPHA)
+    W = orthogonal_decoder(model, J)
+    x = torch.randn(1, M, dtype=torch.float64)
+    precision = 1 + W.square().sum(0) / VARIANCE
+    mu = W.T @ (x[0] - model.decoder[0].bias.detach()) / VARIANCE / precision
+    # ln of p(x | gate open) / p(x | gate shut): the slab integrated out
+    evidence = 0.5 * (mu.square() * precision - precision.log())
+    with torch.no_grad():
+        model.encoder[0].weight.zero_()
+        model.encoder[0].bias.copy_(torch.cat([mu, -precision.log(), evidence + math.log(ALPHA / (1 - ALPHA))]))
+    elbo, error = mean_elbo(model, x)
+    assert error.max() < 0.05
+    assert ((elbo - exact(model, x, ALPHA)).abs() <= 4 * error).all()
+    # every importance weight is then p(x) itself, whatever the draw, and so is their mean
+    with torch.no_grad():
+        log_weights = model.log_weights(x, 500)
+    assert log_weights.std() < 1e-9
+    torch.testing.assert_close(importance_weighted(log_weights), exact(model, x, ALPHA), rtol=0, atol=1e-9)
+
+
+def test_elbo_falls_by_the_divergence_from_the_true_posterior():
+    """Moving the posterior mean by d costs exactly d^2 / 2 s^2 nats."""
+    model = linear_model(VAE, 1)
+    W = orthogonal_decoder(model, 1)
+    x = torch.randn(1, M, dtype=torch.float64)
+    precision = 1 + W.square().sum(0) / VARIANCE
+    mu = W.T @ (x[0] - model.decoder[0].bias.detach()) / VARIANCE / precision
+    with torch.no_grad():
+        model.encoder[0].weight.zero_()
+        model.encoder[0].bias.copy_(torch.cat([mu + 0.4, -precision.log()]))
+    elbo, error = mean_elbo(model, x)
+    gap = exact(model, x, 1) - elbo
+    assert abs(gap - 0.5 * 0.4**2 * precision) <= 4 * error
+
+
+def pool(model, x, draws=64 * 400):
+    """Importance weights (draws, B), drawn once: enough for means over many groups of K."""
+    with torch.no_grad():
+        return model.log_weights(x, draws)
+
+
+def groups(log_weights, K):
+    """Importance-weighted bounds of K draws each, (groups, B)."""
+    return torch.stack([importance_weighted(group) for group in log_weights.unflatten(0, (-1, K)).unbind(0)])
+
+
+def standard_error(draws):
+    return draws.std(0) / math.sqrt(len(draws))
+
+
+@pytest.mark.parametrize(("kind", "options"), [(VAE, {}), (VSC, {"alpha": ALPHA})], ids=["vae", "vsc"])
+def test_importance_weighted_bound_rises_to_the_log_likelihood(kind, options):
+    model, x = linear_model(kind, 3, **options), torch.randn(4, M, dtype=torch.float64)
+    log_weights, truth = pool(model, x), exact(model, x, options.get("alpha", 1))
+    bounds = {K: groups(log_weights, K) for K in (1, 4, 16, 64)}
+    for few, many in itertools.pairwise(bounds.values()):
+        error = (standard_error(few).square() + standard_error(many).square()).sqrt()
+        assert (many.mean(0) >= few.mean(0) - 4 * error).all()
+        assert (many.mean(0) <= truth + 4 * standard_error(many)).all()
+    # this posterior is far from the true one, so there is room to rise
+    assert (bounds[64].mean(0) > bounds[1].mean(0) + 4 * standard_error(bounds[1])).all()
+
+
+SINGLE = {
+    "vae": (VAE, {}),
+    "tcvae": (TCVAE, {}),
+    "laplace": (LaplaceVAE, {}),
+    "thresholded-laplace": (ThresholdedLaplaceVSC, {"alpha": ALPHA}),
+    "vsc": (VSC, {"alpha": ALPHA}),
+    "vsc-open": (VSC, {"alpha": 1.0}),
+    "vsc-normal": (VSC, {"prior": NormalPrior(2)}),
+    "vsc-learned": (VSC, {"prior": LearnedPrior(2, ALPHA)}),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_one_importance_weight_is_the_elbo(name):
+    """The analytic divergence and the densities at draws must tell the same."""
+    kind, options = SINGLE[name]
+    model, x = linear_model(kind, 2, **options), torch.randn(3, M, dtype=torch.float64)
+    elbo, error = mean_elbo(model, x)
+    one = groups(pool(model, x, DRAWS), 1)
+    assert ((one.mean(0) - elbo).abs() <= 4 * (error.square() + standard_error(one).square()).sqrt()).all()
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.parametrize("kind", [PseudoInputPrior, FreeMixturePrior])
+def test_mixtures_keep_the_order_of_elbo_weighted_bound_and_log_likelihood(kind, selector):
+    """The choice of a component is charged; the weighted bound sums it out; the truth sums out everything."""
+    prior = kind(M, 2, ALPHA, components=5, selector=selector)
+    model, x = linear_model(VSC, 2, prior=prior), torch.randn(4, M, dtype=torch.float64)
+    with torch.no_grad():
+        parts = prior.mixed(model.posterior)
+        truth = exact_mixture(model, x, *(a.numpy() for a in (parts.mu, parts.logvar.exp(), parts.gamma)))
+    elbo, error = mean_elbo(model, x)
+    weighted = groups(pool(model, x, 50 * 300), 50)
+    assert (elbo <= weighted.mean(0) + 4 * (error.square() + standard_error(weighted).square()).sqrt()).all()
+    assert (weighted.mean(0) <= truth + 4 * standard_error(weighted)).all()
+
+
+def test_weighted_bound_of_extreme_weights():
+    """ln of the mean of e^1000 and 0 is 1000 - ln 2."""
+    log_weights = torch.tensor([[1000.0, -1000.0], [-math.inf, -1000.0]], dtype=torch.float64)
+    assert importance_weighted(log_weights).tolist() == pytest.approx([1000 - math.log(2), -1000])
+
+
+def test_bound_arithmetic():
+    terms = ([-10, -20], [1, 2], [0.5, 4], [0.25, 1], [3, 7], [2, 0.5], [8, 16])
+    bound = Bound(*(torch.tensor(term, dtype=torch.float64) for term in terms))
+    assert bound.kl.tolist() == [1.75, 7]
+    assert bound.elbo.tolist() == [-11.75, -27]
+    assert bound.weighted().tolist() == [-11.75, -27]
+    assert bound.weighted(0).tolist() == [-10, -20]
+    assert bound.weighted(4).tolist() == [-17, -48]
+    assert bound.weighted(penalty=3).tolist() == [-17.75, -28.5]
+    assert bound.weighted(price=0.5).tolist() == [-13.25, -30.5]
+    assert bound.weighted(4, 3, 0.5).tolist() == [-24.5, -53]
+    assert bound.weighted(spike_beta=3).tolist() == [-12.75, -35]
+    assert bound.weighted(2, spike_beta=3).tolist() == [-15.5, -50]
+    assert bound.weighted(2, slab_beta=3).tolist() == [-17.5, -42]
+    assert bound.weighted(total_correlation=0.25).tolist() == [-13.75, -31]
+
+
+def test_dense_bound_has_all_latents_on():
+    log_px, kl, penalty = torch.randn(3, 6).unbind(0)
+    bound = dense(log_px, kl, 5)
+    torch.testing.assert_close(bound.elbo, log_px - kl)
+    assert bound.l0.tolist() == [5] * 6
+    for term in (bound.kl_spike, bound.kl_selection, bound.penalty):
+        assert term.tolist() == [0] * 6
+    assert torch.equal(dense(log_px, kl, 5, penalty).penalty, penalty)
+    assert torch.equal(dense(log_px, kl, 5, penalty).elbo, bound.elbo)
+
+
+class TestDecomposedKL:
+    """beta-TCVAE's three parts, at z_i ~ q(z|x_i) = N(mu_i, s_i^2)."""
+
+    def batch(self, B=6, J=3):
+        mu, logvar, eps = torch.randn(3, B, J, dtype=torch.float64).unbind(0)
+        return mu.requires_grad_(), logvar.requires_grad_(), eps
+
+    def parts(self, mu, logvar, eps, examples=1):
+        q = Normal(mu, (0.5 * logvar).exp())
+        z = mu + (0.5 * logvar).exp() * eps
+        log_p = Normal(0.0, 1.0).log_prob(z).sum(-1)
+        return decompose_kl(z, q.log_prob(z.unsqueeze(1)), log_p, examples), q.log_prob(z).sum(-1) - log_p
+
+    @pytest.mark.parametrize("examples", [1, 6, 60_000])
+    def test_parts_sum_to_the_log_ratio_whatever_the_size(self, examples):
+        parts, ratio = self.parts(*self.batch(), examples)
+        torch.testing.assert_close(sum(parts), ratio)
+
+    def test_parts_are_those_of_the_definition(self):
+        """q(z) as the batch's weighted mixture of scipy's densities, 1 / (B N) each; so for every q(z_j)."""
+        mu, logvar, eps = self.batch()
+        parts, _ = self.parts(mu, logvar, eps, 50)
+        m, s = mu.detach().numpy(), np.exp(0.5 * logvar.detach().numpy())
+        z = m + s * eps.numpy()
+        for i in range(6):
+            each = norm.pdf(z[i], m, s)  # q(z_ij | x_k)  (k, j)
+            log_qz = math.log(each.prod(1).sum() / (6 * 50))
+            log_marginals = np.log(each.sum(0) / (6 * 50)).sum()
+            assert parts.index_code[i].item() == pytest.approx(math.log(each[i].prod()) - log_qz)
+            assert parts.total_correlation[i].item() == pytest.approx(log_qz - log_marginals)
+            assert parts.dimension_wise[i].item() == pytest.approx(log_marginals - norm.logpdf(z[i]).sum())
+
+    def test_gradient_does_not_depend_on_the_size(self):
+        mu, logvar, eps = self.batch()
+        gradients = []
+        for examples in (1, 60_000):
+            tc = self.parts(mu, logvar, eps, examples)[0].total_correlation
+            gradients.append(torch.autograd.grad(tc.mean(), (mu, logvar)))
+        torch.testing.assert_close(*gradients)
+        assert all((gradient != 0).all() for gradient in gradients[0])
+
+    @pytest.mark.parametrize("correlation", [0.0, 0.9])
+    def test_total_correlation_of_a_correlated_gaussian(self, correlation):
+        """
+        With N(0, C) means and variance s^2, q(z) = N(0, C + s^2 I) and TC = -ln(1 - r^2) / 2, r = c / (1 + s^2).
+
+        With examples = 1 the weights of the batch's own mixture sum to 1. Tolerance: 4 standard errors over examples
+        and 0.02 nats for the own component, which weighs 1 / B in it.
+        """
+        B, s2 = 2000, 0.3
+        root = torch.linalg.cholesky(torch.tensor([[1, correlation], [correlation, 1]], dtype=torch.float64))
+        mu = torch.randn(B, 2, dtype=torch.float64) @ root.T
+        logvar = torch.full_like(mu, math.log(s2))
+        tc = self.parts(mu, logvar, torch.randn_like(mu), 1)[0].total_correlation
+        expected = -0.5 * math.log(1 - (correlation / (1 + s2)) ** 2)
+        tolerance = 4 * standard_error(tc) + 0.02
+        assert abs(tc.mean() - expected) <= tolerance
+        assert tolerance < 0.1
+
+    def test_it_enters_the_loss_and_no_bound(self):
+        x = torch.randn(8, M, dtype=torch.float64)
+        bounds = []
+        for kind in (VAE, TCVAE):
+            torch.manual_seed(1)
+            model = linear_model(kind, 2).train()
+            bounds.append(model(x))
+        vae, tcvae = bounds
+        torch.testing.assert_close(tcvae.elbo, vae.elbo)
+        torch.testing.assert_close(tcvae.weighted(), vae.elbo)
+        assert (tcvae.penalty != 0).all()
+        torch.testing.assert_close(tcvae.weighted(1, 5), vae.elbo - 5 * tcvae.penalty)
+        assert (model.eval()(x).penalty == 0).all()  # only the loss needs it

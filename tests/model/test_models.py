@@ -1,0 +1,533 @@
+"""AE, VAE, VSC and their relatives: what a forward returns, and where one model must equal another."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Laplace, Normal, kl_divergence
+
+from vsc.errors import UsageError
+from vsc.model import AE, HEADS, MODELS, TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
+from vsc.model.distributions import SpikeAndSlab, bernoulli_kl
+from vsc.model.likelihoods import Bernoulli, Gaussian, GaussianFixed
+from vsc.model.priors import PRIORS, SELECTORS, FreeMixturePrior, MixturePrior, PseudoInputPrior, SpikeSlabPrior
+from vsc.model.scaling import fit_scaler
+from vsc.model.sparse import log_relu_head, slab_correlation
+from vsc.model.spikes import SPIKES
+
+SHAPE, J = (1, 4, 4), 5
+X = torch.rand(12, 16, generator=torch.Generator().manual_seed(0))
+
+
+def set_logits(model, logits):
+    """Make a VSC with a single linear layer as encoder ignore x in its spikes."""
+    with torch.no_grad():
+        model.encoder[-1].weight[2 * J :] = 0
+        model.encoder[-1].bias[2 * J :] = torch.as_tensor(logits)
+
+
+def codes_seen(model):
+    """Collect every z that reaches the decoder."""
+    seen = []
+    model.decoder.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    return seen
+
+
+def vae_and_its_vsc(**options):
+    """Return a VAE, and a VSC with the VAE's weights and its gates held open."""
+    vae, vsc = VAE(SHAPE, J, hidden=(7,)), VSC(SHAPE, J, hidden=(7,), alpha=1.0, **options)
+    state = vae.state_dict()
+    for name in ("encoder.2.weight", "encoder.2.bias"):
+        spikes = vsc.state_dict()[name][2 * J :]
+        state[name] = torch.cat([state[name], spikes])
+    vsc.load_state_dict(state)
+    return vae, vsc
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("estimator", SPIKES)
+def test_vsc_with_open_gates_is_the_vae(estimator, training):
+    vae, vsc = vae_and_its_vsc(spike_estimator=estimator)
+    terms, gradients = [], []
+    for model in (vae, vsc.train(training)):
+        torch.manual_seed(1)
+        bound = model(X, relaxation=100.0 if estimator == "sigmoid" else 0.5)
+        bound.elbo.mean().backward()
+        terms.append(bound)
+        gradients.append([model.encoder[0].weight.grad, model.decoder[0].weight.grad])
+    if estimator == "sigmoid" and training:  # even an open gate is not quite open: eta - 1 + 1 may be near 0
+        torch.testing.assert_close(terms[1].kl_slab, terms[0].kl_slab)
+    else:
+        torch.testing.assert_close(terms[1], terms[0])
+        torch.testing.assert_close(gradients[1], gradients[0])
+    assert (terms[1].kl_spike == 0).all()
+
+
+def test_vsc_with_open_gates_samples_and_encodes_as_the_vae():
+    vae, vsc = vae_and_its_vsc()
+    torch.testing.assert_close(vsc.encode(X), vae.encode(X))
+    assert (vsc.sample_code(100) != 0).all()
+
+
+def test_vae_terms():
+    model = VAE(SHAPE, J, hidden=(7,))
+    qz = model.posterior(X)
+    bound = model(X)
+    torch.testing.assert_close(bound.kl_slab, kl_divergence(qz, Normal(0.0, 1.0)).sum(-1))
+    assert (bound.kl_spike == 0).all()
+    assert bound.elbo.shape == (12,)
+
+
+def test_laplace_terms():
+    model = LaplaceVAE(SHAPE, J, hidden=(7,))
+    mu, logscale = model.encoder(X).chunk(2, -1)
+    bound = model(X)
+    torch.testing.assert_close(bound.kl, kl_divergence(Laplace(mu, logscale.exp()), Laplace(0.0, 1.0)).sum(-1))
+    assert (bound.kl_spike == 0).all()
+
+
+def test_thresholded_laplace_terms():
+    """gamma = exp(-t / b) and alpha = exp(-t), with the one threshold for posterior and prior."""
+    model = ThresholdedLaplaceVSC(SHAPE, J, hidden=(7,), alpha=0.2)
+    mu, logscale = model.encoder(X).chunk(2, -1)
+    t = -math.log(0.2)
+    gamma, alpha = torch.exp(-t / logscale.exp()), torch.tensor(0.2)
+    bound = model(X)
+    slab = gamma * kl_divergence(Laplace(mu, logscale.exp()), Laplace(0.0, 1.0))
+    torch.testing.assert_close(bound.kl_slab, slab.sum(-1))
+    torch.testing.assert_close(bound.kl_spike, bernoulli_kl(torch.logit(gamma), torch.logit(alpha)).sum(-1))
+    torch.testing.assert_close(bound.l0, gamma.sum(-1))
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 0.9])
+def test_gates_of_the_thresholded_laplace_start_at_one_half(alpha):
+    """Whatever the prior's sparsity: b = t / ln 2, but for the bias that torch gives a layer, up to 1 / sqrt(M)."""
+    model = ThresholdedLaplaceVSC(SHAPE, J, hidden=(), alpha=alpha)
+    with torch.no_grad():
+        model.encoder[-1].weight[J:] = 0
+    gamma = model.posterior(X).gamma
+    assert (gamma > 2 ** -math.exp(0.25)).all()
+    assert (gamma < 2 ** -math.exp(-0.25)).all()
+
+
+def test_tcvae_is_a_vae_but_for_its_penalty():
+    bounds = []
+    for kind in (VAE, TCVAE):
+        torch.manual_seed(2)
+        bounds.append(kind(SHAPE, J, hidden=(7,))(X))
+    torch.testing.assert_close(bounds[1][:5], bounds[0][:5])
+    assert (bounds[0].penalty == 0).all()
+    assert (bounds[1].penalty != 0).all()
+
+
+def test_ae_is_its_reconstruction():
+    model = AE(SHAPE, J, hidden=(7,), likelihood=GaussianFixed(0.5))
+    bound = model(X)
+    squared = (X - model.decode(model.codes(X).z)).square().sum(-1)
+    torch.testing.assert_close(bound.log_px, -squared - 8 * math.log(2 * math.pi * 0.5))
+    assert (bound.kl == 0).all()
+
+
+@pytest.mark.parametrize("estimator", SPIKES)
+def test_spikes_are_hard_in_eval_mode(estimator):
+    model = VSC(SHAPE, J, hidden=(), spike_estimator=estimator).eval()
+    gamma = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
+    set_logits(model, torch.logit(gamma))
+    seen = codes_seen(model)
+    model(X.repeat(1000, 1), relaxation=1.0)
+    on = (torch.cat(seen) != 0).double().mean(0)
+    assert ((on - gamma).abs() <= 4 * (gamma * (1 - gamma) / 12_000).sqrt()).all()
+
+
+@pytest.mark.parametrize("estimator", ["sigmoid", "concrete"])
+def test_relaxed_spikes_are_never_zero_in_training_mode(estimator):
+    model = VSC(SHAPE, J, hidden=(), spike_estimator=estimator)
+    set_logits(model, -3.0)
+    seen = codes_seen(model)
+    model(X, relaxation=1.0)
+    assert (torch.cat(seen) != 0).all()
+
+
+def test_vsc_kl_is_that_of_its_own_posterior():
+    model = VSC(SHAPE, J, hidden=(7,), alpha=0.2)
+    qz = model.posterior(X)
+    bound = model(X)
+    g, a = qz.gamma, 0.2
+    spike = g * (g / a).log() + (1 - g) * ((1 - g) / (1 - a)).log()
+    slab = g * kl_divergence(Normal(qz.mu, (qz.logvar / 2).exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(bound.kl_spike, spike.sum(-1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(bound.kl_slab, slab.sum(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_warm_up_starts_at_a_standard_normal_slab():
+    model = VSC(SHAPE, J, hidden=(7,))
+    qz = model.posterior(X, lam=0.0)
+    assert (qz.mu == 0).all()
+    assert (qz.logvar == 0).all()
+    assert (model(X, lam=0.0).kl_slab == 0).all()
+    torch.testing.assert_close(qz.gamma, model.posterior(X).gamma)
+
+
+@pytest.mark.parametrize("lam", [0.25, 0.5, 0.9])
+def test_warm_up_interpolates_the_variance(lam):
+    model = VSC(SHAPE, J, hidden=())
+    with torch.no_grad():
+        model.encoder[-1].bias[J : 2 * J] += 3  # variances far from 1 tell the three interpolations apart
+    full, part = model.posterior(X, 1.0), model.posterior(X, lam)
+    torch.testing.assert_close(part.mu, lam * full.mu)
+    torch.testing.assert_close(part.logvar.exp(), lam * full.logvar.exp() + 1 - lam)
+    deviation = (lam * (full.logvar / 2).exp() + 1 - lam).square()
+    assert ((part.logvar.exp() - deviation).abs() > 0.1).all()
+    assert ((part.logvar - lam * full.logvar).abs() > 0.1).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_warm_up_reaches_the_draw(training):
+    model = VSC(SHAPE, J, hidden=(), alpha=1.0).train(training)
+    with torch.no_grad():
+        model.encoder[-1].bias[:J] += 50
+    seen = codes_seen(model)
+    model(X.repeat(1000, 1), lam=0.0)
+    z = torch.cat(seen)
+    n = len(z)
+    assert (z.mean(0).abs() <= 4 / math.sqrt(n)).all()
+    assert ((z.square().mean(0) - 1).abs() <= 4 * math.sqrt(2 / n)).all()
+
+
+def test_warm_up_at_one_is_no_warm_up():
+    model = VSC(SHAPE, J, hidden=(7,))
+    mu, logvar, logits = model.encoder(X).chunk(3, -1)
+    qz = model.posterior(X, lam=1.0)
+    assert torch.equal(qz.mu, mu)
+    assert torch.equal(qz.logvar, logvar)
+    assert torch.equal(qz.spike_logits, logits)
+
+
+def test_gate_init_shifts_the_spike_logits_alone():
+    models = []
+    for shift in (0.0, 3.0):
+        torch.manual_seed(2)
+        models.append(VSC(SHAPE, J, hidden=(7,), gate_init=shift).posterior(X))
+    torch.testing.assert_close(models[1].spike_logits, models[0].spike_logits + 3)
+    assert torch.equal(models[1].mu, models[0].mu)
+    assert torch.equal(models[1].logvar, models[0].logvar)
+
+
+class TestOffValues:
+    """A latent that is off reaches the decoder as a learned value; codes and their price know nothing of it."""
+
+    def pair(self, **options):
+        models = []
+        for off_value in (0.0, -2.0):
+            torch.manual_seed(5)
+            models.append(VSC(SHAPE, J, hidden=(7,), off_value=off_value, **options))
+        with torch.no_grad():
+            models[1].decoder[0].value.copy_(torch.linspace(-3, -1, J))
+        return models
+
+    def test_by_default_there_are_none(self):
+        plain, own = self.pair()
+        assert not [name for name in plain.state_dict() if name.endswith("value")]
+        assert len(own.state_dict()) > len(plain.state_dict())
+
+    def test_exact_zeros_are_replaced_and_nothing_else(self):
+        plain, own = self.pair()
+        z = torch.tensor([[0.0, 1.5, -0.3, 0.0, 1e-9]])
+        given = torch.tensor([[-3.0, 1.5, -0.3, -1.5, 1e-9]])
+        assert torch.equal(own.decode(z), plain.decode(given))
+        assert torch.equal(own.encode(X).z, plain.encode(X).z)
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_the_bound_is_that_of_the_hard_draw(self, training):
+        own = self.pair()[1].train(training)
+        seen = codes_seen(SimpleNamespace(decoder=own.decoder[1]))
+        torch.manual_seed(6)
+        bound = own(X)
+        (given,) = seen
+        off = own.decoder[0].value.detach().expand_as(given)
+        shut = given == off
+        assert 0.2 < shut.double().mean() < 0.8
+        plain = self.pair()[0]
+        x = X.to(torch.float32)
+        torch.testing.assert_close(bound.log_px, plain.log_px(x, torch.where(shut, off, given)))
+        torch.testing.assert_close(bound.kl, plain.eval()(X).kl)
+
+    def test_a_gate_learns_from_the_way_between_slab_and_off_value(self):
+        """With log p linear in what the decoder gets, the gradient is slope (slab - off) times that of the gate."""
+        own = self.pair()[1]
+        slope, logits = torch.randn(2, J).unbind(0)
+        own.log_px = lambda x, z: (slope * z).sum(-1)
+
+        n = 4000
+        leaf = logits.repeat(n, 1).requires_grad_()
+        q = SpikeAndSlab(torch.ones_like(leaf), torch.full_like(leaf, -200.0), spike_logits=leaf)  # the slab is 1
+        drawn = torch.autograd.grad(own._expected_log_px(SPIKES["straight-through"], q, X, 1.0).sum(), leaf)[0]
+        u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+        soft = torch.sigmoid(logits.double()[:, None] + torch.logit(u))  # the gate's gradient at T = 1, by quadrature
+        exact = slope * (1 - own.decoder[0].value.detach()) * (soft * (1 - soft)).mean(1)
+        error = drawn.double().std(0) / math.sqrt(n)
+        assert ((drawn.double().mean(0) - exact).abs() <= 4 * error).all()
+
+
+class TestSlabCorrelation:
+    """The total correlation of slabs, in cases where a batch knows it exactly."""
+
+    def slabs(self, mu, logit):
+        mu = torch.as_tensor(mu, dtype=torch.float64)
+        return SpikeAndSlab(mu, torch.full_like(mu, -6.0), spike_logits=torch.full_like(mu, logit))
+
+    def test_two_latents_that_tell_the_same_bit_share_ln_2(self):
+        mu = torch.tensor([[-10.0, -10.0], [10.0, 10.0]]).repeat(16, 1)
+        torch.testing.assert_close(slab_correlation(self.slabs(mu, 40.0)), torch.full((32,), math.log(2)).double())
+
+    def test_two_latents_that_tell_different_bits_share_nothing(self):
+        mu = torch.tensor([[-10.0, -10.0], [10.0, 10.0], [-10.0, 10.0], [10.0, -10.0]]).repeat(16, 1)
+        assert slab_correlation(self.slabs(mu, 40.0)).abs().max() < 1e-9
+
+    def test_what_is_off_says_nothing(self):
+        mu = torch.tensor([[-10.0, -10.0], [10.0, 10.0]]).repeat(16, 1)
+        assert slab_correlation(self.slabs(mu, -40.0)).abs().max() < 1e-9
+
+    def test_it_is_measured_only_where_training_asks(self):
+        model = VSC(SHAPE, J, hidden=(7,))
+        assert model(X).total_correlation.abs().max() == 0
+        model.correlated = True
+        assert model(X).total_correlation.abs().max() > 0
+        assert model.eval()(X).total_correlation.abs().max() == 0
+
+
+def test_log_relu_head_is_the_papers():
+    v = torch.linspace(-12, 12, 241, requires_grad=True)
+    logits = log_relu_head(v)
+    torch.testing.assert_close(torch.sigmoid(logits), torch.exp(-torch.relu(-v)), atol=1e-5, rtol=0)
+    gradient = torch.autograd.grad(logits.sum(), v)[0]
+    assert (gradient[v > 0] == 0).all()
+    assert (gradient[v < 0] > 0).all()
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_gives_a_finite_rising_gamma(head):
+    v = torch.linspace(-40, 40, 801, requires_grad=True)
+    logits = HEADS[head](v)
+    gamma = torch.sigmoid(logits)
+    assert torch.isfinite(logits).all()
+    assert (gamma.diff() >= 0).all()
+    assert gamma[0] < 1e-6
+    assert gamma[-1] > 1 - 1e-5
+    assert torch.isfinite(torch.autograd.grad(logits.sum(), v)[0]).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_vsc_uses_the_head_it_is_given(head):
+    model = VSC(SHAPE, J, hidden=(7,), head=head)
+    v = model.encoder(X).chunk(3, -1)[2]
+    torch.testing.assert_close(model.posterior(X).spike_logits, HEADS[head](v))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("net", ["mlp", "conv"])
+@pytest.mark.parametrize("likelihood", [None, Gaussian()], ids=["bernoulli", "gaussian"])
+class TestEveryModel:
+    def model(self, name, net, likelihood):
+        return MODELS[name]((1, 8, 8), J, net=net, hidden=(7,), likelihood=likelihood)
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_bound_has_one_number_per_example(self, name, net, likelihood, training):
+        model, x = self.model(name, net, likelihood).train(training), torch.rand(9, 64)
+        bound = model(x)
+        for term in (*bound, bound.kl, bound.elbo, bound.weighted(2.0, 1.0, 0.1)):
+            assert term.shape == (9,)
+            assert torch.isfinite(term).all()
+        torch.testing.assert_close(bound.l0, model.codes(x).gamma.sum(-1))
+        if not model.spiked:
+            assert bound.l0.tolist() == [J] * 9
+            assert (bound.kl_spike == 0).all()
+
+    def test_gradient_reaches_every_weight(self, name, net, likelihood):
+        model = self.model(name, net, likelihood)
+        (-model(torch.rand(64, 64)).elbo.mean()).backward()
+        reached(model)
+
+    def test_one_step_lowers_the_loss(self, name, net, likelihood):
+        model, x = self.model(name, net, likelihood), torch.rand(64, 64)
+        losses = one_step(model, x, penalty=0.1)
+        assert losses[1] < losses[0]
+
+    def test_encode(self, name, net, likelihood):
+        model = self.model(name, net, likelihood).eval()
+        codes = model.encode(np.random.default_rng(0).random((9, 8, 8)), batch_size=4)
+        assert codes.z.shape == codes.gamma.shape == codes.mu.shape == (9, J)
+        assert not codes.z.requires_grad
+        torch.testing.assert_close(codes.z, codes.gamma * codes.mu)
+        torch.testing.assert_close(codes.hard, torch.where(codes.gamma > 0.5, codes.mu, 0.0))
+        assert torch.equal(codes.active, codes.gamma > 0.5)
+        assert model.encode(np.zeros((0, 64))).z.shape == (0, J)
+
+    def test_sample(self, name, net, likelihood):
+        model = self.model(name, net, likelihood)
+        if isinstance(model, AE):
+            with pytest.raises(UsageError, match="no prior"):
+                model.sample(3)
+        else:
+            assert model.sample(3).shape == (3, 1, 8, 8)
+            z = model.sample_code(2000)
+            assert z.shape == (2000, J)
+            assert bool((z == 0).any()) == model.spiked
+
+    def test_log_weights(self, name, net, likelihood):
+        model, x = self.model(name, net, likelihood).eval(), torch.rand(9, 64)
+        if isinstance(model, AE):
+            with pytest.raises(UsageError, match="no bound"):
+                model.log_weights(x, 3)
+        else:
+            log_weights = model.log_weights(x, 3)
+            assert log_weights.shape == (3, 9)
+            assert torch.isfinite(log_weights).all()
+
+
+def reached(model):
+    """Check that every parameter has a finite gradient that is not zero."""
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert (parameter.grad != 0).any(), name
+
+
+def one_step(model, x, penalty):
+    """Take one Adam step on the loss; return the loss before and after, on the same draws."""
+    optimizer, losses = torch.optim.Adam(model.parameters(), lr=1e-3), []
+    for _ in range(2):
+        torch.manual_seed(3)
+        loss = -model(x).weighted(1.0, penalty).mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+
+
+PRIOR_CASES = [
+    (name, selector)
+    for name, kind in PRIORS.items()
+    for selector in (SELECTORS if issubclass(kind, MixturePrior) else [None])
+]
+
+
+@pytest.mark.parametrize(("name", "selector"), PRIOR_CASES)
+class TestVSCWithEveryPrior:
+    def model(self, name, selector, **options):
+        latent = {"latent_dim": J} | ({} if name == "normal" else {"alpha": 0.2})
+        mixed = {"inputs": 16, "components": 6, "selector": selector} if selector else {}
+        return VSC(SHAPE, J, hidden=(7,), prior=PRIORS[name](**latent, **mixed), **options)
+
+    def test_a_step_reaches_every_weight_and_the_priors_own(self, name, selector):
+        """Pseudo-inputs, selector scores, components and learned alphas included; an open gate has nothing to learn."""
+        model = self.model(name, selector)
+        before = {key: value.detach().clone() for key, value in model.named_parameters()}
+        losses = one_step(model, X.repeat(20, 1), penalty=0.1)
+        assert losses[1] < losses[0]
+        reached(model)
+        for key, value in model.named_parameters():
+            assert (value != before[key]).any(), key
+        expected = {"pseudo-inputs": {"prior.pseudo_inputs"}, "learned": {"prior.spike_logits"}}
+        expected["mixture"] = {"prior.mu", "prior.logvar", "prior.spike_logits"}
+        own = {key for key in before if key.startswith("prior.") and "scores" not in key}
+        assert own == expected.get(name, set())
+        assert ("prior.scores.weight" in before) == (selector in ("softmax", "paper", "released"))
+
+    def test_bound_codes_samples_and_weights(self, name, selector):
+        model = self.model(name, selector).eval()
+        bound = model(X)
+        for term in (*bound, bound.elbo):
+            assert term.shape == (12,)
+            assert torch.isfinite(term).all()
+        torch.testing.assert_close(bound.l0, model.codes(X).gamma.sum(-1))
+        assert torch.isfinite(model.log_weights(X, 3)).all()
+        z = model.sample_code(500)
+        assert z.shape == (500, J)
+        assert bool((z == 0).any()) != model.prior.gates_open
+        assert model.sample(3).shape == (3, *SHAPE)
+
+    def test_forward_adds_up_as_the_prior_says(self, name, selector):
+        model = self.model(name, selector)
+        bound, kl = model(X), model.prior.kl(model.posterior(X), X, model.posterior)
+        torch.testing.assert_close(tuple(bound[1:4]), tuple(kl[:3]))
+        torch.testing.assert_close(bound.penalty, kl.penalty)
+        torch.testing.assert_close(bound.elbo, bound.log_px - kl.slab - kl.spike - kl.selection)
+
+
+def test_warm_up_reaches_the_pseudo_inputs():
+    """Posterior and prior are one encoder, so at lambda = 0 both have standard normal slabs, which agree."""
+    model = VSC(SHAPE, J, hidden=(7,), prior=PseudoInputPrior(16, J, 0.2, 6))
+    assert model(X, lam=0.0).kl_slab.abs().max() < 1e-5
+    assert (model(X, lam=1.0).kl_slab > 1e-3).all()
+    free = VSC(SHAPE, J, hidden=(7,), prior=FreeMixturePrior(16, J, 0.2, 6))
+    assert (free(X, lam=0.0).kl_slab > 1e-3).all()
+
+
+@pytest.mark.parametrize("likelihood", [GaussianFixed(0.5), None], ids=["gaussian-fixed", "bernoulli"])
+def test_log_weights_are_their_three_densities(likelihood):
+    """At the draw that the model made: ln p(x|z) + ln p(z) - ln q(z|x), each by itself."""
+    model = VSC(SHAPE, J, hidden=(7,), alpha=0.3, likelihood=likelihood).eval()
+    seen = codes_seen(model)
+    log_weights = model.log_weights(X, 4)
+    (z,) = seen
+    z, qz = z.reshape(4, 12, J), model.posterior(X)
+    for k in range(4):
+        on = z[k] != 0
+        log_p = torch.where(on, math.log(0.3) + Normal(0.0, 1.0).log_prob(z[k]), math.log(0.7)).sum(-1)
+        slab = qz.gamma.log() + Normal(qz.mu, (qz.logvar / 2).exp()).log_prob(z[k])
+        log_q = torch.where(on, slab, (1 - qz.gamma).log()).sum(-1)
+        log_px = model.likelihood.log_prob(X, model.decoder(z[k]))
+        torch.testing.assert_close(log_weights[k], log_px + log_p - log_q)
+
+
+def test_encode_scales_as_in_training():
+    stored = torch.randint(0, 256, (10, 16), dtype=torch.uint8)
+    model = AE(SHAPE, J, hidden=(7,), scaler=fit_scaler("unit-interval", stored, 255.0))
+    torch.testing.assert_close(model.encode(stored).z, model.codes(stored / 255).z)
+
+
+def test_decode_is_the_likelihoods_mean():
+    model = VAE(SHAPE, J, hidden=(7,))
+    z = torch.randn(3, J)
+    torch.testing.assert_close(model.decode(z), torch.sigmoid(model.decoder(z)))
+
+
+def test_prior_samples_of_a_sparse_model_are_exactly_zero_where_off():
+    z = VSC(SHAPE, J, alpha=0.1).sample_code(4000)
+    assert (z == 0).double().mean().item() == pytest.approx(0.9, abs=4 * math.sqrt(0.09 / 20_000))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"latent_dim": 0}, "latent_dim"),
+        ({"hidden": (0,)}, "hidden"),
+        ({"net": "mpl"}, "did you mean 'mlp'"),
+        ({"alpha": 0.0}, "alpha"),
+        ({"spike_estimator": "straight"}, "did you mean 'straight-through'"),
+        ({"head": "logits"}, "did you mean 'logit'"),
+    ],
+)
+def test_refused(options, words):
+    with pytest.raises(UsageError, match=words):
+        VSC(**({"shape": SHAPE, "latent_dim": J} | options))
+
+
+@pytest.mark.parametrize("likelihood", [Bernoulli(), GaussianFixed(0.1)])
+@pytest.mark.parametrize("prior", [SpikeSlabPrior(20, 0.1), PseudoInputPrior(784, 20, 0.1, 10)])
+def test_in_mixed_precision_only_the_nets_are_rounded(likelihood, prior):
+    """Sums of 500 to 1300 nats have steps of 2 to 8 in bfloat16; what the nets' own rounding does is far smaller."""
+    model = VSC((784,), 20, hidden=(64,), likelihood=likelihood, prior=prior).eval()
+    x, bounds = torch.rand(16, 784), []
+    for mixed in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            bounds.append(model(x))
+    for whole, half in zip(*bounds, strict=True):
+        assert half.dtype == torch.float32
+        assert (half - whole).abs().max() < 0.6

@@ -1,0 +1,85 @@
+"""Nets: the shapes that they take and give, and what they refuse."""
+
+import math
+
+import pytest
+import torch
+
+from vsc.errors import UsageError
+from vsc.model.nets import NETS, conv, last_bias, mlp
+
+SHAPES = [(1, 28, 28), (1, 8, 8), (3, 32, 32), (1, 5, 7), (1, 4, 4), (2, 9, 6)]
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_shapes(name, shape, outputs):
+    M = math.prod(shape)
+    encoder, decoder = NETS[name](shape, 6, 2, outputs, (20, 10))
+    assert encoder(torch.randn(3, M)).shape == (3, 6)
+    assert decoder(torch.randn(3, 2)).shape == (3, outputs * M)
+    assert encoder(torch.randn(0, M)).shape == (0, 6)
+
+
+def test_mlp_is_mirrored():
+    encoder, decoder = mlp((12,), 6, 2, 1, (20, 10))
+    widths = [[(m.in_features, m.out_features) for m in net if hasattr(m, "in_features")] for net in (encoder, decoder)]
+    assert widths == [[(12, 20), (20, 10), (10, 6)], [(2, 10), (10, 20), (20, 12)]]
+
+
+def test_mlp_without_hidden_layers_is_linear():
+    encoder, decoder = mlp((12,), 6, 2, 1, ())
+    for net, width in ((encoder, 12), (decoder, 2)):
+        a, b = torch.randn(2, 4, width)
+        torch.testing.assert_close(net(a + b) - net(a), net(b) - net(torch.zeros(4, width)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_last_layer_has_no_activation(name):
+    encoder, decoder = NETS[name]((1, 8, 8), 6, 2, 1, (20,))
+    assert (encoder(torch.randn(200, 64)) < 0).any()
+    assert (decoder(torch.randn(200, 2)) < 0).any()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_examples_do_not_mix(name):
+    encoder, decoder = NETS[name]((1, 8, 8), 6, 2, 1, (20,))
+    for net, width in ((encoder, 64), (decoder, 2)):
+        x = torch.randn(5, width)
+        torch.testing.assert_close(net(x)[2:3], net(x[2:3]))
+
+
+def test_conv_with_two_outputs_gives_one_half_after_the_other():
+    """The second half of the outputs is a map of its own: changing its bias leaves the first half alone."""
+    _, decoder = conv((3, 8, 8), 6, 2, 2, ())
+    z = torch.randn(4, 2)
+    before = decoder(z)
+    with torch.no_grad():
+        decoder[-2].bias[3:] += 1
+    change = decoder(z) - before
+    first, second = change.chunk(2, -1)
+    torch.testing.assert_close(first, torch.zeros_like(first))
+    torch.testing.assert_close(second, torch.ones_like(second))
+
+
+@pytest.mark.parametrize("shape", [(12,), (8, 8)])
+def test_conv_wants_images(shape):
+    with pytest.raises(UsageError, match="mlp"):
+        conv(shape, 6, 2, 1, ())
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8), (1, 8, 3)])
+def test_conv_wants_four_by_four(shape):
+    with pytest.raises(UsageError, match="4 x 4"):
+        conv(shape, 6, 2, 1, ())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_last_bias_shifts_the_features(name):
+    encoder, _ = NETS[name]((1, 8, 8), 6, 2, 1, (20,))
+    x = torch.randn(5, 64)
+    before = encoder(x)
+    with torch.no_grad():
+        last_bias(encoder).add_(2)
+    torch.testing.assert_close(encoder(x), before + 2)

@@ -1,0 +1,416 @@
+"""Sampling: exact zeros, the prior's moments, paths that end where they should, and nothing else disturbed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import kl_divergence
+
+from vsc.errors import UsageError
+from vsc.model import AE, MODELS, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
+from vsc.model.distributions import SpikeAndSlab
+from vsc.model.priors import PRIORS, FreeMixturePrior, LearnedPrior, MixturePrior, NormalPrior, Prior, PseudoInputPrior
+from vsc.model.sampling import PATHS, ancestral, conditional, decode, interpolate, largest_changes, traversal
+from vsc.model.scaling import Scaler
+from vsc.model.spikes import SPIKES
+
+J, M = 6, 16
+SCALER = Scaler("unit-interval", torch.zeros(1), torch.tensor([1 / 255]))
+PRIOR = {
+    "spike-slab": lambda: None,
+    "learned": lambda: LearnedPrior(J, 0.3),
+    "pseudo-inputs": lambda: PseudoInputPrior(M, J, 0.3, components=4),
+    "mixture": lambda: FreeMixturePrior(M, J, 0.3, components=4),
+    "classifier": lambda: FreeMixturePrior(M, J, 0.3, components=4, selector="softmax"),
+}
+
+
+def spread(model):
+    """Make codes differ between inputs, on in some latents and off in others."""
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.mul_(3)
+    return model
+
+
+def vsc(prior="spike-slab", **settings):
+    return spread(VSC((1, 4, 4), J, hidden=(12,), scaler=SCALER, alpha=0.3, prior=PRIOR[prior](), **settings))
+
+
+def thresholded():
+    return spread(ThresholdedLaplaceVSC((1, 4, 4), J, hidden=(12,), scaler=SCALER, alpha=0.3))
+
+
+def images(n=5):
+    return torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8).numpy()
+
+
+def hard(model, x):
+    return model.encode(x).hard.numpy()
+
+
+def reconstruct(model, x):
+    """Return what the decoder makes of the hard codes, one example after another."""
+    codes = torch.from_numpy(hard(model, x))
+    with torch.no_grad():
+        return torch.stack([model.likelihood.mean(model.decoder(z[None]))[0] for z in codes]).numpy()
+
+
+@pytest.fixture
+def model():
+    model, x = vsc(), images()
+    on = (hard(model, x) != 0).sum(1)
+    assert on.min() >= 1  # what the tests below rest on
+    assert on.max() < J
+    return model
+
+
+def test_decode_is_the_models_own_whatever_the_shape(model):
+    z = np.random.default_rng(0).normal(size=(2, 3, J))
+    x = decode(model, z)
+    assert x.shape == (2, 3, M)
+    np.testing.assert_allclose(
+        x[1, 2], model.decode(torch.tensor(z[1, 2], dtype=torch.float32)[None])[0].detach(), rtol=1e-5
+    )
+    many = np.repeat(z[:1, 0], 2500, 0)
+    np.testing.assert_allclose(decode(model, many), np.repeat(x[:1, 0], 2500, 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("prior", PRIOR)
+def test_ancestral_draws_from_the_prior(prior):
+    model = vsc(prior)
+    z, x = ancestral(model, 20_000)
+    assert z.shape == (20_000, J)
+    assert x.shape == (20_000, M)
+    if prior in ("spike-slab", "learned"):
+        on = z != 0
+        assert abs(on.mean(0) - 0.3).max() <= 4 * math.sqrt(0.3 * 0.7 / 20_000)
+        assert abs(z[on].mean()) <= 4 / math.sqrt(on.sum())
+        assert abs(z[on].var() - 1) <= 4 * math.sqrt(2 / on.sum())
+    else:
+        parts = model.prior.mixed(model.posterior)
+        gamma = parts.gamma.detach().numpy()
+        share, mean = gamma.mean(0), (gamma * parts.mu.detach().numpy()).mean(0)
+        assert (abs((z != 0).mean(0) - share) <= 4 * np.sqrt(share * (1 - share) / 20_000)).all()
+        assert (abs(z.mean(0) - mean) <= 4 * z.std(0) / math.sqrt(20_000)).all()
+    np.testing.assert_allclose(x[:50], decode(model, z[:50]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [VAE, LaplaceVAE])
+def test_ancestral_of_dense_models_has_no_zeros(kind):
+    z, _ = ancestral(kind((M,), J, hidden=(12,)), 2000)
+    variance, kurtosis = (1, 3) if kind is VAE else (2, 6)
+    assert (z != 0).all()
+    assert abs(z.mean()) <= 4 * math.sqrt(variance / z.size)
+    assert abs(z.var() - variance) <= 4 * variance * math.sqrt((kurtosis - 1) / z.size)
+
+
+@pytest.mark.parametrize("prior", PRIOR)
+def test_conditional_keeps_the_active_latents_of_the_input(prior):
+    model, x = vsc(prior), images()
+    z, decoded = conditional(model, x, 7)
+    assert z.shape == (5, 7, J)
+    assert decoded.shape == (5, 7, M)
+    assert ((z != 0) == (hard(model, x) != 0)[:, None]).all()
+    np.testing.assert_allclose(decoded, decode(model, z), rtol=1e-5)
+
+
+def test_conditional_values_are_the_slab_of_the_prior(model):
+    for prior in ("spike-slab", "learned"):
+        z = conditional(vsc(prior), images(), 5000).z
+        on = z != 0
+        assert abs(z[on].mean()) <= 4 / math.sqrt(on.sum())
+        assert abs(z[on].var() - 1) <= 4 * math.sqrt(2 / on.sum())
+    z = conditional(thresholded(), images(), 5000).z
+    on = z != 0
+    assert 0 < on.mean() < 1
+    assert abs(z[on].mean()) <= 4 * math.sqrt(2 / on.sum())
+    assert abs(np.abs(z[on]).mean() - 1) <= 4 / math.sqrt(on.sum())  # |Lap(0, 1)| is exponential: mean and deviation 1
+    assert abs(z[on].var() - 2) <= 4 * 2 * math.sqrt(5 / on.sum())
+
+
+def one(many, i):
+    return SpikeAndSlab(many.mu[i], many.logvar[i], spike_logits=many.spike_logits[i])
+
+
+@pytest.mark.parametrize("prior", ["pseudo-inputs", "mixture", "classifier"])
+def test_conditional_of_a_mixture_draws_from_the_components_that_the_input_chooses(prior):
+    model, x, n = vsc(prior), images(), 20_000
+    inputs = model.scaler(torch.from_numpy(x).reshape(5, M))
+    qz, parts = model.posterior(inputs), model.prior.mixed(model.posterior)
+    if prior == "classifier":
+        C = model.prior.scores(inputs).softmax(-1)
+    else:  # q(u|x) proportional to exp(-KL), one pair after another
+        pairs = [[kl_divergence(one(qz, i), one(parts, u)).sum().item() for u in range(4)] for i in range(5)]
+        C = torch.softmax(-torch.tensor(pairs), -1)
+    assert C.max(-1).values.min() < 0.99  # more than one component is drawn
+    mean = (C @ parts.mu).detach().numpy()
+    square = (C @ (parts.mu.square() + parts.logvar.exp())).detach().numpy()
+    z = conditional(model, x, n).z
+    active = hard(model, x) != 0
+    assert active.any()
+    assert (abs(z.mean(1) - mean)[active] <= 4 * z.std(1)[active] / math.sqrt(n)).all()
+    assert (abs((z**2).mean(1) - square)[active] <= 4 * (z**2).std(1)[active] / math.sqrt(n)).all()
+
+
+def test_conditional_of_a_mixture_chooses_anew_for_every_draw():
+    """Two components far apart and equally far from every input: their values come together, half of the time each."""
+    model = vsc("mixture")
+    prior = model.prior = FreeMixturePrior(M, J, 0.3, components=2)
+    prior.select = lambda scores, kl: torch.full_like(kl, math.log(0.5))
+    with torch.no_grad():
+        prior.mu.copy_(torch.tensor([[-50.0], [50.0]]).expand(2, J))
+    z = conditional(model, images(), 2000).z
+    high, low = (z > 25).any(-1), (z < -25).any(-1)
+    some = (z != 0).any(-1)
+    assert ((high ^ low) == some).all()  # one component per draw
+    assert abs(high[some].mean() - 0.5) <= 4 * 0.5 / math.sqrt(some.sum())
+
+
+def test_an_input_without_active_latents_stays_without():
+    model = vsc(gate_init=-1000.0)
+    assert not conditional(model, images(), 3).z.any()
+    step = traversal(model, images(), most=2)
+    assert (step.latent == -1).all()
+    assert not step.z.any()
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "tcvae", "laplace"])
+def test_dense_models_have_no_conditional_samples(name):
+    with pytest.raises(UsageError, match="all latents are on; use ancestral"):
+        conditional(MODELS[name]((M,), J, hidden=(12,)), images(), 2)
+
+
+@pytest.mark.parametrize("settings", [{"alpha": 1.0}, {"prior": NormalPrior(J)}])
+def test_open_gates_have_no_conditional_samples(settings):
+    with pytest.raises(UsageError, match="all latents are on"):
+        conditional(VSC((M,), J, hidden=(12,), **settings), images(), 2)
+
+
+def test_every_prior_with_an_atom_at_zero_has_conditional_samples():
+    """A prior that is added to the registry is either dense or known here."""
+    assert set(PRIORS) - {"normal"} == set(PRIOR) - {"classifier"}
+
+    class Unknown(Prior):
+        kl = sample = log_prob = None
+
+    model = vsc()
+    Unknown.__abstractmethods__ = frozenset()
+    model.prior = Unknown()
+    with pytest.raises(UsageError, match="slab of the prior Unknown"):
+        conditional(model, images(), 2)
+
+
+def test_traversal_alters_one_active_latent_at_a_time(model):
+    x = images()
+    out = traversal(model, x, most=3)
+    before = hard(model, x)
+    np.testing.assert_array_equal(out.before, before)
+    np.testing.assert_allclose(out.reconstruction, reconstruct(model, x), rtol=1e-5)
+    np.testing.assert_array_equal(out.values, [-3, -2, -1, 0, 1, 2, 3])
+    assert out.latent.shape == (5, 3)
+    assert out.z.shape == (5, 3, 7, J)
+    assert out.x.shape == (5, 3, 7, M)
+    for i in range(5):
+        active = np.flatnonzero(before[i])
+        expected = active[np.argsort(-abs(before[i, active]))][:3]
+        assert out.latent[i].tolist() == [*expected, *[-1] * (3 - len(expected))]
+        for row, j in enumerate(out.latent[i]):
+            for v, value in enumerate(out.values):
+                z = before[i].copy()
+                if j >= 0:
+                    z[j] = value
+                np.testing.assert_array_equal(out.z[i, row, v], z)
+    np.testing.assert_allclose(out.x, decode(model, out.z), rtol=1e-5)
+
+
+def test_traversal_never_switches_a_latent_on_unasked(model):
+    x = images()
+    out = traversal(model, x, most=100)
+    assert out.latent.shape == (5, J)
+    off = hard(model, x) == 0
+    assert (out.z[np.broadcast_to(off[:, None, None], out.z.shape)] == 0).all()
+    assert ((out.latent >= 0).sum(1) == (~off).sum(1)).all()
+
+
+def test_traversal_of_latents_that_were_asked_for(model):
+    x = images()
+    off = int(np.flatnonzero(hard(model, x)[0] == 0)[0])
+    out = traversal(model, x, latents=[off, 0], values=[-0.5, 4])
+    assert out.latent.tolist() == [[off, 0]] * 5
+    assert (out.z[:, 0, :, off] == np.float32([-0.5, 4])).all()
+    assert (out.z[:, 1, :, 0] == np.float32([-0.5, 4])).all()
+    # setting a latent to what it is gives the reconstruction
+    value = hard(model, x)[0, 0]
+    same = traversal(model, x[:1], latents=[0], values=[value])
+    np.testing.assert_allclose(same.x[0, 0, 0], same.reconstruction[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", PATHS)
+def test_paths_run_from_one_reconstruction_to_the_other(model, kind):
+    a, b = images(2)
+    path = interpolate(model, a, b, kind=kind)
+    ends = hard(model, np.stack([a, b]))
+    np.testing.assert_array_equal(path.z[[0, -1]], ends)
+    np.testing.assert_allclose(path.x[[0, -1]], reconstruct(model, np.stack([a, b])), rtol=1e-5)
+    assert (path.z[:, (ends == 0).all(0)] == 0).all()
+    assert path.x.shape == (len(path.z), M)
+
+
+def test_the_continuous_path_is_a_line(model):
+    a, b = images(2)
+    z = interpolate(model, a, b, steps=7).z
+    assert z.shape == (7, J)
+    np.testing.assert_allclose(np.diff(z, axis=0), np.broadcast_to((z[-1] - z[0]) / 6, (6, J)), atol=1e-6)
+    assert interpolate(model, a, b, steps=2).z.shape == (2, J)
+
+
+def test_the_discrete_path_switches_one_latent_per_step(model):
+    a, b = images(2)
+    z = interpolate(model, a, b, kind="discrete").z
+    start, end = z[0], z[-1]
+    assert len(z) == 1 + (start != end).sum() > 2
+    changed = z[1:] != z[:-1]
+    assert (changed.sum(1) == 1).all()
+    latent = changed.argmax(1)
+    assert len(set(latent)) == len(latent)
+    assert (z[np.arange(1, len(z)), latent] == end[latent]).all()
+    assert (np.diff(abs(end - start)[latent]) <= 0).all()
+    assert np.isin(z, np.concatenate([start, end, [0]])).all()  # no value between the two
+
+
+def test_a_discrete_path_by_hand():
+    z = PATHS["discrete"](np.float32([1, 0, 0, 2, 3]), np.float32([0, 0, -2, 2, 2.5]), 11)
+    assert z.tolist() == [
+        [1, 0, 0, 2, 3],
+        [1, 0, -2, 2, 3],  # switched on
+        [0, 0, -2, 2, 3],  # switched off
+        [0, 0, -2, 2, 2.5],  # moved
+    ]
+
+
+def test_a_path_from_a_code_to_itself(model):
+    a = images(1)[0]
+    assert len(interpolate(model, a, a, kind="discrete").z) == 1
+    np.testing.assert_allclose(interpolate(model, a, a).z, np.repeat(hard(model, a[None]), 11, 0), rtol=1e-6)
+
+
+def test_paths_of_dense_models_run_between_their_codes():
+    model = AE((M,), J, hidden=(12,), scaler=SCALER)
+    a, b = images(2)
+    z = interpolate(model, a, b).z
+    np.testing.assert_array_equal(z[[0, -1]], model.encode(np.stack([a, b])).z.numpy())
+
+
+def test_one_example_may_come_in_any_shape(model):
+    a, b = images(2)
+    expected = interpolate(model, a, b).x
+    for form in (np.ravel, lambda x: x.reshape(4, 4), torch.from_numpy, lambda x: x.reshape(1, M)):
+        np.testing.assert_array_equal(interpolate(model, form(a), form(b)).x, expected)
+    np.testing.assert_allclose(interpolate(model, a.tolist(), b.tolist()).x, expected, rtol=1e-5)
+
+
+def test_the_largest_changes_alone():
+    a, b = np.float32([1, 0, 0, 2, 3]), np.float32([0, 0, -2, 2, 2.5])
+    out = largest_changes(a, b)
+    assert out.latent.tolist() == [2, 0]
+    assert out.z.tolist() == [[1, 0, -2, 2, 3], [0, 0, 0, 2, 3]]
+    back = largest_changes(b, a, k=1)
+    assert back.z.tolist() == [[0, 0, 0, 2, 2.5]]
+    assert largest_changes(a, b, k=100).latent.tolist() == [2, 0, 4]
+    assert largest_changes(a, a).z.shape == (0, 5)
+    assert a.tolist() == [1, 0, 0, 2, 3]
+
+
+DRAWS = {
+    "ancestral": lambda model, seed: ancestral(model, 4, seed),
+    "conditional": lambda model, seed: conditional(model, IMAGES, 4, seed),
+}
+IMAGES = np.arange(5 * M, dtype=np.uint8).reshape(5, 1, 4, 4)
+CALLS = {
+    "ancestral": lambda model: ancestral(model, 4),
+    "conditional": lambda model: conditional(model, IMAGES, 4),
+    "traversal": lambda model: traversal(model, IMAGES),
+    "interpolate": lambda model: interpolate(model, IMAGES[0], IMAGES[1]),
+    "decode": lambda model: decode(model, np.zeros((2, J))),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("prior", PRIOR)
+def test_seeds_reproduce(draw, prior):
+    model = vsc(prior, gate_init=5.0)
+    first, again, other = (DRAWS[draw](model, seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.z, again.z)
+    np.testing.assert_array_equal(first.x, again.x)
+    assert (first.z != other.z).any()
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_else_is_disturbed(call, training):
+    model = vsc("pseudo-inputs").train(training)
+    model.decoder.train(not training)  # modules of their own mode keep it
+    modes = [module.training for module in model.modules()]
+    state = torch.get_rng_state()
+    out = CALLS[call](model)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == modes
+    assert torch.is_grad_enabled()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    for array in out if isinstance(out, tuple) else (out,):
+        assert isinstance(array, np.ndarray)
+        assert np.isfinite(array).all()
+
+
+def test_the_mode_is_restored_after_a_failure():
+    model = AE((M,), J, hidden=(12,)).train()
+    with pytest.raises(UsageError, match="an AE has no prior"):
+        ancestral(model, 3)
+    assert model.training
+
+
+@pytest.mark.parametrize("estimator", SPIKES)
+def test_draws_do_not_depend_on_the_spike_estimator(estimator, model):
+    """Spikes are hard, whatever the estimator relaxes in training."""
+    twin = vsc(spike_estimator=estimator).train()
+    twin.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(conditional(twin, IMAGES, 3).z, conditional(model, IMAGES, 3).z)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: ancestral(m, 0), "the number of draws, n, must be at least 1, not 0"),
+        (lambda m: conditional(m, IMAGES, -1), "the number of draws, n, must be at least 1, not -1"),
+        (lambda m: conditional(m, IMAGES[:, :, :3], 2), "expected examples of 16 values each"),
+        (lambda m: conditional(m, IMAGES * np.nan, 2), "NaN or infinite"),
+        (lambda m: traversal(m, IMAGES[0, 0]), "expected examples of 16 values each"),
+        (lambda m: traversal(m, IMAGES, latents=[0, 6]), "there is no latent 6: the model's 6 latents are numbered"),
+        (lambda m: traversal(m, IMAGES, latents=[-1]), "there is no latent -1"),
+        (lambda m: traversal(m, IMAGES, latents=[]), "latents must be a list of whole numbers"),
+        (lambda m: traversal(m, IMAGES, latents=[0.5]), "latents must be a list of whole numbers"),
+        (lambda m: traversal(m, IMAGES, values=[]), "values must be a list of finite numbers"),
+        (lambda m: traversal(m, IMAGES, values=[math.inf]), "values must be a list of finite numbers"),
+        (lambda m: traversal(m, IMAGES, most=0), "most must be at least 1, not 0"),
+        (lambda m: interpolate(m, IMAGES[0], IMAGES[1], steps=1), "steps must be at least 2, not 1"),
+        (lambda m: interpolate(m, IMAGES[0], IMAGES[1], kind="discreet"), "did you mean 'discrete'"),
+        (lambda m: interpolate(m, IMAGES[:2], IMAGES[1]), "expected examples of 16 values each"),
+        (lambda m: interpolate(m, IMAGES[0], [[1, 2], [3]]), "expected an array of numbers"),
+        (lambda m: decode(m, np.zeros((3, 5))), "expected codes of 6 latents"),
+        (lambda m: decode(m, 0.0), "expected codes of 6 latents"),
+        (lambda m: decode(m, np.full((3, J), np.nan)), "the codes have NaN"),
+        (lambda m: largest_changes(np.zeros(3), np.zeros(4)), "two codes of one length"),
+        (lambda m: largest_changes(np.zeros(3), np.ones(3), k=0), "the number of elements, k, must be at least 1"),
+    ],
+)
+def test_a_wrong_request_is_answered_in_one_line(model, call, message):
+    with pytest.raises(UsageError) as caught:
+        call(model)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_mixtures_are_what_the_tests_above_take_them_for():
+    assert {name for name, kind in PRIORS.items() if issubclass(kind, MixturePrior)} == {"pseudo-inputs", "mixture"}

@@ -1,0 +1,151 @@
+"""Scaling: stored values to model inputs, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vsc.errors import UsageError
+from vsc.model.scaling import SCALES, Scaler, as_examples, fit_scaler
+
+BYTES = torch.randint(0, 256, (50, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+FLOATS = 3 * torch.randn(50, 6, generator=torch.Generator().manual_seed(1)) + 5
+
+
+def test_unit_interval_by_a_known_range():
+    scaled = fit_scaler("unit-interval", BYTES, 255.0)(BYTES)
+    np.testing.assert_allclose(scaled.numpy(), BYTES.numpy() / 255, rtol=1e-6)
+
+
+def test_unit_interval_by_the_training_range():
+    scaler = fit_scaler("unit-interval", FLOATS, None)
+    low, high = FLOATS.min().item(), FLOATS.max().item()
+    np.testing.assert_allclose(scaler(FLOATS).numpy(), (FLOATS.numpy() - low) / (high - low), atol=1e-6)
+    assert scaler(FLOATS).min() == 0
+    assert scaler(FLOATS).max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("x", [BYTES, FLOATS], ids=["uint8", "float"])
+@pytest.mark.parametrize("high", [255.0, None])
+def test_unit_norm(x, high):
+    scaled = fit_scaler("unit-norm", x, high)(x)
+    expected = x.numpy().astype(float)
+    np.testing.assert_allclose(scaled.numpy(), expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_unit_norm_of_a_zero_example_is_zero():
+    x = torch.tensor([[0, 0], [3, 4]], dtype=torch.uint8)
+    assert fit_scaler("unit-norm", x, 255.0)(x).flatten().tolist() == pytest.approx([0, 0, 0.6, 0.8])
+
+
+@pytest.mark.parametrize("x", [BYTES, FLOATS], ids=["uint8", "float"])
+def test_standard(x):
+    scaler = fit_scaler("standard", x, None)
+    a = x.numpy().astype(float)
+    np.testing.assert_allclose(scaler(x).numpy(), (a - a.mean(0)) / a.std(0), atol=1e-5)
+    # of the training set, not of what is mapped
+    b = x[:1].numpy().astype(float)
+    np.testing.assert_allclose(scaler(x[:1]).numpy(), (b - a.mean(0)) / a.std(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -3.3e-5, 1234.567, 1e6 + 0.3, 3e7])
+def test_standard_takes_a_constant_column_to_zero(value):
+    x = torch.stack([torch.full((1000,), value), torch.arange(1000.0)], 1)
+    scaled = fit_scaler("standard", x, None)(x)
+    assert scaled[:, 0].abs().max() < 1e-6
+    assert scaled[:, 1].std() == pytest.approx(1, abs=1e-3)
+
+
+def test_unit_interval_of_constant_data_is_finite():
+    x = torch.full((5, 2), 3.0)
+    assert (fit_scaler("unit-interval", x, None)(x) == 0).all()
+
+
+def test_unit_interval_holds_for_examples_beyond_the_training_range():
+    scaler = fit_scaler("unit-interval", torch.tensor([[2.0, 4.0], [3.0, 6.0]]), None)
+    assert scaler(torch.tensor([[0.0, 5.0], [8.0, 6.0]])).tolist() == [[0.0, 0.75], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize("kind", SCALES)
+@pytest.mark.parametrize("x", [BYTES, FLOATS], ids=["uint8", "float"])
+class TestEveryScale:
+    def test_gives_float32_and_leaves_its_input(self, kind, x):
+        before = x.clone()
+        scaled = fit_scaler(kind, x, None)(x)
+        assert scaled.shape == x.shape
+        assert scaled.dtype == torch.float32
+        assert torch.isfinite(scaled).all()
+        assert torch.equal(x, before)
+
+    def test_unit_interval_is_what_it_says(self, kind, x):
+        scaler, x = fit_scaler(kind, x.abs(), None), x.abs()
+        inside = bool(((scaler(x) >= 0) & (scaler(x) <= 1)).all())
+        assert inside == (kind in ("unit-interval", "unit-norm"))
+
+    def test_state_is_all_there_is(self, kind, x):
+        scaler = fit_scaler(kind, x, None)
+        state = scaler.state_dict()
+        again = Scaler(kind, state["shift"], state["factor"])
+        assert torch.equal(again(x), scaler(x))
+
+
+def test_unknown_kind():
+    with pytest.raises(UsageError, match="did you mean 'unit-norm'"):
+        fit_scaler("unit-nrm", BYTES, 255.0)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor, list], ids=["numpy", "torch", "list"])
+def test_examples_are_flattened(make):
+    x = np.arange(24, dtype=np.float64).reshape(2, 3, 4).tolist()
+    examples = as_examples(make(x), 12)
+    assert examples.shape == (2, 12)
+    assert examples.dtype == torch.float32
+    assert examples[1, 0] == 12
+
+
+def test_bytes_stay_bytes():
+    assert as_examples(BYTES.numpy(), 6).dtype == torch.uint8
+    assert as_examples(BYTES.to(torch.int64), 6).dtype == torch.float32
+
+
+def test_read_only_and_reversed_arrays_are_taken():
+    x = np.arange(6.0).reshape(2, 3)
+    x.flags.writeable = False
+    assert as_examples(x, 3).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert as_examples(x[::-1], 3).tolist() == [[3, 4, 5], [0, 1, 2]]
+
+
+def test_no_examples():
+    assert as_examples(np.zeros((0, 2, 3)), 6).shape == (0, 6)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 5), (2, 2, 2), (0, 5), ()])
+def test_wrong_shapes_are_refused_with_both_shapes(shape):
+    with pytest.raises(UsageError, match=r"\(N, 6\)"):
+        as_examples(np.zeros(shape), 6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300])
+def test_values_that_are_not_finite_are_refused(bad):
+    with pytest.raises(UsageError, match="NaN or infinite"), np.errstate(over="ignore"):
+        as_examples(np.array([[0.0, bad]]), 2)
+
+
+@pytest.mark.parametrize("bad", [[["a", "b"]], [[1, 2], [3]], [[None, 1]]])
+def test_what_is_not_numbers_is_refused(bad):
+    with pytest.raises(UsageError, match="numbers"):
+        as_examples(bad, 2)
+
+
+@pytest.mark.parametrize("kind", ["unit-interval", "standard", "none"])
+@pytest.mark.parametrize("x", [BYTES, FLOATS], ids=["uint8", "float"])
+def test_inverse_gives_the_stored_values_back(kind, x):
+    scaler = fit_scaler(kind, x, None)
+    assert torch.allclose(scaler.inverse(scaler(x)), x.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_inverse_takes_arrays_as_the_sampling_functions_return_them():
+    x = torch.rand(6, 3) * 5
+    scaler = fit_scaler("standard", x, None)
+    torch.testing.assert_close(scaler.inverse(scaler(x).numpy()), x)

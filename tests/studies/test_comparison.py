@@ -1,0 +1,203 @@
+"""The main job: models in order, means and spreads over seeds, nothing half-written, nothing foreign removed."""
+
+import json
+import os
+import re
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from vsc.data.batches import Batches
+from vsc.errors import UsageError
+from vsc.settings.config import Compare, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.presets import PRESETS
+from vsc.studies import comparison
+from vsc.studies.comparison import compare
+from vsc.training.loop import Interrupted, runs
+
+SETTINGS = Compare(
+    DataConfig("tiny"),
+    ModelConfig(latent_dim=4, hidden=(16,)),
+    TrainConfig(steps=5, batch_size=16, log_every=2, valid_every=2, checkpoint_every=2, device="cpu"),
+    models="vsc,ae",
+    seeds=2,
+)
+
+
+@pytest.fixture(scope="module")
+def compared(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared") / "out"
+    return compare(SETTINGS, tiny, folder, "vsc compare --seeds 2"), folder
+
+
+def stamps(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def only(models, **changes):
+    return replace(SETTINGS, models=models, seeds=1, **changes)
+
+
+@pytest.fixture
+def no_page(monkeypatch):
+    """Leave the page out where it is not what is tested; its pictures take seconds."""
+    monkeypatch.setattr(comparison, "_write_page", lambda *_: None)
+
+
+def test_results_and_report_are_there_with_the_models_in_order(compared):
+    trained, folder = compared
+    results = json.loads((folder / "results.json").read_text())
+    assert list(results["models"]) == ["vsc", "ae"] == [one.name for one in trained]
+    assert results["command"] == "vsc compare --seeds 2"
+    assert results["examples"] == 20
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.index("VSC") < page.index("AE on tiny")
+    assert "vsc compare --seeds 2" in page
+    links = re.findall(r'href="([^"#]+/report.html)"', page)
+    assert links == ["vsc-seed0/report.html", "ae-seed0/report.html"]
+    assert all("on tiny</h1>" in (folder / link).read_text(encoding="utf-8") for link in links)
+    runs_there = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert runs_there == {"vsc-seed0", "vsc-seed1", "ae-seed0", "ae-seed1"}
+    for name in runs_there:
+        assert runs.read_config(folder / name).train.seed == int(name[-1])
+
+
+def test_means_and_spreads_are_those_of_the_seeds(compared):
+    _, folder = compared
+    results = json.loads((folder / "results.json").read_text())["models"]
+    for name, found in results.items():
+        files = [folder / f"{name}-seed{seed}" / "results.json" for seed in (0, 1)]
+        seeds = [json.loads(path.read_text())["scores"] for path in files]
+        assert found["seeds"] == seeds
+        for score in seeds[0]:
+            values = [seed[score] for seed in seeds]
+            if None in values:
+                assert found["mean"][score] is found["spread"][score] is None
+            else:
+                assert found["mean"][score] == pytest.approx(np.mean(values))
+                assert found["spread"][score] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+    assert results["vsc"]["seeds"][0] != results["vsc"]["seeds"][1]
+    assert results["ae"]["mean"]["elbo"] is None
+
+
+def test_one_seed_has_no_spread(tiny, tmp_path, no_page):
+    (one,) = compare(only("vae"), tiny, tmp_path / "out", "vsc compare")
+    assert one.spread is None
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["models"]["vae"]["spread"] is None
+    assert results["models"]["vae"]["seeds"] == [one.mean._asdict()]
+
+
+def test_every_preset_trains(tiny, tmp_path, no_page):
+    trained = compare(only(",".join(PRESETS)), tiny, tmp_path / "out", "vsc compare")
+    for one in trained:
+        for dotted, value in PRESETS[one.name][1].items():
+            part, setting = dotted.split(".")
+            assert getattr(getattr(one.config, part), setting) == value
+
+
+def test_resume_keeps_what_is_finished_and_trains_the_rest(tiny, tmp_path, no_page):
+    folder = tmp_path / "out"
+    compare(only("ae,vae"), tiny, folder, "vsc compare")
+    before = {path: stamp for path, stamp in stamps(folder).items() if path.parent != folder}
+    trained = compare(only("ae,vsc,vae", resume=True), tiny, folder, "vsc compare")
+    assert [one.name for one in trained] == ["ae", "vsc", "vae"]
+    after = stamps(folder)
+    assert {path: after[path] for path in before} == before
+    assert list(json.loads((folder / "results.json").read_text())["models"]) == ["ae", "vsc", "vae"]
+
+
+def test_an_interrupted_comparison_says_how_to_go_on_and_ends_the_same(tiny, tmp_path, no_page, monkeypatch):
+    whole = compare(only("ae,vsc"), tiny, tmp_path / "whole", "vsc compare")
+    fetch, calls = Batches.__call__, []
+
+    def kill(self, step):
+        calls.append(step)
+        if len(calls) == 5 + 4:  # the second model's fourth step
+            os.kill(os.getpid(), signal.SIGTERM)
+        return fetch(self, step)
+
+    monkeypatch.setattr(Batches, "__call__", kill)
+    with pytest.raises(Interrupted) as caught:
+        compare(only("ae,vsc"), tiny, tmp_path / "parts", "vsc compare --out 'my runs' --overwrite")
+    assert str(caught.value) == "VSC stopped at step 4 of 5; go on with: vsc compare --out 'my runs' --resume"
+    assert caught.value.code == 143
+    assert not (tmp_path / "parts" / "results.json").exists()
+    parts = compare(only("ae,vsc", resume=True), tiny, tmp_path / "parts", "vsc compare")
+    assert [one.scores for one in parts] == [one.scores for one in whole]
+
+
+def test_resuming_with_other_settings_is_refused(tiny, tmp_path, no_page):
+    compare(only("ae"), tiny, tmp_path / "out", "vsc compare")
+    other = only("ae", resume=True, train=replace(SETTINGS.train, lr=0.5))
+    with pytest.raises(UsageError, match=r"train\.lr 0\.001, not 0\.5"):
+        compare(other, tiny, tmp_path / "out", "vsc compare")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (only("vae,nope"), "'nope'.*" + ".*".join(PRESETS)),
+        (only("vae,vae"), "different names"),
+        (only(" , "), "different names"),
+        (replace(SETTINGS, seeds=0), "seeds must be at least 1"),
+        (only("ae,vsc", model=ModelConfig(alpha=2.0)), "alpha"),
+        (only("ae,vsc", model=ModelConfig(spikes="nope")), "unknown spike estimator"),
+        (only("ae", train=TrainConfig(devices=2)), "one process"),
+        (only("ae", resume=True, overwrite=True), "choose one"),
+    ],
+)
+def test_every_mistake_shows_before_anything_is_written(tiny, tmp_path, settings, message):
+    with pytest.raises(UsageError, match=message):
+        compare(settings, tiny, tmp_path / "out", "vsc compare")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_processes_are_refused(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="one process"):
+        compare(only("ae"), tiny, tmp_path / "out", "vsc compare")
+
+
+def test_an_existing_comparison_is_refused_or_replaced(tiny, tmp_path, no_page):
+    folder = tmp_path / "out"
+    compare(only("ae,vae"), tiny, folder, "vsc compare")
+    before = stamps(folder)
+    with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
+        compare(only("ae"), tiny, folder, "vsc compare")
+    assert stamps(folder) == before
+    (folder / "notes.txt").write_text("mine")
+    (folder / "vae" / "codes.npz").write_text("mine")
+    (folder / "thesis").mkdir()
+    (folder / "thesis" / "config.yaml").write_text("mine")
+    compare(only("ae", overwrite=True), tiny, folder, "vsc compare")
+    assert list(json.loads((folder / "results.json").read_text())["models"]) == ["ae"]
+    assert not runs.is_run(folder / "vae")
+    for kept in ("notes.txt", "vae/codes.npz", "thesis/config.yaml"):
+        assert (folder / kept).read_text() == "mine"
+
+
+@pytest.mark.parametrize("files", [["results.json"], ["ae/config.yaml"], ["ae/config.yaml", "ae/environment.json"]])
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_folder_that_is_no_comparison_is_never_touched(tiny, tmp_path, files, how):
+    folder = tmp_path / "mine"
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("dear to me")
+    before = stamps(folder)
+    with pytest.raises(UsageError, match="holds no comparison"):
+        compare(only("ae", **how), tiny, folder, "vsc compare")
+    assert stamps(folder) == before
+    with pytest.raises(UsageError, match="is a file"):
+        compare(only("ae", **how), tiny, folder / files[0], "vsc compare")
+
+
+def test_the_settings_of_a_comparison_are_kept_as_yaml(compared):
+    _, folder = compared
+    kept = yaml.safe_load((folder / "comparison.yaml").read_text())
+    assert kept["models"] == "vsc,ae"
+    assert kept["train"]["steps"] == 5
+    assert kept["model"]["hidden"] == [16]

@@ -1,0 +1,192 @@
+"""Sweeps: runs found again by their settings, several workers, killed workers, edited folders."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from vsc.errors import Busy, RunError, UsageError
+from vsc.files import claimed
+from vsc.settings import build
+from vsc.settings.config import Config
+from vsc.settings.presets import changed
+from vsc.sweep import jobs as sweep
+from vsc.training.loop import Interrupted, runs
+
+SMALL = {"train.steps": 20, "model.latent_dim": 3, "model.hidden": (8,), "train.valid_every": 10}
+BASE = changed(Config(), SMALL)
+
+
+def jobs_in(folder, seeds=2, **settings):
+    return [
+        sweep.plan(f"seed {seed}", changed(BASE, {"train.seed": seed, **settings}), folder) for seed in range(seeds)
+    ]
+
+
+def test_the_key_stands_for_what_the_numbers_depend_on_and_nothing_else():
+    resolved = build.resolve(BASE, sweep.dataset(BASE.data))
+    for same in ({"data.root": "/elsewhere"}, {"train.device": "cpu"}, {"train.log_every": 7}):
+        assert sweep.key(changed(resolved, same)) == sweep.key(resolved)
+    for other in ({"train.seed": 1}, {"model.alpha": 0.2}, {"train.steps": 21}, {"data.seed": 1}):
+        assert sweep.key(changed(resolved, other)) != sweep.key(resolved)
+
+
+def test_settings_left_to_auto_and_the_same_ones_written_out_are_one_run(tmp_path):
+    automatic = sweep.plan("a", BASE, tmp_path)
+    written = sweep.plan("b", automatic.config, tmp_path)
+    assert automatic.folder == written.folder
+
+
+def test_finished_runs_are_found_again(tmp_path):
+    lines = []
+    first = sweep.sweep(jobs_in(tmp_path), tell=lines.append)
+    assert [line.split(":")[0] for line in lines] == ["[1/2] seed 0", "[2/2] seed 1"]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    lines.clear()
+    again = sweep.sweep(jobs_in(tmp_path), tell=lines.append)
+    assert again == first
+    assert lines == []
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_the_same_run_asked_for_twice_is_trained_once(tmp_path):
+    job = jobs_in(tmp_path, 1)[0]
+    lines = []
+    a, b = sweep.sweep([job, job._replace(label="twin", metrics=("l0",))], tell=lines.append)
+    assert len(lines) == 1
+    assert a.scores == b.scores
+    assert b.metrics["l0"] == pytest.approx(b.scores.l0)
+
+
+@pytest.mark.slow
+def test_several_workers_finish_all_with_the_numbers_of_one(tmp_path):
+    one = sweep.sweep(jobs_in(tmp_path / "one", 3), tell=lambda line: None)
+    two = sweep.sweep(jobs_in(tmp_path / "two", 3), workers=2, tell=lambda line: None)
+    assert [a.scores.elbo for a in one] == pytest.approx([b.scores.elbo for b in two], rel=1e-4)
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path):
+    job = jobs_in(tmp_path, 1)[0]
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    other = context.Process(target=hold, args=(job.folder, ready))
+    other.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(Busy, match="another process is at work in"):
+            sweep.finish(job)
+    finally:
+        os.kill(other.pid, signal.SIGKILL)
+        other.join()
+    assert sweep.finish(job).scores.elbo  # a claim ends with its process, however that ends
+
+
+def hold(folder, ready):
+    with claimed(folder):
+        ready.set()
+        time.sleep(600)
+
+
+def test_a_failed_run_does_not_stop_the_others(tmp_path):
+    bad, good = jobs_in(tmp_path)
+    (bad.folder / "model").mkdir(parents=True)
+    (bad.folder / "config.yaml").write_text(yaml.safe_dump({"not": "ours"}))
+    lines = []
+    with pytest.raises(RunError, match=r"1 of 2 runs failed; seed 0: .* is not a run folder"):
+        sweep.sweep([bad, good], tell=lines.append)
+    assert runs.is_finished(good.folder)
+    assert "failed" in lines[0]
+
+
+def test_a_folder_edited_by_hand_is_noticed(tmp_path):
+    job = jobs_in(tmp_path, 1)[0]
+    sweep.finish(job)
+    path = job.folder / "config.yaml"
+    path.write_text(path.read_text().replace("alpha: 0.1", "alpha: 0.2"))
+    with pytest.raises(UsageError, match="was edited"):
+        jobs_in(tmp_path, 1)
+
+
+def test_numbers_edited_by_hand_are_measured_again(tmp_path):
+    job = jobs_in(tmp_path, 1)[0]
+    right = sweep.finish(job)
+    path = job.folder / "results.json"
+    said = json.loads(path.read_text())
+    said["scores"]["elbo"] += 10
+    path.write_text(json.dumps(said))
+    assert sweep.finish(job) == right
+
+
+def test_wrong_settings_are_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(UsageError, match="unknown prior"):
+        sweep.plan("x", changed(BASE, {"model.prior": "x"}), tmp_path)
+    with pytest.raises(UsageError, match="workers must be at least 1, not 0"):
+        sweep.sweep([], workers=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced_and_its_run_taken_up(tmp_path):
+    jobs = jobs_in(tmp_path, 2, **{"train.steps": 3000, "train.checkpoint_every": 100})
+    killed = []
+
+    def kill_once(line):
+        if not killed:
+            child = next(p for p in multiprocessing.active_children() if p.pid)
+            os.kill(child.pid, signal.SIGKILL)
+            killed.append(line)
+
+    jobs.insert(0, jobs_in(tmp_path, 1)[0])  # a short one, whose end is the moment to kill
+    found = sweep.sweep(jobs, workers=2, tell=kill_once)
+    assert killed
+    assert all(runs.is_finished(job.folder) for job in jobs)
+    assert len(found) == 3
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_says_how_to_go_on(tmp_path):
+    code = (
+        "import sys, os, signal, threading\n"
+        "from pathlib import Path\n"
+        f"sys.path.insert(0, {str(os.path.dirname(__file__))!r})\n"
+        "from test_sweep import jobs_in\n"
+        "from vsc.sweep import jobs as sweep\n"
+        "from vsc.training.loop import Interrupted\n"
+        "if __name__ == '__main__':\n"
+        f"    jobs = jobs_in(Path({str(tmp_path)!r}), 2, **{{'train.steps': 100_000}})\n"
+        "    threading.Timer(15, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "    try:\n"
+        "        sweep.sweep(jobs, workers=2, command='vsc study x')\n"
+        "    except Interrupted as stop:\n"
+        "        print(stop)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True)
+    assert "stopped with 0 of 2 runs finished; go on with: vsc study x" in done.stdout
+    assert len(list(tmp_path.glob("*/checkpoints/last.pt"))) == 2
+
+
+def test_an_interrupted_sweep_of_one_worker_keeps_its_signal(tmp_path, monkeypatch):
+    def stop(*arguments, **others):
+        raise Interrupted("stopped at step 5 of 20", "x", signal.SIGTERM)
+
+    monkeypatch.setattr(sweep, "train", stop)
+    with pytest.raises(Interrupted) as error:
+        sweep.sweep(jobs_in(tmp_path), command="vsc study x")
+    assert str(error.value) == "stopped with 0 of 2 runs finished; go on with: vsc study x"
+    assert error.value.code == 143
+
+
+def test_a_moved_data_folder_is_the_same_run(tmp_path):
+    job = jobs_in(tmp_path, 1)[0]
+    sweep.finish(job)
+    moved = replace(BASE, data=replace(BASE.data, root=str(tmp_path)))
+    assert sweep.finish(sweep.plan("moved", moved, tmp_path)) == sweep.finish(job)

@@ -1,0 +1,140 @@
+"""Real processes: signals and exit codes, a kill in the middle, and several processes that train as one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import vsc
+from vsc.cli.commands import main
+from vsc.training import runs
+
+SMALL = ["--latent-dim", "4", "--model.hidden", "[16]", "--device", "cpu"]
+LONG = ["--steps", "1500", *SMALL, "--train.checkpoint_every", "7", "--train.log_every", "50"]
+
+
+def environment():
+    source = str(Path(vsc.__file__).parents[1])
+    return os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+
+
+def start(*words, module=("-m", "vsc")):
+    return subprocess.Popen(
+        [sys.executable, *module, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+def stop_after_checkpoint(folder, signum):
+    """Start a long run, send it a signal once it has a checkpoint, and return its exit code, stdout and stderr."""
+    process = start("train", "--out", str(folder), *LONG)
+    try:
+        deadline = time.monotonic() + 60
+        while not (folder / "checkpoints" / "last.pt").is_file():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert not runs.is_finished(folder), "the run was over before the signal came; make it longer"
+    return process.returncode, out, err
+
+
+def same_run(a, b):
+    drop = [[{k: v for k, v in row.items() if k != "seconds"} for row in runs.read_history(run)] for run in (a, b)]
+    assert drop[0] == drop[1]
+    ours, theirs = (load_file(run / "model" / "model.safetensors") for run in (a, b))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_run_prints_no_control_characters_and_nothing_on_stderr_where_that_is_no_terminal(tmp_path):
+    process = start("train", "--out", str(tmp_path / "run"), "--steps", "3", *SMALL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert err == ""
+    assert "\r" not in out
+    assert "\x1b" not in out
+    assert "vsc evaluate" in out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
+def test_a_stopped_or_killed_process_is_resumed_bit_for_bit(tmp_path):
+    code, _, err = stop_after_checkpoint(tmp_path / "term", signal.SIGTERM)
+    assert code == 143
+    assert err.startswith("vsc: stopped at step ")
+    assert err.endswith(f"of 1500; go on with: vsc train --out {tmp_path / 'term'} --resume\n")
+    code, _, err = stop_after_checkpoint(tmp_path / "int", signal.SIGINT)
+    assert code == 130
+    assert err.endswith(f"--out {tmp_path / 'int'} --resume\n")
+    code, _, err = stop_after_checkpoint(tmp_path / "kill", signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert err == ""
+    assert main(["train", "--out", str(tmp_path / "whole"), *LONG]) == 0
+    for name in ("term", "int", "kill"):
+        assert main(["train", "--out", str(tmp_path / name), "--resume"]) == 0
+        same_run(tmp_path / name, tmp_path / "whole")
+
+
+TOGETHER = ["--model", "ae", "--steps", "8", "--batch-size", "64", "--train.log_every", "4", *SMALL]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.parametrize("how", ["torchrun", "devices"])
+def test_two_processes_train_as_one_with_the_joined_batch(tmp_path, how):
+    if how == "torchrun":
+        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "vsc")
+        process = start("train", "--out", str(tmp_path / "two"), *TOGETHER, module=launcher)
+    else:
+        process = start("train", "--out", str(tmp_path / "two"), "--train.devices", "2", *TOGETHER)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.count("saved in") == 1  # one of the processes speaks
+    assert main(["train", "--out", str(tmp_path / "one"), *TOGETHER]) == 0
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-6)
+    state = runs.load_checkpoint(tmp_path / "two" / "checkpoints" / "last.pt")
+    assert len(state["rng"]) == 2
+    assert not torch.equal(state["rng"][0], state["rng"][1])  # the noise of the two differs
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
+def test_two_processes_agree_on_the_price_of_a_target(tmp_path):
+    words = ["--target-l0", "2", "--prior", "pseudo-inputs", "--model.components", "20", "--steps", "20", *SMALL]
+    process = start("train", "--out", str(tmp_path / "two"), "--train.devices", "2", "--batch-size", "64", *words)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.count("saved in") == 1
+    assert runs.load_checkpoint(tmp_path / "two" / "checkpoints" / "last.pt")["progress"]["price"] != 0
+
+
+@pytest.mark.slow
+def test_processes_that_may_not_write_all_end(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    process = start("train", "--out", str(tmp_path / "mine"), "--train.devices", "2", *TOGETHER)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "is not a run folder" in err

@@ -1,0 +1,604 @@
+"""The training loop: reproducible, resumable at any step, and clear about what went wrong."""
+
+import math
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from vsc.data.batches import Batches
+from vsc.data.split import Dataset, Split
+from vsc.errors import RunError, UsageError
+from vsc.model import VSC
+from vsc.model.scaling import Scaler
+from vsc.settings import build
+from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.training.loop import Interrupted, Progress, collapse, overfitting, runs, train, validate
+
+# 60 examples in batches of 16 are epochs of 3 steps, so that steps 4, 5, 7, 8 end inside an epoch
+SHORT = TrainConfig(steps=14, batch_size=16, log_every=3, valid_every=4, checkpoint_every=5, device="cpu")
+MOVING = replace(
+    SHORT,
+    kl_warmup=0.6,
+    lam_hold=0.2,
+    lam_ramp=0.4,
+    spike_beta=3.0,
+    spike_ramp=0.5,
+    total_correlation=0.5,
+    temperature=1.0,
+    temperature_final=0.3,
+    lr_final=1e-4,
+    lr_drop=0.6,
+    lr_ramp=0.3,
+    slab_beta=2.0,
+    prior_lr=5.0,
+)
+
+
+def config(name="vsc", train=SHORT, spikes="straight-through", binarise=False, **model):
+    model = {"latent_dim": 4, "hidden": (16,), "likelihood": "bernoulli"} | model
+    return Config(DataConfig("tiny", binarise=binarise), ModelConfig(name, spikes=spikes, **model), train)
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def equal(a, b):
+    a, b = weights(a), weights(b)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def rows(folder):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in runs.read_history(folder)]
+
+
+def kill_at(monkeypatch, step, signum=signal.SIGINT):
+    """Send this process a signal while it fetches the batch of a step, once."""
+    fetch, sent = Batches.__call__, []
+
+    def fetch_and_kill(self, number):
+        if number == step and not sent:
+            sent.append(signum)
+            os.kill(os.getpid(), signum)
+        return fetch(self, number)
+
+    monkeypatch.setattr(Batches, "__call__", fetch_and_kill)
+
+
+# ---- batches
+
+
+def numbered(n):
+    return torch.arange(n, dtype=torch.float32).reshape(n, 1)
+
+
+def plain_scaler():
+    return Scaler("none", torch.zeros(1), torch.ones(1))
+
+
+@pytest.mark.parametrize(("n", "size"), [(60, 16), (60, 20), (7, 3), (5, 1)])
+def test_every_epoch_sees_each_example_at_most_once(n, size):
+    batches = Batches(numbered(n), plain_scaler(), size, seed=3)
+    assert batches.per_epoch == n // size
+    orders = []
+    for epoch in range(3):
+        seen = torch.cat([batches(epoch * batches.per_epoch + i) for i in range(batches.per_epoch)]).flatten()
+        assert len(seen) == n // size * size
+        assert len(seen.unique()) == len(seen)
+        orders.append(seen.tolist())
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_batches_are_a_pure_function_of_the_step():
+    a, b = (Batches(numbered(60), plain_scaler(), 16, seed=3) for _ in range(2))
+    forwards = [a(step) for step in range(10)]
+    torch.manual_seed(77)
+    backwards = [b(step) for step in reversed(range(10))][::-1]
+    assert all(torch.equal(x, y) for x, y in zip(forwards, backwards, strict=True))
+    other = Batches(numbered(60), plain_scaler(), 16, seed=4)
+    assert any(not torch.equal(other(step), x) for step, x in enumerate(forwards))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_part_the_joint_batch_among_them(world):
+    joint = Batches(numbered(60), plain_scaler(), 16, seed=3)
+    parts = [Batches(numbered(60), plain_scaler(), 16, 3, rank=rank, world=world) for rank in range(world)]
+    for step in range(7):
+        shares = [part(step).flatten() for part in parts]
+        assert {len(share) for share in shares} == {16 // world}
+        assert sorted(torch.cat(shares).tolist()) == sorted(joint(step).flatten().tolist())
+
+
+def test_a_batch_is_never_larger_than_the_data():
+    batches = Batches(numbered(5), plain_scaler(), 128, seed=0)
+    assert batches.per_epoch == 1
+    assert sorted(batches(0).flatten().tolist()) == [0, 1, 2, 3, 4]
+    assert sorted(batches(1).flatten().tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_binarise_draws_bits_with_the_grey_value_as_probability():
+    grey = torch.full((4000, 2), 0.3)
+    batches = Batches(grey, plain_scaler(), 4000, seed=0, binarise=True)
+    first, second = batches(0), batches(0)
+    assert set(first.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(first, second)  # dynamic: drawn anew
+    assert first.mean().item() == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 8000))
+
+
+# ---- the same seed
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "vsc"])
+def test_the_same_seed_gives_the_same_metrics_and_weights(tiny, tmp_path, name):
+    torch.manual_seed(5)
+    one = train(config(name), tiny, tmp_path / "one")
+    torch.manual_seed(6)  # nothing outside the seed of the settings may matter
+    two = train(config(name), tiny, tmp_path / "two")
+    assert rows(tmp_path / "one") == rows(tmp_path / "two")
+    assert equal(one, two)
+
+
+def test_another_seed_gives_another_run(tiny, tmp_path):
+    train(config(), tiny, tmp_path / "one")
+    train(config(train=replace(SHORT, seed=1)), tiny, tmp_path / "two")
+    assert rows(tmp_path / "one") != rows(tmp_path / "two")
+
+
+def test_a_run_without_a_folder_is_the_same_and_writes_nothing(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert equal(train(config(), tiny), train(config(), tiny, tmp_path / "run"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_metrics_have_the_rows_that_the_settings_ask_for(tiny, tmp_path):
+    model = train(config(), tiny, tmp_path / "run")
+    found = [(row["step"], row["split"]) for row in rows(tmp_path / "run")]
+    logged = [(step, "train") for step in (3, 6, 9, 12, 14)]
+    validated = [(step, "valid") for step in (4, 8, 12, 14)]
+    assert sorted(found) == sorted(logged + validated)
+    assert not model.training
+    for row in rows(tmp_path / "run"):
+        assert row["elbo"] == pytest.approx(row["log_px"] - row["kl_slab"] - row["kl_spike"], abs=1e-4)
+
+
+def test_a_training_row_is_the_mean_over_its_steps(tiny, tmp_path):
+    often, seldom = replace(SHORT, steps=6, log_every=1), replace(SHORT, steps=6, log_every=6)
+    train(config(train=often), tiny, tmp_path / "often")
+    train(config(train=seldom), tiny, tmp_path / "seldom")
+    each = [row["elbo"] for row in rows(tmp_path / "often") if row["split"] == "train"]
+    mean = [row["elbo"] for row in rows(tmp_path / "seldom") if row["split"] == "train"]
+    assert len(each) == 6
+    assert mean == [pytest.approx(np.mean(each), rel=1e-5)]
+
+
+def test_validation_repeats_itself_and_leaves_mode_and_random_state_alone(tiny):
+    model = train(config(), tiny).train()
+    before = torch.get_rng_state()
+    first, second = (validate(model, tiny.valid.x, build.resolve(config(), tiny)) for _ in range(2))
+    assert first == second
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_training_improves_the_bound(tiny, tmp_path):
+    train(config(train=replace(SHORT, steps=300, lr=1e-2, valid_every=20)), tiny, tmp_path / "run")
+    elbo = [row["elbo"] for row in rows(tmp_path / "run") if row["split"] == "valid"]
+    assert elbo[-1] > elbo[0] + 5
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "bf16-true"])
+def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, precision):
+    model = train(config(train=replace(SHORT, precision=precision)), tiny, tmp_path / "run")
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert torch.equal(runs.load(tmp_path / "run").encode(tiny.test.x).z, model.encode(tiny.test.x).z)
+
+
+# ---- stopping and going on
+
+
+@pytest.mark.parametrize("step", [3, 4, 6, 13])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(config("vsc", MOVING), id="vsc"),
+        pytest.param(config("vsc", replace(MOVING, sharpness_final=90.0), "sigmoid"), id="sigmoid"),
+        pytest.param(config("vae", replace(MOVING, total_correlation=0.0), binarise=True), id="vae-binarised"),
+        pytest.param(
+            config(
+                "vsc",
+                replace(MOVING, target_l0=2.0, penalty=1.0, clip=1.0),
+                prior="pseudo-inputs",
+                components=8,
+                nu=5.0,
+            ),
+            id="pseudo-inputs-target",
+        ),
+        pytest.param(
+            config("thresholded-laplace", replace(MOVING, target_l0=2.0, total_correlation=0.0)),
+            id="thresholded-laplace",
+        ),
+        pytest.param(
+            config("tcvae", replace(MOVING, penalty=3.0, penalty_ramp=0.5, total_correlation=0.0)), id="tcvae"
+        ),
+    ],
+)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch, settings, step):
+    whole = train(settings, tiny, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        kill_at(patch, step)
+        with pytest.raises(Interrupted, match=f"stopped at step {step + 1} of 14"):
+            train(settings, tiny, tmp_path / "parts")
+    assert not runs.is_finished(tmp_path / "parts")
+    torch.manual_seed(1234)  # the random state comes from the checkpoint
+    parts = train(settings, tiny, tmp_path / "parts", resume=True)
+    assert equal(whole, parts)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+
+
+def test_a_run_that_was_killed_after_its_checkpoint_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch):
+    whole = train(config(train=MOVING), tiny, tmp_path / "whole")
+    fetch = Batches.__call__
+
+    def die(self, number):  # no chance to save: rows after the checkpoint at step 5 are already written
+        if number == 9:
+            raise MemoryError
+        return fetch(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "__call__", die)
+        with pytest.raises(MemoryError):
+            train(config(train=MOVING), tiny, tmp_path / "parts")
+    assert max(row["step"] for row in rows(tmp_path / "parts")) > 5
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "split": "tr')  # the line that was being written
+    parts = train(config(train=MOVING), tiny, tmp_path / "parts", resume=True)
+    assert equal(whole, parts)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_says_how_to_go_on_and_gives_the_handlers_back(tiny, tmp_path, monkeypatch, signum, code):
+    before = signal.getsignal(signum)
+    kill_at(monkeypatch, 4, signum)
+    folder = tmp_path / "my runs"
+    with pytest.raises(Interrupted) as caught:
+        train(config(), tiny, folder)
+    assert caught.value.code == code
+    assert str(caught.value).endswith(f"go on with: vsc train --out '{folder}' --resume")
+    assert signal.getsignal(signum) is before
+
+
+def test_a_signal_without_a_folder_says_that_nothing_was_saved(tiny, monkeypatch):
+    kill_at(monkeypatch, 4)
+    with pytest.raises(Interrupted, match="stopped at step 5 of 14; nothing was saved"):
+        train(config(), tiny)
+
+
+def test_a_second_interrupt_stops_at_once(tiny, monkeypatch):
+    fetch = Batches.__call__
+
+    def twice(self, number):
+        if number == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return fetch(self, number)
+
+    monkeypatch.setattr(Batches, "__call__", twice)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), tiny)
+
+
+def test_resuming_a_finished_run_changes_no_file(tiny, tmp_path):
+    model = train(config(), tiny, tmp_path / "run")
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*")}
+    assert equal(train(config(), tiny, tmp_path / "run", resume=True), model)
+    after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*")}
+    assert after == before
+
+
+def test_resuming_with_other_settings_names_the_first_that_differs(tiny, tmp_path, monkeypatch):
+    kill_at(monkeypatch, 4)
+    with pytest.raises(Interrupted):
+        train(config(), tiny, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"train\.lr 0\.001, not 0\.5"):
+        train(config(train=replace(SHORT, lr=0.5)), tiny, tmp_path / "run", resume=True)
+    moved = config()
+    moved = replace(moved, data=replace(moved.data, root=str(tmp_path)))
+    train(moved, tiny, tmp_path / "run", resume=True)  # where the data lie is no setting of the run
+
+
+def test_resuming_what_is_not_there(tiny, tmp_path):
+    with pytest.raises(UsageError, match="not a run folder"):
+        train(config(), tiny, tmp_path / "nothing", resume=True)
+    assert not (tmp_path / "nothing").exists()
+    runs.create(tmp_path / "begun", build.resolve(config(), tiny))
+    with pytest.raises(UsageError, match=r"no checkpoint .*--overwrite"):
+        train(config(), tiny, tmp_path / "begun", resume=True)
+
+
+def test_resume_and_overwrite_exclude_each_other(tiny, tmp_path):
+    train(config(), tiny, tmp_path / "run")
+    with pytest.raises(UsageError, match="choose one"):
+        train(config(), tiny, tmp_path / "run", resume=True, overwrite=True)
+    assert runs.is_finished(tmp_path / "run")
+
+
+# ---- early stopping
+
+# a learning rate at which the validation ELBO of 60 examples soon gets worse
+OVERFIT = replace(SHORT, steps=400, lr=2e-2, valid_every=5, patience=3, log_every=50, checkpoint_every=20)
+
+
+def test_early_stopping_returns_the_best_weights(tiny, tmp_path):
+    settings = config("vae", OVERFIT, hidden=(64,))
+    model = train(settings, tiny, tmp_path / "run")
+    elbo = {row["step"]: row["elbo"] for row in rows(tmp_path / "run") if row["split"] == "valid"}
+    best = max(elbo, key=lambda step: elbo[step])
+    assert max(elbo) == best + 3 * 5 < 400
+    found = validate(model, tiny.valid.x, build.resolve(settings, tiny))
+    assert found["elbo"] == elbo[best]
+    assert equal(runs.load(tmp_path / "run"), model)
+
+
+def test_early_stopping_resumes_bit_for_bit(tiny, tmp_path, monkeypatch):
+    settings = config("vae", OVERFIT, hidden=(64,))
+    whole = train(settings, tiny, tmp_path / "whole")
+    last = max(row["step"] for row in rows(tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        kill_at(patch, last - 3)  # while the patience is being counted
+        with pytest.raises(Interrupted):
+            train(settings, tiny, tmp_path / "parts")
+    parts = train(settings, tiny, tmp_path / "parts", resume=True)
+    assert equal(whole, parts)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+
+
+def test_patience_counts_validations_and_nan_is_never_better():
+    done = Progress(torch.zeros(3))
+    scores = [-5.0, -4.0, math.nan, -4.5, -3.0, -3.0]
+    waited = []
+    for score in scores:
+        done = done.judged({"log_px": score}, None)
+        waited.append((done.waited, done.best))
+    assert waited == [(0, -5.0), (0, -4.0), (1, -4.0), (2, -4.0), (0, -3.0), (1, -3.0)]
+
+
+def test_patience_without_a_validation_set_is_refused(tiny):
+    empty = replace(tiny, valid=Split(tiny.train.x[:0]))
+    with pytest.raises(UsageError, match=r"patience needs a validation set.*valid_fraction"):
+        train(config(train=replace(SHORT, patience=2)), empty)
+    train(config(), empty)
+
+
+# ---- numbers that go wrong
+
+
+def spoil(monkeypatch, call, term):
+    """Let a term of the bound be NaN from a training step on."""
+    forward, calls = VSC.forward, []
+
+    def spoiled(self, x, **knobs):
+        bound = forward(self, x, **knobs)
+        calls.append(self.training)
+        return bound._replace(**{term: bound.kl_slab * math.nan}) if sum(calls) >= call else bound
+
+    monkeypatch.setattr(VSC, "forward", spoiled)
+
+
+@pytest.mark.parametrize("term", ["log_px", "kl_slab", "kl_spike"])
+def test_a_loss_that_is_not_finite_names_step_term_and_checkpoint(tiny, tmp_path, monkeypatch, term):
+    spoil(monkeypatch, 7, term)
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    with pytest.raises(RunError) as caught:
+        train(config(train=replace(SHORT, valid_every=100)), tiny, tmp_path / "run")
+    message = str(caught.value)
+    assert f"at step 7 (in {term})" in message
+    assert f"the last good checkpoint is {last}" in message
+    state = runs.load_checkpoint(last)
+    assert state["progress"]["step"] == 5
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+    assert not runs.is_finished(tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_before_any_checkpoint(tiny, tmp_path, monkeypatch):
+    spoil(monkeypatch, 2, "log_px")
+    with pytest.raises(RunError, match=r"at step 2 .*no checkpoint had been written yet"):
+        train(config(), tiny, tmp_path / "run")
+    with pytest.raises(RunError, match=r"at step \d+ \(in .*(log_px|kl_slab)"):
+        train(config(train=replace(SHORT, lr=1e30)), tiny)
+
+
+@pytest.mark.parametrize("broken", [10, 14])
+def test_weights_that_are_not_finite_never_become_a_checkpoint_or_a_model(tiny, tmp_path, monkeypatch, broken):
+    step, calls = torch.optim.Adam.step, []
+
+    def break_weights(self, *arguments, **keywords):
+        result = step(self, *arguments, **keywords)
+        calls.append(1)
+        if len(calls) == broken:  # the loss of this step was finite
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(math.nan)
+        return result
+
+    monkeypatch.setattr(torch.optim.Adam, "step", break_weights)
+    settings = config(train=replace(SHORT, valid_every=100))
+    with pytest.raises(RunError, match=rf"at step {broken} \(in the weights\).*the last good checkpoint is"):
+        train(settings, tiny, tmp_path / "run")
+    state = runs.load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert state["progress"]["step"] == (broken - 1) // 5 * 5
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+    assert not (tmp_path / "run" / "model").exists()
+
+
+# ---- pressure on the codes
+
+
+def clusters():
+    """300 examples of 12 pixels: 4 patterns, of which 1 to 3 are on."""
+    generator = torch.Generator().manual_seed(0)
+    on = torch.rand(300, 4, generator=generator) < 0.5
+    x = (on.repeat_interleave(3, 1) * 255).to(torch.uint8)
+    return Dataset("clusters", (12,), *(Split(part) for part in x.split([200, 50, 50])), high=255.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", ["spike-slab", "learned", "pseudo-inputs", "mixture"])
+@pytest.mark.parametrize("target", [1.0, 3.0])
+def test_a_target_for_l0_is_reached(prior, target):
+    settings = TrainConfig(steps=1500, target_l0=target, device="cpu", valid_every=1500)
+    data = clusters()
+    model = train(config(train=settings, latent_dim=8, prior=prior, components=16), data)
+    gamma = model.encode(data.train.x).gamma  # 50 held-out examples have other patterns on by chance
+    assert gamma.sum(1).mean().item() == pytest.approx(target, rel=0.1)
+
+
+def test_a_target_out_of_reach_does_no_harm(tiny):
+    """A latent cannot be on for less than what float32 can say; the price has a limit."""
+    settings = TrainConfig(steps=400, target_l0=1e-9, device="cpu", valid_every=400)
+    model = train(config(train=settings), tiny)
+    assert model.encode(tiny.train.x).gamma.sum(1).mean() < 0.1
+
+
+@pytest.mark.parametrize("prior", ["pseudo-inputs", "mixture"])
+def test_mixture_priors_aim_at_alpha_unless_told_otherwise(tiny, prior):
+    def target(**settings):
+        return build.resolve(config(train=replace(SHORT, **settings), prior=prior, alpha=0.3), tiny).train.target_l0
+
+    assert target() == pytest.approx(0.3 * 4)
+    assert not target(penalty=1.0)
+    assert not target(target_l0=0.0)
+    assert not target(price=1.0)
+    assert not target(price_start=-1.0)
+    assert target(target_l0=2.0) == 2.0
+    assert not build.resolve(config(prior="spike-slab"), tiny).train.target_l0
+
+
+def test_a_target_sets_alpha_and_must_be_below_the_number_of_latents(tiny):
+    target = replace(SHORT, target_l0=1.0)
+    assert build.resolve(config(train=target), tiny).model.alpha == 0.25
+    with pytest.raises(UsageError, match="target_l0 must be below the number of latents, 4, not 4"):
+        build.resolve(config(train=replace(SHORT, target_l0=4.0)), tiny)
+
+
+def test_a_penalty_on_the_components_closes_their_gates(tiny):
+    def mean_gate(weight):
+        settings = replace(SHORT, steps=200, penalty=weight, target_l0=0.0)
+        model = train(config(train=settings, prior="pseudo-inputs", components=8, alpha=0.01), tiny)
+        return model.prior.mixed(model.posterior).gamma.mean().item()
+
+    assert mean_gate(20.0) < 0.7 * mean_gate(0.0)
+
+
+def test_clipping_bounds_the_gradient(tiny, monkeypatch):
+    norms, step = [], torch.optim.Adam.step
+
+    def seen(self, *args, **kwargs):
+        norms.append(torch.stack([p.grad.norm() for group in self.param_groups for p in group["params"]]).norm().item())
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", seen)
+    train(config(), tiny)
+    free = min(norms)
+    norms.clear()
+    train(config(train=replace(SHORT, clip=free / 2)), tiny)
+    assert max(norms) <= free / 2 * 1.001
+
+
+@pytest.mark.parametrize(
+    ("used", "always_on", "J", "word"),
+    [
+        (0, 0, 32, "hardly any latent is used"),
+        (1, 0, 32, "Raise model.alpha"),
+        (6, 4, 32, "has collapsed: 4 of the 6"),
+        (32, 32, 32, "has not become sparse"),
+        (20, 10, 32, ""),
+        (2, 0, 32, ""),
+        (1, 0, 1, ""),
+        (1, 1, 1, ""),
+    ],
+)
+def test_a_collapse_is_named_with_the_setting_to_change(used, always_on, J, word):
+    found = collapse(used, always_on, J)
+    assert word in found
+    assert bool(found) == bool(word)
+
+
+# ---- settings that cannot be
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "foo"}, "precision"),
+        ({"device": "foo"}, "device"),
+        ({"devices": 3}, "multiple of the 3 processes"),
+        ({"target_l0": 9.0}, "target_l0 must be below"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_written(tiny, tmp_path, settings, message):
+    with pytest.raises(UsageError, match=message):
+        train(config(train=replace(SHORT, **settings)), tiny, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("prior_lr", [1.0, 20.0])
+def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, prior_lr):
+    """Adam's first step is lr in the direction of the gradient's sign, for every weight that has one."""
+    own = config(
+        prior="mixture", components=4, train=replace(SHORT, steps=1, lr=0.01, kl_warmup=0.0, prior_lr=prior_lr)
+    )
+    settings = build.resolve(own, tiny)
+    torch.manual_seed(settings.train.seed)
+    before = build.new_model(settings, tiny).state_dict()
+    after = train(own, tiny).state_dict()
+    for name, pace in (("prior.spike_logits", prior_lr), ("decoder.2.bias", 1.0)):
+        moved = (after[name] - before[name]).abs()
+        torch.testing.assert_close(moved.median(), torch.tensor(0.01 * pace), rtol=1e-3, atol=0)
+
+
+def test_the_total_correlation_of_slabs_needs_slabs_with_gates(tiny):
+    with pytest.raises(UsageError, match=r"with model tcvae it is train\.penalty"):
+        train(config("tcvae", replace(SHORT, total_correlation=1.0)), tiny)
+
+
+def test_the_price_of_a_target_sets_in_after_the_hold():
+    settings = TrainConfig(steps=100, target_l0=2.0, penalty_hold=0.5)
+    early, late = Progress(torch.zeros(1), step=49), Progress(torch.zeros(1), step=50)
+    now = settings.knobs(50)
+    assert early.asked(20.0, now, settings, 30) == (0.0, early)
+    price, after = late.asked(20.0, now, settings, 30)
+    assert price > 0
+    assert after.price > 0
+
+
+def test_a_target_falls_from_all_latents_to_what_is_asked():
+    settings = TrainConfig(steps=100, target_l0=2.0, penalty_hold=0.2, penalty_ramp=0.5)
+
+    def price(step, l0):
+        return Progress(torch.zeros(1), step=step).asked(l0, settings.knobs(step), settings, 32)[0]
+
+    for step, target in ((20, 32.0), (45, 8.0), (70, 2.0), (99, 2.0)):  # 8 is half way from 32 to 2
+        assert price(step, 1.01 * target) > 0
+        assert price(step, target) == pytest.approx(0, abs=1e-9)
+        below = price(step, 0.99 * target)
+        assert below < 0 if step >= 70 else below == 0  # what has shut early is not called back
+
+
+@pytest.mark.parametrize(
+    ("elbos", "says"),
+    [
+        ([-90, -50, -40, -45, -60], "best at step 300 (-40.0) and has fallen since, to -60.0"),
+        ([-90, -50, -40, -40.1, -40.2], ""),  # no more than noise
+        ([-90, -50, -45, -41, -40], ""),
+        ([-90, -30], ""),
+        ([None, None, None], ""),  # an AE has no bound
+    ],
+)
+def test_a_validation_elbo_that_falls_is_called_overfitting(elbos, says):
+    rows = [{"step": 100 * (i + 1), "elbo": elbo} for i, elbo in enumerate(elbos)]
+    assert says in overfitting(rows)
+    assert bool(overfitting(rows)) == bool(says)

@@ -59,7 +59,7 @@ def whole_step(examples, steps: int, **model) -> float:
             train=vsc.TrainConfig(steps=n, batch_size=B, valid_every=10**9),
         )
         start = time.perf_counter()
-        vsc.train(config, examples)
+        vsc.train(examples, config)
         times.append(time.perf_counter() - start)
     return (times[1] - times[0]) / steps
 
@@ -160,7 +160,7 @@ def main() -> None:
         "data = vsc.from_arrays(x, name='random')\n"
         f"model = vsc.ModelConfig(latent_dim={J})\n"
         "config = vsc.Config(model=model, train=vsc.TrainConfig(steps=200, valid_every=100))\n"
-        "vsc.train(config, data)"
+        "vsc.train(data, config)"
     )
     beyond = peak_megabytes(code) - peak_megabytes("import torch") - 70_000 * M // 2**20
     print(f"training memory beyond import torch and the data: {beyond} MB")

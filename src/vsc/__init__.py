@@ -4,7 +4,7 @@ Variational sparse coding: sparse, interpretable codes from a deep generative mo
 >>> import vsc
 >>> digits = vsc.load_data("digits")
 >>> config = vsc.Config(train=vsc.TrainConfig(steps=20))
->>> model = vsc.train(config, digits)
+>>> model = vsc.train(digits, config)
 >>> model.encode(digits.test.x).hard.shape  # exactly zero where a latent is off
 torch.Size([360, 32])
 """

@@ -180,7 +180,7 @@ def test_training_from_disk_comes_out_as_from_memory(table):
     assert isinstance(batches_of(data.train, plain_scaler(), 32, 0), StoredBatches)
     elbo = []
     for one in (data, in_memory(table)):
-        model = train(settings, one)
+        model = train(one, settings)
         with torch.no_grad():
             torch.manual_seed(0)
             elbo.append(model(model.scaler(one.valid.x)).elbo.mean().item())
@@ -194,14 +194,14 @@ def test_training_is_the_same_where_the_order_is(table, monkeypatch):
     monkeypatch.setattr(batches, "GROUP", 2**20)  # all at once
     data = load(table)
     assert isinstance(batches_of(data.train, plain_scaler(), 32, 0), Batches)
-    one, other = train(config(), data), train(config(), in_memory(table))
+    one, other = train(data, config()), train(in_memory(table), config())
     for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("step", [3, 6, 12])
 def test_a_run_from_disk_resumes_bit_for_bit(table, tmp_path, monkeypatch, step):
-    whole = train(config(prior="pseudo-inputs", components=5), load(table), tmp_path / "whole")
+    whole = train(load(table), config(prior="pseudo-inputs", components=5), tmp_path / "whole")
     fetch, sent = StoredBatches.__call__, []
 
     def fetch_and_kill(self, number):
@@ -212,13 +212,13 @@ def test_a_run_from_disk_resumes_bit_for_bit(table, tmp_path, monkeypatch, step)
 
     monkeypatch.setattr(StoredBatches, "__call__", fetch_and_kill)
     with pytest.raises(Interrupted):
-        train(config(prior="pseudo-inputs", components=5), load(table), tmp_path / "parts")
-    parts = train(config(prior="pseudo-inputs", components=5), load(table), tmp_path / "parts", resume=True)
+        train(load(table), config(prior="pseudo-inputs", components=5), tmp_path / "parts")
+    parts = train(load(table), config(prior="pseudo-inputs", components=5), tmp_path / "parts", resume=True)
     assert equal(whole, parts)
 
 
 def test_a_file_that_shrinks_while_it_trains_loses_nothing(table, tmp_path, monkeypatch):
-    whole = train(config(), load(table), tmp_path / "whole")
+    whole = train(load(table), config(), tmp_path / "whole")
     path, fetch = table / "1.npy", StoredBatches.__call__
     content = path.read_bytes()
 
@@ -230,9 +230,9 @@ def test_a_file_that_shrinks_while_it_trains_loses_nothing(table, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(StoredBatches, "__call__", fetch_and_cut)
         with pytest.raises(RunError, match=r"1\.npy: the file has .*--resume"):
-            train(config(), load(table), tmp_path / "run")
+            train(load(table), config(), tmp_path / "run")
     path.write_bytes(content)
-    assert equal(whole, train(config(), load(table), tmp_path / "run", resume=True))
+    assert equal(whole, train(load(table), config(), tmp_path / "run", resume=True))
 
 
 LIMITED = """
@@ -244,8 +244,8 @@ from vsc.data import batches
 
 torch.set_num_threads(1)
 path, mapped = sys.argv[1], sys.argv[2] == "mapped"
-vsc.train(vsc.Config(train=vsc.TrainConfig(steps=2, batch_size=16, device="cpu", valid_every=100)),
-    vsc.from_arrays(np.random.default_rng(0).random((20, 64))))  # so that all libraries are loaded
+settings = vsc.TrainConfig(steps=2, batch_size=16, device="cpu", valid_every=100)
+vsc.train(vsc.from_arrays(np.random.default_rng(0).random((20, 64))), vsc.Config(train=settings))  # loads all libraries
 status = dict(line.split(":") for line in open("/proc/self/status"))
 taken = int(status["VmData"].split()[0]) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (taken + 200 * 2**20, -1))
@@ -258,7 +258,7 @@ data = vsc.from_arrays(np.load(path, mmap_mode="r")) if mapped else vsc.load_dat
 assert data.train.x.shape[0] * data.train.x.row_bytes > 2**30
 assert len(data.train) > 10 * batches.at_once(data.train.x)
 settings = vsc.TrainConfig(steps=30, batch_size=1000, device="cpu", valid_every=100)
-vsc.train(vsc.Config(train=settings, model=vsc.ModelConfig(hidden=(8,), latent_dim=4)), data)
+vsc.train(data, vsc.Config(train=settings, model=vsc.ModelConfig(hidden=(8,), latent_dim=4)))
 print("trained")
 """
 

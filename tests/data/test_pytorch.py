@@ -79,7 +79,7 @@ def test_a_dataset_has_the_same_parts_as_its_arrays(dataset, x, y):
 
 
 def test_a_dataset_trains_as_its_arrays_do():
-    one, other = train(config(), from_torch(tensors())), train(config(), from_arrays(X, Y))
+    one, other = train(from_torch(tensors()), config()), train(from_arrays(X, Y), config())
     for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -88,7 +88,7 @@ def test_a_large_dataset_is_fetched_a_group_at_a_time(monkeypatch):
     data = from_torch(tensors())
     monkeypatch.setattr(batches, "GROUP", 30 * (4 * 6 + 32))
     assert isinstance(batches_of(data.train, torch.nn.Identity(), 16, 0), StoredBatches)
-    model = train(config(), data)
+    model = train(data, config())
     scores = evaluate(model, data)
     assert 0 <= scores.probe <= 1
     assert model.encode(data.train.x).z.shape == (len(data.train), 4)
@@ -144,8 +144,8 @@ def test_what_is_looked_at_of_a_stream_is_bounded(monkeypatch):
 def test_a_stream_trains_is_measured_and_resumes(tmp_path, monkeypatch):
     data = from_torch(loader(shuffle=True), valid=(X[:20], Y[:20]), test=loader(X[20:50], Y[20:50]))
     assert vsc.from_torch is from_torch
-    one = train(config(prior="pseudo-inputs", components=5), data, tmp_path / "one")
-    two = train(config(prior="pseudo-inputs", components=5), data, tmp_path / "two")
+    one = train(data, config(prior="pseudo-inputs", components=5), tmp_path / "one")
+    two = train(data, config(prior="pseudo-inputs", components=5), tmp_path / "two")
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert evaluate(one, data).probe is not None
     fetch = StreamedBatches.__call__
@@ -158,8 +158,8 @@ def test_a_stream_trains_is_measured_and_resumes(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(StreamedBatches, "__call__", die)
         with pytest.raises(MemoryError):
-            train(config(), data, tmp_path / "run")
-    train(config(), data, tmp_path / "run", resume=True)
+            train(data, config(), tmp_path / "run")
+    train(data, config(), tmp_path / "run", resume=True)
     assert vsc.load(tmp_path / "run").latent_dim == 4
 
 
@@ -170,7 +170,7 @@ def test_a_stream_is_binarised():
     fetch = StreamedBatches.__call__
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StreamedBatches, "__call__", lambda self, step: seen.append(fetch(self, step)) or seen[-1])
-        train(settings, data)
+        train(data, settings)
     assert set(torch.cat(seen).unique().tolist()) == {0.0, 1.0}
 
 
@@ -202,14 +202,14 @@ def test_a_batch_that_does_not_fit_is_named(monkeypatch, later, message):
     monkeypatch.setattr(pytorch, "FIRST", 15)
     data = from_torch(Changing(), valid=X[:10])
     with pytest.raises(RunError, match=message) as caught:
-        train(config(), data)
+        train(data, config())
     assert "\n" not in str(caught.value)
 
 
 def test_a_stream_that_ends_for_good_is_named():
     data = from_torch(Once(torch.from_numpy(X).split(10)))
     with pytest.raises(RunError, match="again and again"):
-        train(config(), data)
+        train(data, config())
 
 
 NO_LENGTH = Items(X)

@@ -252,7 +252,7 @@ def test_a_bad_run_is_stopped_early(tmp_path, monkeypatch):
 
 def test_training_shows_each_validation_to_who_watches(tmp_path):
     rows = []
-    train(BASE, tune.dataset(BASE.data), tmp_path / "run", watch=rows.append)
+    train(tune.dataset(BASE.data), BASE, tmp_path / "run", watch=rows.append)
     assert [row["step"] for row in rows] == [4, 8, 12, 16, 20]
     logged = [row for row in runs.read_history(tmp_path / "run") if row["split"] == "valid"]
     assert [row["elbo"] for row in rows] == [row["elbo"] for row in logged]

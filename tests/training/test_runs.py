@@ -28,7 +28,7 @@ SETTINGS = Config(
 
 @pytest.fixture
 def run(tiny, tmp_path):
-    train(SETTINGS, tiny, tmp_path / "run")
+    train(tiny, SETTINGS, tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -74,7 +74,7 @@ def test_the_saved_settings_are_resolved_plain_yaml_and_come_back_equal(run, tin
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian-fixed"])
 def test_a_loaded_model_gives_the_same_codes(tiny, tmp_path, name, likelihood):
     settings = replace(SETTINGS, model=replace(SETTINGS.model, name=name, likelihood=likelihood))
-    model = train(settings, tiny, tmp_path / "run")
+    model = train(tiny, settings, tmp_path / "run")
     for path in (tmp_path / "run", str(tmp_path / "run" / "model")):
         loaded = runs.load(path)
         assert type(loaded) is type(model)
@@ -89,7 +89,7 @@ def test_a_loaded_model_gives_the_same_codes(tiny, tmp_path, name, likelihood):
 @pytest.mark.parametrize("selector", SELECTORS)
 def test_a_loaded_model_has_the_same_prior(tiny, tmp_path, prior, selector):
     settings = replace(SETTINGS.model, name="vsc", prior=prior, selector=selector, components=5, nu=3.0)
-    model = train(replace(SETTINGS, model=settings), tiny, tmp_path / "run")
+    model = train(tiny, replace(SETTINGS, model=settings), tmp_path / "run")
     loaded = runs.load(tmp_path / "run")
     found = []
     for one in (model, loaded):
@@ -112,7 +112,7 @@ def test_pseudo_inputs_start_at_training_examples(tiny):
 @pytest.mark.parametrize("scale", ["standard", "unit-norm"])
 def test_a_loaded_model_scales_as_in_training(tiny, tmp_path, scale):
     model = replace(SETTINGS.model, likelihood="gaussian")
-    ours = train(replace(SETTINGS, data=replace(SETTINGS.data, scale=scale), model=model), tiny, tmp_path / "run")
+    ours = train(tiny, replace(SETTINGS, data=replace(SETTINGS.data, scale=scale), model=model), tmp_path / "run")
     assert torch.equal(runs.load(tmp_path / "run").encode(tiny.test.x).mu, ours.encode(tiny.test.x).mu)
 
 
@@ -142,7 +142,7 @@ def test_a_foreign_pickle_is_never_read_as_a_checkpoint(run, tiny, tmp_path):
     for payload in (pickle.dumps(bomb), legacy.read_bytes(), zipped.read_bytes()):
         last.write_bytes(payload)
         with pytest.raises(RunError, match="damaged or not ours") as caught:
-            train(SETTINGS, tiny, run, resume=True)
+            train(tiny, SETTINGS, run, resume=True)
         assert str(last) in one_line(caught)
         assert not trap.exists()
     pickle.loads(pickle.dumps(Bomb(trap))).close()  # the bomb itself is live
@@ -256,15 +256,15 @@ def test_a_checkpoint_that_lacks_parts_or_fits_another_model_is_refused(run, tin
     for part in whole.keys() - {"format"}:
         runs.save_checkpoint(path, {name: value for name, value in whole.items() if name != part})
         with pytest.raises(RunError, match="does not fit the run") as caught:
-            train(SETTINGS, tiny, run, resume=True)
+            train(tiny, SETTINGS, run, resume=True)
         one_line(caught)
     runs.save_checkpoint(path, whole | {"model": {"a": torch.zeros(1)}})
     with pytest.raises(RunError, match="does not fit the run") as caught:
-        train(SETTINGS, tiny, run, resume=True)
+        train(tiny, SETTINGS, run, resume=True)
     one_line(caught)
     runs.save_checkpoint(path, whole | {"rng": whole["rng"].repeat(2, 1)})
     with pytest.raises(UsageError, match="had 2 processes"):
-        train(SETTINGS, tiny, run, resume=True)
+        train(tiny, SETTINGS, run, resume=True)
     for state in ([1], {"format": 999}, {}):
         torch.save(state, path)
         with pytest.raises(RunError, match="not one of ours"):
@@ -287,7 +287,7 @@ def test_history_leaves_out_lines_that_are_cut_off_or_damaged(run):
 def test_an_existing_run_is_refused_and_left_as_it_is(run, tiny):
     before = {path: path.read_bytes() for path in run.rglob("*.*")}
     with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
-        train(SETTINGS, tiny, run)
+        train(tiny, SETTINGS, run)
     assert {path: path.read_bytes() for path in run.rglob("*.*")} == before
 
 
@@ -297,7 +297,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(run, tiny):
     (run / "codes.npz").write_text("mine")
     (run / "model" / "notes.txt").write_text("mine")
     (run / "checkpoints" / ".last.77.tmp.pt").write_text("left by a kill")
-    train(replace(SETTINGS, train=replace(SETTINGS.train, steps=4)), tiny, run, overwrite=True)
+    train(tiny, replace(SETTINGS, train=replace(SETTINGS.train, steps=4)), run, overwrite=True)
     assert runs.read_config(run).train.steps == 4
     assert {row["step"] for row in runs.read_history(run)} == {2, 3, 4}
     found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
@@ -312,17 +312,17 @@ def test_overwrite_never_touches_a_folder_that_is_not_a_run(tiny, tmp_path, file
         (tmp_path / "mine" / name).write_text("dear to me")
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="exists and is not a run folder"):
-            train(SETTINGS, tiny, tmp_path / "mine", overwrite=overwrite)
+            train(tiny, SETTINGS, tmp_path / "mine", overwrite=overwrite)
     assert {path.name for path in (tmp_path / "mine").rglob("*.*")} == {name.split("/")[-1] for name in files}
 
 
 def test_overwrite_of_a_file_is_refused_and_an_empty_folder_is_fine(tiny, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="not a run folder"):
-        train(SETTINGS, tiny, tmp_path / "file", overwrite=True)
+        train(tiny, SETTINGS, tmp_path / "file", overwrite=True)
     assert (tmp_path / "file").read_text() == "mine"
     (tmp_path / "empty").mkdir()
-    train(SETTINGS, tiny, tmp_path / "empty")
+    train(tiny, SETTINGS, tmp_path / "empty")
     assert runs.is_finished(tmp_path / "empty")
 
 
@@ -332,7 +332,7 @@ def test_overwrite_of_a_file_is_refused_and_an_empty_folder_is_fine(tiny, tmp_pa
 def test_a_folder_that_cannot_be_made(tiny, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OSError, match="file"):
-        train(SETTINGS, tiny, tmp_path / "file" / "run")
+        train(tiny, SETTINGS, tmp_path / "file" / "run")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -352,12 +352,12 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(tiny, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(runs, "save_checkpoint", fill_up)
         with pytest.raises(OSError, match="No space left") as caught:
-            train(SETTINGS, tiny, folder)
+            train(tiny, SETTINGS, folder)
     monkeypatch.undo()
     assert caught.value.filename == str(folder / "checkpoints" / "last.pt")
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.pt"]
     assert runs.load_checkpoint(folder / "checkpoints" / "last.pt")["progress"]["step"] == 2
-    train(SETTINGS, tiny, folder, resume=True)  # once there is room again
+    train(tiny, SETTINGS, folder, resume=True)  # once there is room again
     assert runs.is_finished(folder)
 
 
@@ -390,11 +390,11 @@ def test_a_model_that_cannot_be_saved_whole_is_not_taken_for_finished(tiny, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(runs, "write_json", fail_on_description)
         with pytest.raises(OSError, match="No space left"):
-            train(SETTINGS, tiny, folder)
+            train(tiny, SETTINGS, folder)
     assert not runs.is_finished(folder)
     with pytest.raises(UsageError, match="finish its run with"):
         runs.load(folder)
-    train(SETTINGS, tiny, folder, resume=True)
+    train(tiny, SETTINGS, folder, resume=True)
     assert runs.load(folder).latent_dim == 4
 
 

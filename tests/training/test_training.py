@@ -135,27 +135,27 @@ def test_binarise_draws_bits_with_the_grey_value_as_probability():
 @pytest.mark.parametrize("name", ["ae", "vae", "vsc"])
 def test_the_same_seed_gives_the_same_metrics_and_weights(tiny, tmp_path, name):
     torch.manual_seed(5)
-    one = train(config(name), tiny, tmp_path / "one")
+    one = train(tiny, config(name), tmp_path / "one")
     torch.manual_seed(6)  # nothing outside the seed of the settings may matter
-    two = train(config(name), tiny, tmp_path / "two")
+    two = train(tiny, config(name), tmp_path / "two")
     assert rows(tmp_path / "one") == rows(tmp_path / "two")
     assert equal(one, two)
 
 
 def test_another_seed_gives_another_run(tiny, tmp_path):
-    train(config(), tiny, tmp_path / "one")
-    train(config(train=replace(SHORT, seed=1)), tiny, tmp_path / "two")
+    train(tiny, config(), tmp_path / "one")
+    train(tiny, config(train=replace(SHORT, seed=1)), tmp_path / "two")
     assert rows(tmp_path / "one") != rows(tmp_path / "two")
 
 
 def test_a_run_without_a_folder_is_the_same_and_writes_nothing(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert equal(train(config(), tiny), train(config(), tiny, tmp_path / "run"))
+    assert equal(train(tiny, config()), train(tiny, config(), tmp_path / "run"))
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_metrics_have_the_rows_that_the_settings_ask_for(tiny, tmp_path):
-    model = train(config(), tiny, tmp_path / "run")
+    model = train(tiny, config(), tmp_path / "run")
     found = [(row["step"], row["split"]) for row in rows(tmp_path / "run")]
     logged = [(step, "train") for step in (3, 6, 9, 12, 14)]
     validated = [(step, "valid") for step in (4, 8, 12, 14)]
@@ -167,8 +167,8 @@ def test_metrics_have_the_rows_that_the_settings_ask_for(tiny, tmp_path):
 
 def test_a_training_row_is_the_mean_over_its_steps(tiny, tmp_path):
     often, seldom = replace(SHORT, steps=6, log_every=1), replace(SHORT, steps=6, log_every=6)
-    train(config(train=often), tiny, tmp_path / "often")
-    train(config(train=seldom), tiny, tmp_path / "seldom")
+    train(tiny, config(train=often), tmp_path / "often")
+    train(tiny, config(train=seldom), tmp_path / "seldom")
     each = [row["elbo"] for row in rows(tmp_path / "often") if row["split"] == "train"]
     mean = [row["elbo"] for row in rows(tmp_path / "seldom") if row["split"] == "train"]
     assert len(each) == 6
@@ -176,7 +176,7 @@ def test_a_training_row_is_the_mean_over_its_steps(tiny, tmp_path):
 
 
 def test_validation_repeats_itself_and_leaves_mode_and_random_state_alone(tiny):
-    model = train(config(), tiny).train()
+    model = train(tiny, config()).train()
     before = torch.get_rng_state()
     first, second = (validate(model, tiny.valid.x, build.resolve(config(), tiny)) for _ in range(2))
     assert first == second
@@ -185,14 +185,14 @@ def test_validation_repeats_itself_and_leaves_mode_and_random_state_alone(tiny):
 
 
 def test_training_improves_the_bound(tiny, tmp_path):
-    train(config(train=replace(SHORT, steps=300, lr=1e-2, valid_every=20)), tiny, tmp_path / "run")
+    train(tiny, config(train=replace(SHORT, steps=300, lr=1e-2, valid_every=20)), tmp_path / "run")
     elbo = [row["elbo"] for row in rows(tmp_path / "run") if row["split"] == "valid"]
     assert elbo[-1] > elbo[0] + 5
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "bf16-true"])
 def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, precision):
-    model = train(config(train=replace(SHORT, precision=precision)), tiny, tmp_path / "run")
+    model = train(tiny, config(train=replace(SHORT, precision=precision)), tmp_path / "run")
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert torch.equal(runs.load(tmp_path / "run").encode(tiny.test.x).z, model.encode(tiny.test.x).z)
 
@@ -227,20 +227,20 @@ def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, p
     ],
 )
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch, settings, step):
-    whole = train(settings, tiny, tmp_path / "whole")
+    whole = train(tiny, settings, tmp_path / "whole")
     with monkeypatch.context() as patch:
         kill_at(patch, step)
         with pytest.raises(Interrupted, match=f"stopped at step {step + 1} of 14"):
-            train(settings, tiny, tmp_path / "parts")
+            train(tiny, settings, tmp_path / "parts")
     assert not runs.is_finished(tmp_path / "parts")
     torch.manual_seed(1234)  # the random state comes from the checkpoint
-    parts = train(settings, tiny, tmp_path / "parts", resume=True)
+    parts = train(tiny, settings, tmp_path / "parts", resume=True)
     assert equal(whole, parts)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
 
 
 def test_a_run_that_was_killed_after_its_checkpoint_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch):
-    whole = train(config(train=MOVING), tiny, tmp_path / "whole")
+    whole = train(tiny, config(train=MOVING), tmp_path / "whole")
     fetch = Batches.__call__
 
     def die(self, number):  # no chance to save: rows after the checkpoint at step 5 are already written
@@ -251,11 +251,11 @@ def test_a_run_that_was_killed_after_its_checkpoint_goes_on_bit_for_bit(tiny, tm
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "__call__", die)
         with pytest.raises(MemoryError):
-            train(config(train=MOVING), tiny, tmp_path / "parts")
+            train(tiny, config(train=MOVING), tmp_path / "parts")
     assert max(row["step"] for row in rows(tmp_path / "parts")) > 5
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9, "split": "tr')  # the line that was being written
-    parts = train(config(train=MOVING), tiny, tmp_path / "parts", resume=True)
+    parts = train(tiny, config(train=MOVING), tmp_path / "parts", resume=True)
     assert equal(whole, parts)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
 
@@ -266,7 +266,7 @@ def test_a_signal_says_how_to_go_on_and_gives_the_handlers_back(tiny, tmp_path, 
     kill_at(monkeypatch, 4, signum)
     folder = tmp_path / "my runs"
     with pytest.raises(Interrupted) as caught:
-        train(config(), tiny, folder)
+        train(tiny, config(), folder)
     assert caught.value.code == code
     assert str(caught.value).endswith(f"go on with: vsc train --out '{folder}' --resume")
     assert signal.getsignal(signum) is before
@@ -275,7 +275,7 @@ def test_a_signal_says_how_to_go_on_and_gives_the_handlers_back(tiny, tmp_path, 
 def test_a_signal_without_a_folder_says_that_nothing_was_saved(tiny, monkeypatch):
     kill_at(monkeypatch, 4)
     with pytest.raises(Interrupted, match="stopped at step 5 of 14; nothing was saved"):
-        train(config(), tiny)
+        train(tiny, config())
 
 
 def test_a_second_interrupt_stops_at_once(tiny, monkeypatch):
@@ -289,13 +289,13 @@ def test_a_second_interrupt_stops_at_once(tiny, monkeypatch):
 
     monkeypatch.setattr(Batches, "__call__", twice)
     with pytest.raises(KeyboardInterrupt):
-        train(config(), tiny)
+        train(tiny, config())
 
 
 def test_resuming_a_finished_run_changes_no_file(tiny, tmp_path):
-    model = train(config(), tiny, tmp_path / "run")
+    model = train(tiny, config(), tmp_path / "run")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*")}
-    assert equal(train(config(), tiny, tmp_path / "run", resume=True), model)
+    assert equal(train(tiny, config(), tmp_path / "run", resume=True), model)
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*")}
     assert after == before
 
@@ -303,27 +303,27 @@ def test_resuming_a_finished_run_changes_no_file(tiny, tmp_path):
 def test_resuming_with_other_settings_names_the_first_that_differs(tiny, tmp_path, monkeypatch):
     kill_at(monkeypatch, 4)
     with pytest.raises(Interrupted):
-        train(config(), tiny, tmp_path / "run")
+        train(tiny, config(), tmp_path / "run")
     with pytest.raises(UsageError, match=r"train\.lr 0\.001, not 0\.5"):
-        train(config(train=replace(SHORT, lr=0.5)), tiny, tmp_path / "run", resume=True)
+        train(tiny, config(train=replace(SHORT, lr=0.5)), tmp_path / "run", resume=True)
     moved = config()
     moved = replace(moved, data=replace(moved.data, root=str(tmp_path)))
-    train(moved, tiny, tmp_path / "run", resume=True)  # where the data lie is no setting of the run
+    train(tiny, moved, tmp_path / "run", resume=True)  # where the data lie is no setting of the run
 
 
 def test_resuming_what_is_not_there(tiny, tmp_path):
     with pytest.raises(UsageError, match="not a run folder"):
-        train(config(), tiny, tmp_path / "nothing", resume=True)
+        train(tiny, config(), tmp_path / "nothing", resume=True)
     assert not (tmp_path / "nothing").exists()
     runs.create(tmp_path / "begun", build.resolve(config(), tiny))
     with pytest.raises(UsageError, match=r"no checkpoint .*--overwrite"):
-        train(config(), tiny, tmp_path / "begun", resume=True)
+        train(tiny, config(), tmp_path / "begun", resume=True)
 
 
 def test_resume_and_overwrite_exclude_each_other(tiny, tmp_path):
-    train(config(), tiny, tmp_path / "run")
+    train(tiny, config(), tmp_path / "run")
     with pytest.raises(UsageError, match="choose one"):
-        train(config(), tiny, tmp_path / "run", resume=True, overwrite=True)
+        train(tiny, config(), tmp_path / "run", resume=True, overwrite=True)
     assert runs.is_finished(tmp_path / "run")
 
 
@@ -335,7 +335,7 @@ OVERFIT = replace(SHORT, steps=400, lr=2e-2, valid_every=5, patience=3, log_ever
 
 def test_early_stopping_returns_the_best_weights(tiny, tmp_path):
     settings = config("vae", OVERFIT, hidden=(64,))
-    model = train(settings, tiny, tmp_path / "run")
+    model = train(tiny, settings, tmp_path / "run")
     elbo = {row["step"]: row["elbo"] for row in rows(tmp_path / "run") if row["split"] == "valid"}
     best = max(elbo, key=lambda step: elbo[step])
     assert max(elbo) == best + 3 * 5 < 400
@@ -346,13 +346,13 @@ def test_early_stopping_returns_the_best_weights(tiny, tmp_path):
 
 def test_early_stopping_resumes_bit_for_bit(tiny, tmp_path, monkeypatch):
     settings = config("vae", OVERFIT, hidden=(64,))
-    whole = train(settings, tiny, tmp_path / "whole")
+    whole = train(tiny, settings, tmp_path / "whole")
     last = max(row["step"] for row in rows(tmp_path / "whole"))
     with monkeypatch.context() as patch:
         kill_at(patch, last - 3)  # while the patience is being counted
         with pytest.raises(Interrupted):
-            train(settings, tiny, tmp_path / "parts")
-    parts = train(settings, tiny, tmp_path / "parts", resume=True)
+            train(tiny, settings, tmp_path / "parts")
+    parts = train(tiny, settings, tmp_path / "parts", resume=True)
     assert equal(whole, parts)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
 
@@ -370,8 +370,8 @@ def test_patience_counts_validations_and_nan_is_never_better():
 def test_patience_without_a_validation_set_is_refused(tiny):
     empty = replace(tiny, valid=Split(tiny.train.x[:0]))
     with pytest.raises(UsageError, match=r"patience needs a validation set.*valid_fraction"):
-        train(config(train=replace(SHORT, patience=2)), empty)
-    train(config(), empty)
+        train(empty, config(train=replace(SHORT, patience=2)))
+    train(empty, config())
 
 
 # ---- numbers that go wrong
@@ -394,7 +394,7 @@ def test_a_loss_that_is_not_finite_names_step_term_and_checkpoint(tiny, tmp_path
     spoil(monkeypatch, 7, term)
     last = tmp_path / "run" / "checkpoints" / "last.pt"
     with pytest.raises(RunError) as caught:
-        train(config(train=replace(SHORT, valid_every=100)), tiny, tmp_path / "run")
+        train(tiny, config(train=replace(SHORT, valid_every=100)), tmp_path / "run")
     message = str(caught.value)
     assert f"at step 7 (in {term})" in message
     assert f"the last good checkpoint is {last}" in message
@@ -407,9 +407,9 @@ def test_a_loss_that_is_not_finite_names_step_term_and_checkpoint(tiny, tmp_path
 def test_a_loss_that_is_not_finite_before_any_checkpoint(tiny, tmp_path, monkeypatch):
     spoil(monkeypatch, 2, "log_px")
     with pytest.raises(RunError, match=r"at step 2 .*no checkpoint had been written yet"):
-        train(config(), tiny, tmp_path / "run")
+        train(tiny, config(), tmp_path / "run")
     with pytest.raises(RunError, match=r"at step \d+ \(in .*(log_px|kl_slab)"):
-        train(config(train=replace(SHORT, lr=1e30)), tiny)
+        train(tiny, config(train=replace(SHORT, lr=1e30)))
 
 
 @pytest.mark.parametrize("broken", [10, 14])
@@ -427,7 +427,7 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint_or_a_model(tiny, 
     monkeypatch.setattr(torch.optim.Adam, "step", break_weights)
     settings = config(train=replace(SHORT, valid_every=100))
     with pytest.raises(RunError, match=rf"at step {broken} \(in the weights\).*the last good checkpoint is"):
-        train(settings, tiny, tmp_path / "run")
+        train(tiny, settings, tmp_path / "run")
     state = runs.load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
     assert state["progress"]["step"] == (broken - 1) // 5 * 5
     assert all(torch.isfinite(value).all() for value in state["model"].values())
@@ -451,7 +451,7 @@ def clusters():
 def test_a_target_for_l0_is_reached(prior, target):
     settings = TrainConfig(steps=1500, target_l0=target, device="cpu", valid_every=1500)
     data = clusters()
-    model = train(config(train=settings, latent_dim=8, prior=prior, components=16), data)
+    model = train(data, config(train=settings, latent_dim=8, prior=prior, components=16))
     gamma = model.encode(data.train.x).gamma  # 50 held-out examples have other patterns on by chance
     assert gamma.sum(1).mean().item() == pytest.approx(target, rel=0.1)
 
@@ -459,7 +459,7 @@ def test_a_target_for_l0_is_reached(prior, target):
 def test_a_target_out_of_reach_does_no_harm(tiny):
     """A latent cannot be on for less than what float32 can say; the price has a limit."""
     settings = TrainConfig(steps=400, target_l0=1e-9, device="cpu", valid_every=400)
-    model = train(config(train=settings), tiny)
+    model = train(tiny, config(train=settings))
     assert model.encode(tiny.train.x).gamma.sum(1).mean() < 0.1
 
 
@@ -487,7 +487,7 @@ def test_a_target_sets_alpha_and_must_be_below_the_number_of_latents(tiny):
 def test_a_penalty_on_the_components_closes_their_gates(tiny):
     def mean_gate(weight):
         settings = replace(SHORT, steps=200, penalty=weight, target_l0=0.0)
-        model = train(config(train=settings, prior="pseudo-inputs", components=8, alpha=0.01), tiny)
+        model = train(tiny, config(train=settings, prior="pseudo-inputs", components=8, alpha=0.01))
         return model.prior.mixed(model.posterior).gamma.mean().item()
 
     assert mean_gate(20.0) < 0.7 * mean_gate(0.0)
@@ -501,10 +501,10 @@ def test_clipping_bounds_the_gradient(tiny, monkeypatch):
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.Adam, "step", seen)
-    train(config(), tiny)
+    train(tiny, config())
     free = min(norms)
     norms.clear()
-    train(config(train=replace(SHORT, clip=free / 2)), tiny)
+    train(tiny, config(train=replace(SHORT, clip=free / 2)))
     assert max(norms) <= free / 2 * 1.001
 
 
@@ -541,7 +541,7 @@ def test_a_collapse_is_named_with_the_setting_to_change(used, always_on, J, word
 )
 def test_settings_that_cannot_be_are_refused_before_anything_is_written(tiny, tmp_path, settings, message):
     with pytest.raises(UsageError, match=message):
-        train(config(train=replace(SHORT, **settings)), tiny, tmp_path / "run")
+        train(tiny, config(train=replace(SHORT, **settings)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -554,7 +554,7 @@ def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, prior_lr):
     settings = build.resolve(own, tiny)
     torch.manual_seed(settings.train.seed)
     before = build.new_model(settings, tiny).state_dict()
-    after = train(own, tiny).state_dict()
+    after = train(tiny, own).state_dict()
     for name, pace in (("prior.spike_logits", prior_lr), ("decoder.2.bias", 1.0)):
         moved = (after[name] - before[name]).abs()
         torch.testing.assert_close(moved.median(), torch.tensor(0.01 * pace), rtol=1e-3, atol=0)
@@ -562,7 +562,7 @@ def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, prior_lr):
 
 def test_the_total_correlation_of_slabs_needs_slabs_with_gates(tiny):
     with pytest.raises(UsageError, match=r"with model tcvae it is train\.penalty"):
-        train(config("tcvae", replace(SHORT, total_correlation=1.0)), tiny)
+        train(tiny, config("tcvae", replace(SHORT, total_correlation=1.0)))
 
 
 def test_the_price_of_a_target_sets_in_after_the_hold():
@@ -602,3 +602,10 @@ def test_a_validation_elbo_that_falls_is_called_overfitting(elbos, says):
     rows = [{"step": 100 * (i + 1), "elbo": elbo} for i, elbo in enumerate(elbos)]
     assert says in overfitting(rows)
     assert bool(overfitting(rows)) == bool(says)
+
+
+def test_the_old_order_says_what_to_type(tiny):
+    with pytest.raises(UsageError, match=r"the data come first: vsc.train\(data, config\)"):
+        train(config(), tiny)
+    with pytest.raises(UsageError, match="from_arrays"):
+        train(torch.zeros(20, 4))

@@ -32,7 +32,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     folder = run_folder(config)
     loaded = data.load(**_data_arguments(common))
     model = training.train(
-        common, loaded, folder, resume=config.resume, overwrite=config.overwrite, progress=sys.stderr.isatty()
+        loaded, common, folder, resume=config.resume, overwrite=config.overwrite, progress=sys.stderr.isatty()
     )
     if distributed.is_available() and distributed.is_initialized():
         rank = distributed.get_rank()

@@ -194,7 +194,7 @@ def _train_and_measure(name: str, config: Config, data: Dataset, folder: Path, s
         run = folder / name if seeds == 1 else folder / f"{name}-seed{seed}"
         one = changed(config, {"train.seed": seed})
         started = runs.is_finished(run) or (run / "checkpoints" / "last.pt").is_file()
-        model = train(one, data, run, resume=started, overwrite=not started, progress=progress)
+        model = train(data, one, run, resume=started, overwrite=not started, progress=progress)
         scores.append(measured(run, data, again=False).scores)
         seconds.append(runs.read_history(run)[-1]["seconds"])
         parameters = sum(p.numel() for p in model.parameters())

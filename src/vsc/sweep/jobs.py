@@ -161,7 +161,7 @@ def finish(job: Job, split: str = "test", progress: bool = False, watch: Watch |
         started = (job.folder / "checkpoints" / "last.pt").is_file() or runs.is_finished(job.folder)
         if not runs.is_finished(job.folder):
             how = {"resume": started, "overwrite": not started, "progress": progress, "watch": watch}
-            train(job.config, loaded, job.folder, **how)
+            train(loaded, job.config, job.folder, **how)
         return measured(job.folder, loaded, split, job.metrics, iwae=job.iwae, again=False)
 
 

@@ -47,9 +47,9 @@ class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to 
 
 
 def train(
-    config: Config,
     data: Dataset,
-    folder: Path | None = None,
+    config: Config | None = None,
+    folder: str | Path | None = None,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -61,11 +61,11 @@ def train(
 
     Parameters
     ----------
-    config : Config
-        The settings; `auto` values are resolved here.
     data : Dataset
         The data; training uses `train` and `valid` only.
-    folder : Path, optional
+    config : Config, optional
+        The settings, by default all as they are; `auto` values are resolved here.
+    folder : str or Path, optional
         The run folder to write; without it nothing is written.
     resume : bool
         Go on from the folder's last checkpoint: the result equals that of an uninterrupted run. A finished run is
@@ -94,8 +94,13 @@ def train(
     Interrupted
         If SIGINT or SIGTERM arrives; the step is finished and the state saved first.
     """
+    if isinstance(data, Config):
+        raise UsageError("the data come first: vsc.train(data, config)")
+    if not isinstance(data, Dataset):
+        raise UsageError("train takes a data set: vsc.load_data(name), or vsc.from_arrays(x, y) of your own arrays")
     flush_denormals()
-    config = build.resolve(config, data)
+    folder = None if folder is None else Path(folder)
+    config = build.resolve(Config() if config is None else config, data)
     settings = config.train
     if resume and overwrite:
         raise UsageError("resume goes on with a run and overwrite replaces it; choose one of them")

@@ -1,6 +1,6 @@
 """The two kinds of failure that a user can act on, and the one way to look a name up in a registry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -17,6 +17,19 @@ class RunError(RuntimeError):
 
 class Busy(RunError):  # noqa: N818 (a state of the folder; it passes)
     """Another process works in this folder at this moment."""
+
+
+def short(value: object, most: int = 40) -> str:
+    """Return the text of a value in quotes, its end left out where it is long."""
+    text = str(value)
+    return repr(text if len(text) <= most else text[: most - 3] + "...")
+
+
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """Return names for a message: the first few in quotes, and how many more there are."""
+    known = list(names)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(short(name, 30) for name in known[:most]) + more
 
 
 def choose(registry: Mapping[str, T], name: str, what: str) -> T:

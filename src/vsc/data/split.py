@@ -1,14 +1,19 @@
 """What a data set is once it is loaded: arrays, split in three, and what their values mean."""
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from vsc.data.stored import Stored
-from vsc.errors import UsageError
+from vsc.errors import UsageError, listed
+
+HASHED = 2**30
+"""Bytes of an array that `Dataset.content` looks at; of a larger one, blocks spread over all of it."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Split:
         Which of these factors had any effect on the example.
     extras : mapping of str to torch.Tensor, shape (N, ...)
         Whatever else is known of each example, under the name that the loader gives it.
+    index : torch.Tensor or None, shape (N,), int64
+        Each example's row, from 0, in the file or array that it comes from; not known of a stream.
     stream : callable or None
         Where training examples are streamed (`vsc.data.from_torch`): given a batch size, an iterator over batches
         as stored, (B, M), that never ends. `x` is then the first of the examples.
@@ -40,6 +47,7 @@ class Split:
     factors: Tensor | None = None
     presence: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    index: Tensor | None = None
     stream: Callable[[int], Iterator[Tensor]] | None = None
 
     def __len__(self) -> int:
@@ -47,9 +55,9 @@ class Split:
 
     def take(self, index: Tensor | slice) -> "Split":
         """Return the examples at `index`, with everything known of them."""
-        known = (self.y, self.factors, self.presence)
+        known = {name: getattr(self, name) for name in ("y", "factors", "presence", "index")}
         extras = {name: part[index] for name, part in self.extras.items()}
-        return Split(self.x[index], *(None if part is None else part[index] for part in known), extras=extras)
+        return Split(self.x[index], extras=extras, **{n: None if v is None else v[index] for n, v in known.items()})
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,98 @@ class Dataset:
             if names and len(names) != F:
                 raise UsageError(f"{what} holds {len(names)} names for {F or 'no'} columns of factors or presence")
 
+    @cached_property
+    def content(self) -> str:
+        """
+        What is in the data, as 16 hexadecimal digits: other values, labels, columns or parts give other digits.
+
+        The first half of the SHA-256 of all examples, labels, factors and presence of the three parts, the shape,
+        `high` and `features`. Of examples on disk and of arrays above 1 GiB, only the shape, the type and some blocks
+        count. Neither names nor notes do.
+        """
+        found = hashlib.sha256(repr((self.shape, self.high, self.features)).encode())
+        for part in (self.train, self.valid, self.test):
+            for known in (part.x, part.y, part.factors, part.presence):
+                found.update(b"-" if known is None else repr((known.dtype, tuple(known.shape))).encode())
+                for block in () if known is None else _blocks(known):
+                    found.update(memoryview(block.contiguous().numpy()))
+        return found.hexdigest()[:16]
+
+    def aligned(self, columns: Sequence[str]) -> "Dataset":
+        """
+        Return the same data with the columns in another order.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            The names of all columns, in the order that is wanted.
+
+        Returns
+        -------
+        Dataset
+            The data themselves if they have these columns in this order, or if their columns have no names.
+
+        Raises
+        ------
+        UsageError
+            If there are other columns than these.
+        """
+        order = column_order(self.features, columns)
+        if order is None:
+            return self
+        parts = {name: getattr(self, name) for name in ("train", "valid", "test")}
+        moved = {name: replace(part, x=_ordered(part.x, order)) for name, part in parts.items()}
+        return replace(self, features=tuple(columns), **moved)
+
+
+def column_order(features: Sequence[str], columns: Sequence[str]) -> list[int] | None:
+    """
+    Say where columns that are asked for by name lie.
+
+    Parameters
+    ----------
+    features : sequence of str
+        The names of the columns that there are; empty if they have none.
+    columns : sequence of str
+        The names of all of them in the order that is wanted; empty if it does not matter.
+
+    Returns
+    -------
+    list of int or None
+        The place of each; None if they are in this order already, or if names are not known.
+
+    Raises
+    ------
+    UsageError
+        If the two are not the same names.
+    """
+    if not features or not columns or tuple(features) == tuple(columns):
+        return None
+    missing = [name for name in columns if name not in set(features)]
+    new = [name for name in features if name not in set(columns)]
+    if missing or new:
+        told = [f"no column {listed(missing)}"] * bool(missing) + [f"new {listed(new)}"] * bool(new)
+        raise UsageError(f"these are not the columns that the model knows: {'; '.join(told)}; rename or remove columns")
+    place = {name: i for i, name in enumerate(features)}
+    return [place[name] for name in columns]
+
+
+def _ordered(x: Tensor, order: list[int]) -> Tensor:
+    return cast(Tensor, x.ordered(order)) if isinstance(x, Stored) else x[:, order]
+
+
+def _blocks(known: Tensor) -> Iterator[Tensor]:
+    """Yield what tells an array from another: all of it, or 64 blocks of rows of one that is large or on disk."""
+    rows = len(known)
+    size = rows and known[:1].nbytes * rows
+    if not isinstance(known, Stored) and size <= HASHED:
+        yield known
+        return
+    count = max(1, 2**20 * rows // size)
+    for i in range(64):
+        start = i * max(0, rows - count) // 63
+        yield known[start : start + count]
+
 
 class Source(NamedTuple):
     """
@@ -166,9 +266,10 @@ def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int =
     """
     if not 0 <= valid_fraction < 1:
         raise UsageError(f"valid_fraction must be at least 0 and below 1, got {valid_fraction}")
+    source = source._replace(train=_numbered(source.train), test=_numbered(source.test))
     train, valid = source.train, source.train.take(slice(0, 0))
     if valid_fraction > 0 and source.valid is not None:
-        valid = source.valid
+        valid = _numbered(source.valid)
     elif valid_fraction > 0:
         if len(train) < 2:
             raise UsageError("a training set of one example cannot be split; set valid_fraction=0")
@@ -205,6 +306,7 @@ def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     """
     if not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be at least 0 and below 2^63, got {seed}")
+    split = _numbered(split)
     if isinstance(split.x, Stored):
         drawn, kept = split.x.draw(count, seed), torch.ones(len(split), dtype=torch.bool)
         kept[drawn] = False
@@ -212,3 +314,7 @@ def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:
         return replace(known, x=cast(Tensor, split.x.without(drawn))), split.take(drawn)
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     return split.take(order[count:].sort().values), split.take(order[:count].sort().values)
+
+
+def _numbered(split: Split) -> Split:
+    return split if split.index is not None else replace(split, index=torch.arange(len(split)))

@@ -35,6 +35,8 @@ class Stored(Chunked):
         At least one; with examples of one shape and one kind of number.
     excluded : numpy.ndarray, shape (K,), int64, optional
         Rows that do not belong to it, in ascending order, counted over all shards.
+    order : sequence of int, optional
+        Which of the M values of an example in the files comes first, second and so on.
 
     Raises
     ------
@@ -42,8 +44,10 @@ class Stored(Chunked):
         If the shards do not fit together or hold no numbers of a suitable shape.
     """
 
-    def __init__(self, shards: Sequence[Shard], excluded: NDArray[np.int64] | None = None):
-        self.shards = tuple(shards)
+    def __init__(
+        self, shards: Sequence[Shard], excluded: NDArray[np.int64] | None = None, order: Sequence[int] | None = None
+    ):
+        self.shards, self.order = tuple(shards), order
         for shard in self.shards:
             _check_alike(shard, self.shards[0])
         first = self.shards[0]
@@ -90,7 +94,11 @@ class Stored(Chunked):
     def without(self, rows: Tensor) -> "Stored":
         """Return the same examples less those at `rows`, distinct and in ascending order."""
         excluded = np.union1d(self._excluded, self._place(rows.numpy()))
-        return Stored(self.shards, excluded)
+        return Stored(self.shards, excluded, self.order)
+
+    def ordered(self, order: Sequence[int]) -> "Stored":
+        """Return the same examples with their values in another order."""
+        return Stored(self.shards, self._excluded, order if self.order is None else [self.order[i] for i in order])
 
     def draw(self, count: int, seed: int) -> Tensor:
         """
@@ -152,7 +160,8 @@ class Stored(Chunked):
         array = parts[0] if len(parts) == 1 else np.concatenate(parts)
         within = slice(*np.searchsorted(self._excluded, [first, last]))
         array = np.delete(array, self._excluded[within] - first, axis=0)
-        return torch.from_numpy(as_stored(channels_first(array, "x"))).flatten(1)
+        found = torch.from_numpy(as_stored(channels_first(array, "x"))).flatten(1)
+        return found if self.order is None else found[:, list(self.order)]
 
     def _place(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where rows of ours lie among those of all shards."""

@@ -15,6 +15,7 @@ SOURCE = Path(vsc.__file__).parent
 LAYERS = [
     "errors",  # the two failures that a user can act on; looking up a name
     "files",  # whole files or none
+    "arrays",  # whatever users hold numbers in, as a plain array
     "model",  # the method: knows no files, no settings, no command line
     "data",  # data sets; Split; batches
     "settings",  # every setting, once; build is the only place that maps names to objects

@@ -95,12 +95,12 @@ def test_unknown_kind():
         fit_scaler("unit-nrm", BYTES, 255.0)
 
 
-@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor, list], ids=["numpy", "torch", "list"])
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor, np.ndarray.tolist], ids=["numpy", "torch", "list"])
 def test_examples_are_flattened(make):
-    x = np.arange(24, dtype=np.float64).reshape(2, 3, 4).tolist()
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     examples = as_examples(make(x), 12)
     assert examples.shape == (2, 12)
-    assert examples.dtype == torch.float32
+    assert examples.dtype in (torch.float32, torch.float64)
     assert examples[1, 0] == 12
 
 
@@ -114,6 +114,14 @@ def test_read_only_and_reversed_arrays_are_taken():
     x.flags.writeable = False
     assert as_examples(x, 3).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert as_examples(x[::-1], 3).tolist() == [[3, 4, 5], [0, 1, 2]]
+
+
+def test_the_columns_of_a_frame_are_put_in_order():
+    x = np.array([(1.0, 2, True)], dtype=[("a", "f8"), ("b", "i4"), ("c", "?")])
+    assert as_examples(x, 3, ("c", "a", "b")).tolist() == [[1, 1, 2]]
+    assert as_examples(x, 3).tolist() == [[1, 2, 1]]
+    with pytest.raises(UsageError, match="no 'd'; unknown 'c'"):
+        as_examples(x, 3, ("a", "b", "d"))
 
 
 def test_no_examples():
@@ -132,9 +140,9 @@ def test_values_that_are_not_finite_are_refused(bad):
         as_examples(np.array([[0.0, bad]]), 2)
 
 
-@pytest.mark.parametrize("bad", [[["a", "b"]], [[1, 2], [3]], [[None, 1]]])
-def test_what_is_not_numbers_is_refused(bad):
-    with pytest.raises(UsageError, match="numbers"):
+@pytest.mark.parametrize(("bad", "why"), [([["a", "b"]], "numeric"), ([[1, 2], [3]], "length"), ([[None, 1]], "NaN")])
+def test_what_is_not_numbers_is_refused(bad, why):
+    with pytest.raises(UsageError, match=why):
         as_examples(bad, 2)
 
 

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vsc.data.checks import Array, class_values, examples, known_range, of_objects, to_numpy
+from vsc.arrays import Array, of_objects, plain
+from vsc.data.checks import class_values, examples, known_range
 from vsc.data.npz import check_complete, described, extras, flattened, names, truth
 from vsc.data.shards import MappedShard, Shard, open_folder, open_npy, open_raw
 from vsc.data.split import Dataset, Source, Split, divide, hold_out
@@ -147,7 +148,7 @@ def read_rows(path: Path) -> Rows:
     with _about(path):
         arrays = _read(path)
         x, _ = _checked(arrays.x, "x", fewest=1)
-        y = None if arrays.y is None else to_numpy(arrays.y, "y")
+        y = None if arrays.y is None else plain(arrays.y, "y").values
         if y is not None and len(y) != len(x):
             raise UsageError(f"y holds {len(y)} labels for {len(x)} examples")
         return Rows(x, y, arrays.features)
@@ -293,7 +294,7 @@ def _labels(given: dict[str, Array | None], lengths: tuple[int, ...]) -> tuple[l
     for (what, labels), length in zip(given.items(), lengths, strict=True):
         if labels is None:
             return [None] * len(given), ()
-        array = class_values(to_numpy(labels, what), what)
+        array = class_values(plain(labels, what).values, what)
         if len(array) != length:
             raise UsageError(f"{what} holds {len(array)} labels for {length} examples")
         arrays.append(array)

@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from vsc.arrays import Array, as_stored, numeric
 from vsc.errors import UsageError
 
 CHANNELS = (1, 3, 4)
-
-Array = ArrayLike | Tensor
 
 
 def examples(x: Array, what: str, fewest: int) -> tuple[Tensor, tuple[int, ...]]:
@@ -39,7 +38,7 @@ def examples(x: Array, what: str, fewest: int) -> tuple[Tensor, tuple[int, ...]]
     UsageError
         As `vsc.data.from_arrays` does.
     """
-    array = numeric(to_numpy(x, what), what)
+    array = numeric(x, what).values
     check_shape(array.shape, what, fewest)
     check_finite(array, what)
     array = as_stored(channels_first(array, what))
@@ -75,12 +74,6 @@ def check_shape(shape: tuple[int, ...], what: str, fewest: int) -> None:
         raise UsageError(f"{what} has shape {shape}: its examples have no features")
 
 
-def as_stored(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy: uint8 as it is, all else as float32, in which a value too large is infinite."""
-    with np.errstate(over="ignore"):
-        return array.astype(np.uint8 if array.dtype == np.uint8 else np.float32, order="C")
-
-
 def check_varied(low: Any, top: Any, what: str) -> None:
     """
     Refuse examples that are all one value.
@@ -107,35 +100,6 @@ def known_range(*parts: Any) -> float | None:
     if parts[0].dtype == torch.uint8:
         return 255.0 if top > 1 else 1.0  # bits are often saved as uint8; over 255 they would all but vanish
     return 1.0 if low >= 0 and top <= 1 else None
-
-
-def to_numpy(x: Array, what: str) -> NDArray[Any]:
-    """Return an array in memory; `what` is its name in complaints."""
-    if isinstance(x, Tensor):
-        x = x.detach().cpu()
-        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-    try:
-        return np.asarray(x)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{what} cannot be made an array; all its rows must have the same length") from error
-
-
-def numeric(array: NDArray[Any], what: str) -> NDArray[Any]:
-    """Refuse an array that does not hold real numbers."""
-    match array.dtype.kind:
-        case "b" | "i" | "u" | "f":
-            return array
-        case "c":
-            raise UsageError(f"{what} is complex; give its real and imaginary parts as separate features")
-        case "O":
-            raise of_objects(what)
-        case _:
-            raise UsageError(f"{what} has type {array.dtype}, which is not numeric; encode it as numbers")
-
-
-def of_objects(what: str) -> UsageError:
-    """Return the complaint about an array of Python objects."""
-    return UsageError(f"{what} holds Python objects, which are never unpickled; save a plain numeric array")
 
 
 def channels_first(array: NDArray[Any], what: str) -> NDArray[Any]:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsc.data.checks import check_finite, numeric, to_numpy
+from vsc.arrays import numeric
+from vsc.data.checks import check_finite
 from vsc.data.split import Dataset, Source
 from vsc.errors import UsageError
 from vsc.files import write_npz
@@ -203,7 +204,7 @@ def truth(arrays: Mapping[str, Any], end: str, n: int) -> tuple[Tensor | None, T
         if what not in arrays:
             found.append(None)
             continue
-        array = numeric(to_numpy(arrays[what], what), what)
+        array = numeric(arrays[what], what).values
         if array.ndim != 2 or len(array) != n:
             raise UsageError(f"{what} has shape {array.shape}; it must be ({n}, F), one row per example")
         check_finite(array, what)
@@ -238,7 +239,7 @@ def extras(arrays: Mapping[str, Any], end: str, n: int) -> dict[str, Tensor]:
     for name in arrays:
         what, own = _part_of(name)
         if what.startswith(EXTRA) and own == end:
-            array = numeric(to_numpy(arrays[name], name), name)
+            array = numeric(arrays[name], name).values
             if array.ndim == 0 or len(array) != n:
                 raise UsageError(f"{name} has shape {array.shape}; it must have {n} rows, one per example")
             found[what.removeprefix(EXTRA)] = torch.from_numpy(array.copy())

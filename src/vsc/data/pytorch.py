@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from vsc.arrays import as_stored, numeric, plain
 from vsc.data.arrays import FEWEST, TEST_FRACTION, TEST_SEED
-from vsc.data.checks import as_stored, channels_first, class_values, examples, known_range, numeric, to_numpy
+from vsc.data.checks import channels_first, class_values, examples, known_range
 from vsc.data.shards import Shard
 from vsc.data.split import Dataset, Source, Split, divide, hold_out
 from vsc.data.stored import Stored
@@ -119,7 +120,7 @@ class _Items(Shard):
             raise UsageError(f"{what} holds 0 examples; at least 1 are needed")
         self.labels: list[Any] = [None] * length
         x, _ = _two(items[0])
-        one = numeric(to_numpy(x, what), what)
+        one = numeric(x, what).values
         self.dtype, self.shape = one.dtype, (length, *one.shape)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -127,7 +128,7 @@ class _Items(Shard):
         out = np.empty((stop - start, *self.shape[1:]), self.dtype)
         for i in range(start, stop):
             x, self.labels[i] = _two(self._items[i])
-            one = to_numpy(x, f"{self.name}[{i}]")
+            one = plain(x, f"{self.name}[{i}]").values
             if one.shape != self.shape[1:] or one.dtype != self.dtype:
                 raise UsageError(
                     f"{self.name}[{i}] is {one.dtype} of shape {one.shape}, but {self.name}[0] {self.dtype} of shape "
@@ -182,7 +183,7 @@ def _whole(given: Any, what: str) -> _Part | None:
     if isinstance(given, Tensor | np.ndarray):
         x, y = given, None
     elif isinstance(given, tuple):
-        x, y = given[0], to_numpy(given[1], f"the labels of {what}")
+        x, y = given[0], plain(given[1], f"the labels of {what}").values
     elif _is_stream(given):
         x, y = _gathered(_batched(given, 256), what, None)
     else:
@@ -212,7 +213,7 @@ def _gathered(loader: Iterable[Any], what: str, most: int | None) -> tuple[NDArr
     xs, ys, size = [], [], 0
     for batch in loader:
         x, y = _two(batch)
-        xs.append(numeric(to_numpy(x, what), what))
+        xs.append(numeric(x, what).values)
         ys.append(y)
         size += as_stored(channels_first(xs[-1], what)).nbytes
         if most is not None and (sum(map(len, xs)) > most or size > FIRST_BYTES):
@@ -221,7 +222,7 @@ def _gathered(loader: Iterable[Any], what: str, most: int | None) -> tuple[NDArr
         raise UsageError(f"{what} gives no batches")
     if len({(x.shape[1:], x.dtype) for x in xs}) > 1:
         raise UsageError(f"the batches of {what} differ in the shape or type of their examples; make them alike")
-    labels = [None if y is None else to_numpy(y, f"the labels of {what}") for y in ys]
+    labels = [None if y is None else plain(y, f"the labels of {what}").values for y in ys]
     known = [y for y in labels if y is not None]
     return np.concatenate(xs), np.concatenate(known) if len(known) == len(xs) else None
 
@@ -238,7 +239,7 @@ def _two(item: Any) -> tuple[Any, Any]:
 def _together(labels: list[Any], what: str) -> NDArray[Any] | None:
     if any(label is None for label in labels):
         return None
-    return to_numpy([label.item() if isinstance(label, Tensor) else label for label in labels], what)
+    return plain([label.item() if isinstance(label, Tensor) else label for label in labels], what).values
 
 
 def _labels(given: dict[str, NDArray[Any] | None], classes: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsc.data.checks import check_shape, of_objects
+from vsc.arrays import of_objects
+from vsc.data.checks import check_shape
 from vsc.errors import RunError, UsageError
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from vsc.arrays import column_order
 from vsc.data.stored import Stored
-from vsc.errors import UsageError, listed
+from vsc.errors import UsageError
 
 HASHED = 2**30
 """Bytes of an array that `Dataset.content` looks at; of a larger one, blocks spread over all of it."""
@@ -23,7 +25,7 @@ class Split:
 
     Attributes
     ----------
-    x : torch.Tensor, shape (N, M), uint8 or float32
+    x : torch.Tensor, shape (N, M), uint8, float32 or float64 (`vsc.arrays.as_stored`)
         The examples as stored, flattened; `Dataset.high` says which stored value means 1. In memory, or a view
         of a memory-mapped file, which is never written to. In the training part of data that are larger than memory,
         a `vsc.data.stored.Stored` stands in for the tensor.
@@ -131,7 +133,7 @@ class Dataset:
             for known in (part.x, part.y, part.factors, part.presence):
                 found.update(b"-" if known is None else repr((known.dtype, tuple(known.shape))).encode())
                 for block in () if known is None else _blocks(known):
-                    found.update(memoryview(block.contiguous().numpy()))
+                    found.update(np.ascontiguousarray(block).data)
         return found.hexdigest()[:16]
 
     def aligned(self, columns: Sequence[str]) -> "Dataset":
@@ -159,38 +161,6 @@ class Dataset:
         parts = {name: getattr(self, name) for name in ("train", "valid", "test")}
         moved = {name: replace(part, x=_ordered(part.x, order)) for name, part in parts.items()}
         return replace(self, features=tuple(columns), **moved)
-
-
-def column_order(features: Sequence[str], columns: Sequence[str]) -> list[int] | None:
-    """
-    Say where columns that are asked for by name lie.
-
-    Parameters
-    ----------
-    features : sequence of str
-        The names of the columns that there are; empty if they have none.
-    columns : sequence of str
-        The names of all of them in the order that is wanted; empty if it does not matter.
-
-    Returns
-    -------
-    list of int or None
-        The place of each; None if they are in this order already, or if names are not known.
-
-    Raises
-    ------
-    UsageError
-        If the two are not the same names.
-    """
-    if not features or not columns or tuple(features) == tuple(columns):
-        return None
-    missing = [name for name in columns if name not in set(features)]
-    new = [name for name in features if name not in set(columns)]
-    if missing or new:
-        told = [f"no column {listed(missing)}"] * bool(missing) + [f"new {listed(new)}"] * bool(new)
-        raise UsageError(f"these are not the columns that the model knows: {'; '.join(told)}; rename or remove columns")
-    place = {name: i for i, name in enumerate(features)}
-    return [place[name] for name in columns]
 
 
 def _ordered(x: Tensor, order: list[int]) -> Tensor:

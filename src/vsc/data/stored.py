@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vsc.data.checks import as_stored, channels_first, check_shape, check_varied, numeric
+from vsc.arrays import as_stored, numeric
+from vsc.data.checks import channels_first, check_shape, check_varied
 from vsc.data.shards import Shard
 from vsc.errors import UsageError
 from vsc.model.scaling import Chunked

@@ -183,8 +183,9 @@ class Autoencoder(nn.Module, ABC):
 
         Parameters
         ----------
-        x : array_like, shape (N, ...)
-            Examples of M values each, in the units of the training data (uint8 stays uint8). Those that stay on disk
+        x : array_like or data frame, shape (N, ...)
+            Examples of M values each, in the units of the training data (uint8 stays uint8); the columns of a data
+            frame may come in any order where the model knows their names. Those that stay on disk
             (`vsc.data.stored.Stored`) are read a batch at a time.
         batch_size : int
             Examples at a time.
@@ -200,7 +201,7 @@ class Autoencoder(nn.Module, ABC):
             If the shape does not fit, or a value is not finite.
         """
         device = next(self.parameters()).device
-        chunks = as_examples(x, math.prod(self.shape)).split(batch_size)
+        chunks = as_examples(x, math.prod(self.shape), self.columns).split(batch_size)
         parts = [self.codes(self.scaler(chunk.to(device))) for chunk in chunks]
         return Codes(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 

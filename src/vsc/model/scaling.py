@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, reduce
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vsc.arrays import column_order, numeric
 from vsc.errors import UsageError, choose
 
 
@@ -96,12 +97,13 @@ class Scaler(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map stored values (B, M), uint8 or float, to model inputs (B, M) of the factor's type."""
         stored = x.dtype
+        x = x.float() if stored == torch.float64 != self.shift.dtype else x
         x = (x - self.shift) * self.factor if self._shifts else x * self.factor
         if self.kind == "unit-norm":
             x = x / x.norm(dim=-1, keepdim=True).clamp_min(1e-12)
         elif self.kind == "unit-interval" and stored != torch.uint8:
             x = x.clamp_(0, 1)  # a range that was read off the training set may not hold elsewhere
-        return x
+        return x.to(self.factor.dtype)
 
     def inverse(self, x: Any) -> Tensor:
         """Map model units (..., M), an array or a tensor, back to stored values; the norm of `unit-norm` is lost."""
@@ -181,39 +183,43 @@ def fit_scaler(kind: str, x: Examples, high: float | None) -> Scaler:
     return Scaler(kind, *choose(SCALES, kind, "scale")(x, high))
 
 
-def as_examples(x: Any, M: int) -> Examples:
+def as_examples(x: Any, M: int, columns: Sequence[str] = ()) -> Examples:
     """
-    Check an array of stored examples and flatten it.
+    Check stored examples, whatever they are held in, and flatten them.
 
     Parameters
     ----------
-    x : array_like or Chunked, shape (N, ...)
-        A tensor, NumPy array or nested list; each example has M values. What is read as it is needed was checked
+    x : array_like, data frame or Chunked, shape (N, ...)
+        All that `vsc.arrays.plain` takes; each example has M values. What is read as it is needed was checked
         when it was opened, and stays as it is.
     M : int
         Values that an example must have.
+    columns : sequence of str
+        Names of the M columns; those of a data frame are put into this order.
 
     Returns
     -------
     torch.Tensor or Chunked, shape (N, M)
-        The same values; uint8 stays uint8, all else becomes float32.
+        The same values: uint8 and float64 as they are, all else as float32.
 
     Raises
     ------
     UsageError
-        If the shape does not fit, or a value is not a finite number.
+        If the shape or the names do not fit, or a value is not a finite number.
     """
-    if not isinstance(x, Tensor | Chunked):
-        try:
-            x = torch.from_numpy(np.require(x, requirements=["C", "W"]))
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"expected an array of numbers, (N, {M}): {error}") from error
+    names: tuple[str, ...] = ()
+    if isinstance(x, Tensor) and x.layout == torch.strided and not x.is_complex():
+        x = x.detach()
+    elif not isinstance(x, Chunked):
+        values, names = numeric(x)
+        order = column_order(names, columns)
+        x = torch.from_numpy(np.require(values if order is None else values[:, order], requirements=["C", "W"]))
     if len(x.shape) < 2 or math.prod(x.shape[1:]) != M:
         raise UsageError(f"expected examples of {M} values each, (N, {M}), but got an array of shape {tuple(x.shape)}")
     if isinstance(x, Chunked):
         return x
     x = x.reshape(len(x), M)
-    x = x if x.dtype == torch.uint8 else x.to(torch.float32)
-    if x.is_floating_point() and not torch.isfinite(x).all():
+    x = x if x.dtype in (torch.uint8, torch.float64) else x.to(torch.float32)
+    if x.is_floating_point() and not torch.isfinite(x.float()).all():
         raise UsageError("the array has NaN or infinite values; remove or fill them first")
     return x

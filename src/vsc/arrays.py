@@ -1,0 +1,243 @@
+"""Whatever users hold numbers in, as a plain array with the names of its columns: the one place where that is done."""
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from vsc.errors import UsageError, listed
+
+Array = ArrayLike | Tensor
+"""An array, a tensor, a nested list or anything else that `plain` takes."""
+DENSE = 2**34
+"""Bytes that a sparse array may take once it is dense."""
+KEPT = 1e-4
+"""The share of a column's spread that may be lost to float32; where more would be, values stay float64."""
+
+
+class Plain(NamedTuple):
+    """
+    Numbers, or labels, as given.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        Of this machine's byte order.
+    names : tuple of str
+        The columns' names, where what was given has some.
+    """
+
+    values: NDArray[Any]
+    names: tuple[str, ...] = ()
+
+
+def plain(x: Any, what: str = "x") -> Plain:
+    """
+    Return what a user gives as an array, together with the names of its columns.
+
+    Parameters
+    ----------
+    x : object
+        An array, a tensor (dense or sparse, on any device), a nested list, a SciPy sparse array, a data frame with
+        `columns` (pandas, polars) or `column_names` (pyarrow), or a structured array. Missing values become NaN.
+    what : str
+        Its name, for complaints.
+
+    Returns
+    -------
+    Plain
+        Values of the type that was given, or float64 where columns differ in type.
+
+    Raises
+    ------
+    UsageError
+        If rows differ in length, values are masked, columns share a name or are not numeric (all of them are named),
+        or a sparse array would take more than `DENSE` bytes.
+    """
+    if hasattr(x, "to_pandas") and hasattr(x, "column_names"):
+        x = x.to_pandas()
+    if hasattr(x, "columns") and hasattr(x, "to_numpy"):
+        names = [" ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in x.columns]
+        check_distinct(names, what)
+        return _columns(names, [x[name] for name in x.columns], what)
+    values = _native(_array(x, what))
+    if values.dtype.names:
+        return _columns(list(values.dtype.names), [values[name] for name in values.dtype.names], what)
+    return Plain(values)
+
+
+def numeric(x: Any, what: str = "x") -> Plain:
+    """Return what `plain` does, or refuse what does not hold real numbers; Python's own numbers become float64."""
+    values, names = plain(x, what)
+    match values.dtype.kind:
+        case "b" | "i" | "u" | "f":
+            return Plain(values, names)
+        case "c":
+            raise UsageError(f"{what} is complex; give its real and imaginary parts as separate features")
+        case "O":
+            found = _from_objects(values)
+            if found is None:
+                raise UsageError(f"{what} holds Python objects that are no numbers; give a plain numeric array")
+            return Plain(found, names)
+        case _:
+            raise UsageError(f"{what} has type {_kind(values)}, which is not numeric; encode it as numbers")
+
+
+def as_stored(array: NDArray[Any]) -> NDArray[Any]:
+    """
+    Return a copy in the type in which examples are kept.
+
+    Parameters
+    ----------
+    array : numpy.ndarray, shape (N, ...)
+        Numbers.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 as it is; else float32, in which a value too large is infinite, unless some column would lose more than
+        `KEPT` of its spread by that, as seconds since 1970 do: then float64.
+    """
+    if array.dtype == np.uint8:
+        return array.astype(np.uint8, order="C")
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32, order="C")
+    if array.dtype.itemsize > 2 and array.dtype.kind != "b" and loses(array, single):
+        return array.astype(np.float64, order="C")
+    return single
+
+
+def loses(array: NDArray[Any], single: NDArray[Any]) -> bool:
+    """Say whether a column of an array loses more than `KEPT` of its spread in float32."""
+    if array.dtype == np.float32 or not array.size:
+        return False
+    low, top = array.min(0).astype(np.float64), array.max(0).astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        spread = top - low
+        coarse = (np.maximum(abs(low), abs(top)) * 2.0**-24 > KEPT * spread) & (spread > 0)  # what rounding may cost
+        lost = abs(array[:, coarse] - single[:, coarse].astype(np.float64))
+        return bool((np.isfinite(lost) & (lost > KEPT * spread[coarse])).any())
+
+
+def check_distinct(names: list[str], what: str) -> None:
+    """Refuse columns that share a name."""
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = dict.fromkeys(name for name in names if name in seen or seen.add(name))
+        raise UsageError(f"{what} has more than one column named {listed(twice)}; names must differ")
+
+
+def column_order(features: Sequence[str], columns: Sequence[str]) -> list[int] | None:
+    """
+    Say where columns that are asked for by name lie.
+
+    Parameters
+    ----------
+    features : sequence of str
+        The names of the columns that there are; empty if they have none.
+    columns : sequence of str
+        The names of all of them in the order that is wanted; empty if it does not matter.
+
+    Returns
+    -------
+    list of int or None
+        The place of each; None if they are in this order already, or if names are not known.
+
+    Raises
+    ------
+    UsageError
+        If the two are not the same names.
+    """
+    if not features or not columns or tuple(features) == tuple(columns):
+        return None
+    there, wanted = set(features), set(columns)
+    missing, new = [name for name in columns if name not in there], [name for name in features if name not in wanted]
+    if missing or new:
+        told = [f"no {listed(missing)}"] * bool(missing) + [f"unknown {listed(new)}"] * bool(new)
+        raise UsageError(f"the columns are not those of the model ({'; '.join(told)}); rename, add or remove columns")
+    place = {name: i for i, name in enumerate(features)}
+    return [place[name] for name in columns]
+
+
+def of_objects(what: str) -> UsageError:
+    """Return the complaint about an array of Python objects."""
+    return UsageError(f"{what} holds Python objects, which are never unpickled; save a plain numeric array")
+
+
+def _array(x: Any, what: str) -> NDArray[Any]:
+    if isinstance(x, Tensor):
+        if x.layout != torch.strided:
+            _check_dense(tuple(x.shape), x.element_size(), what)
+            x = x.to_dense()
+        x = (x.dequantize() if x.is_quantized else x).detach().cpu().resolve_conj().resolve_neg()
+        return (x.float() if x.dtype.itemsize < 4 and x.is_floating_point() else x).numpy()
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        _check_dense(x.shape, x.dtype.itemsize, what)
+        return np.asarray(x.toarray())
+    if np.ma.isMaskedArray(x) and (count := int(np.ma.count_masked(x))):
+        raise UsageError(f"{what} has {count} masked {'value' if count == 1 else 'values'}; fill them or remove rows")
+    try:
+        return np.asarray(x)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise UsageError(f"{what} cannot be made an array; all its rows must have the same length") from error
+
+
+def _check_dense(shape: tuple[int, ...], size: int, what: str) -> None:
+    if math.prod(shape) * size > DENSE:
+        raise UsageError(
+            f"{what} is sparse and would take {math.prod(shape) * size / 2**30:.0f} GiB as {tuple(shape)} values; "
+            "give fewer columns, or a memory-mapped .npy file"
+        )
+
+
+def _native(values: NDArray[Any]) -> NDArray[Any]:
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def _columns(names: list[str], columns: list[Any], what: str) -> Plain:
+    """Put columns of their own types together; name all that are not numeric."""
+    found, bad = [], []
+    for name, column in zip(names, columns, strict=True):
+        values: NDArray[Any] | None = _native(_array(column, f"column {name!r} of {what}"))
+        if values.dtype.kind == "O":
+            values = _from_objects(values)
+        if values is None or values.ndim != 1 or values.dtype.kind not in "biuf":
+            bad.append(name)
+        else:
+            found.append(values)
+    if bad:
+        many = "columns" if len(bad) > 1 else "column"
+        raise UsageError(
+            f"{what} has {many} {listed(bad)} that {'are' if len(bad) > 1 else 'is'} not numeric; encode or remove them"
+        )
+    if not found:
+        raise UsageError(f"{what} has no columns")
+    same = len({values.dtype for values in found}) == 1
+    return Plain(np.column_stack(found if same else [values.astype(np.float64) for values in found]), tuple(names))
+
+
+def _from_objects(values: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Return Python's numbers, and what is missing as NaN, as float64; None if anything is neither."""
+    out = np.empty(values.size)
+    for i, value in enumerate(values.flat):
+        if value is None or type(value).__name__ in ("NAType", "NaTType"):
+            out[i] = math.nan
+        elif isinstance(value, Real | Decimal | Fraction | np.bool_):
+            try:
+                out[i] = float(value)
+            except OverflowError:
+                out[i] = math.inf
+        else:
+            return None
+    return out.reshape(values.shape)
+
+
+def _kind(values: NDArray[Any]) -> str:
+    return "text" if values.dtype.kind in "USa" else str(values.dtype)

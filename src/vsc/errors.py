@@ -15,6 +15,10 @@ class RunError(RuntimeError):
     """The request was sound but failed on the way; the message says what to do next (exit code 1)."""
 
 
+class Caution(UserWarning):
+    """Numbers that are easily misread: of a code that has collapsed, say. The commands print a CAUTION line instead."""
+
+
 class Busy(RunError):  # noqa: N818 (a state of the folder; it passes)
     """Another process works in this folder at this moment."""
 

@@ -207,3 +207,30 @@ class TestEveryLikelihood:
             variance = out[0, 3:].exp() + 1e-6 if name == "gaussian" else torch.ones(3)
             entropy = 0.5 * (2 * math.pi * math.e * variance).log().sum()
         assert abs(scores.mean() + entropy) <= 4 * scores.std() / 200
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_the_constant_output_is_the_best_there_is(name):
+    """No step away from it, in any output, raises the likelihood of the examples that it was fitted to."""
+    torch.manual_seed(0)
+    x = torch.rand(4000, 3).double() ** 2
+    x = (x > 0.3).double() if name == "bernoulli" else x
+    fitted, out = LIKELIHOODS[name]().double().without_latents(x)
+
+    def mean(out):
+        return fitted.log_prob(x, out.expand(len(x), -1)).mean()
+
+    best = mean(out)
+    for step in 0.02 * torch.cat([torch.eye(len(out)), -torch.eye(len(out))]).double():
+        assert mean(out + step) < best
+    if name == "gaussian-shared":
+        for step in (0.02, -0.02):
+            fitted.logvar += step
+            assert mean(out) < best
+            fitted.logvar -= step
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_column_that_never_changed_leaves_other_values_possible(name):
+    fitted, out = LIKELIHOODS[name]().without_latents(torch.zeros(50, 2))
+    assert torch.isfinite(fitted.log_prob(torch.tensor([[0.0, 1.0]]), out[None])).all()

@@ -141,7 +141,7 @@ def test_the_spread_over_seeds_stands_in_the_cell(scores):
     [
         ({"used": 0, "always_on": 0}, "collapsed"),
         ({"used": 1, "always_on": 0}, "has collapsed: hardly any latent is used (1 of 10)"),
-        ({"used": 1, "always_on": 1}, "Raise model.alpha or train.kl_warmup"),
+        ({"used": 1, "always_on": 1}, "Raise model.alpha; or let train.beta"),
         ({"used": 4, "always_on": 4}, "has collapsed: 4 of the 4 latents"),
         ({"used": 10, "always_on": 10}, "has not become sparse: 10 of the 10"),
         ({"relaxed_elbo": -88.0}, "12.00 nats"),

@@ -16,7 +16,7 @@ from vsc.model import VSC
 from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
-from vsc.training.loop import Interrupted, Progress, collapse, overfitting, runs, train, validate
+from vsc.training.loop import Interrupted, Progress, runs, train, validate
 
 # 60 examples in batches of 16 are epochs of 3 steps, so that steps 4, 5, 7, 8 end inside an epoch
 SHORT = TrainConfig(steps=14, batch_size=16, log_every=3, valid_every=4, checkpoint_every=5, device="cpu")
@@ -508,25 +508,6 @@ def test_clipping_bounds_the_gradient(tiny, monkeypatch):
     assert max(norms) <= free / 2 * 1.001
 
 
-@pytest.mark.parametrize(
-    ("used", "always_on", "J", "word"),
-    [
-        (0, 0, 32, "hardly any latent is used"),
-        (1, 0, 32, "Raise model.alpha"),
-        (6, 4, 32, "has collapsed: 4 of the 6"),
-        (32, 32, 32, "has not become sparse"),
-        (20, 10, 32, ""),
-        (2, 0, 32, ""),
-        (1, 0, 1, ""),
-        (1, 1, 1, ""),
-    ],
-)
-def test_a_collapse_is_named_with_the_setting_to_change(used, always_on, J, word):
-    found = collapse(used, always_on, J)
-    assert word in found
-    assert bool(found) == bool(word)
-
-
 # ---- settings that cannot be
 
 
@@ -586,22 +567,6 @@ def test_a_target_falls_from_all_latents_to_what_is_asked():
         assert price(step, target) == pytest.approx(0, abs=1e-9)
         below = price(step, 0.99 * target)
         assert below < 0 if step >= 70 else below == 0  # what has shut early is not called back
-
-
-@pytest.mark.parametrize(
-    ("elbos", "says"),
-    [
-        ([-90, -50, -40, -45, -60], "best at step 300 (-40.0) and has fallen since, to -60.0"),
-        ([-90, -50, -40, -40.1, -40.2], ""),  # no more than noise
-        ([-90, -50, -45, -41, -40], ""),
-        ([-90, -30], ""),
-        ([None, None, None], ""),  # an AE has no bound
-    ],
-)
-def test_a_validation_elbo_that_falls_is_called_overfitting(elbos, says):
-    rows = [{"step": 100 * (i + 1), "elbo": elbo} for i, elbo in enumerate(elbos)]
-    assert says in overfitting(rows)
-    assert bool(overfitting(rows)) == bool(says)
 
 
 def test_the_old_order_says_what_to_type(tiny):

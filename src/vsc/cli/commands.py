@@ -24,8 +24,8 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     from torch import distributed
 
     from vsc import data
+    from vsc.training import diagnosis, processes, runs
     from vsc.training import loop as training
-    from vsc.training import processes, runs
 
     processes.flush_denormals()
     common = Config(config.data, config.model, config.train)
@@ -56,9 +56,9 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
             f"of the l0 of {rows[-1]['l0']:.3g} only {rows[-1]['active']:.3g} latents are on with gamma above 1/2; the "
             "rest is unused latents that idle near alpha. Lower model.latent_dim, or take the prior pseudo-inputs"
         )
-    if rows and model.spiked and (found := training.collapse(rows[-1]["used"], rows[-1]["always_on"], J)):
+    if rows and model.spiked and (found := diagnosis.collapse(rows[-1]["used"], rows[-1]["always_on"], J, common)):
         print(f"CAUTION: the model {found}")
-    if found := training.overfitting(rows):
+    if found := diagnosis.overfitting(rows, common):
         print(f"CAUTION: {found}")
     run, own = shlex.quote(str(folder)), config.data.name
     print(f"next: vsc evaluate {run}    (the test set, hard spikes)")
@@ -104,8 +104,7 @@ def tune(config: Tune) -> None:  # noqa: D103
 def evaluate(config: Evaluate) -> None:  # noqa: D103
     from vsc.measure import results
     from vsc.measure import scores as evaluation
-    from vsc.training import loop as training
-    from vsc.training import runs
+    from vsc.training import diagnosis, runs
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
@@ -122,7 +121,7 @@ def evaluate(config: Evaluate) -> None:  # noqa: D103
     print(f"\n{found.examples} {config.split} examples, hard spikes, likelihood {found.likelihood}.")
     if scores.at_floor is not None and scores.at_floor > evaluation.LEANS_ON_FLOOR:
         print(f"CAUTION: {scores.at_floor:.0%} of the variances lie at model.variance_floor; the bound leans on it")
-    if model.spiked and (collapsed := training.collapse(scores.used, scores.always_on, model.latent_dim)):
+    if model.spiked and (collapsed := diagnosis.collapse(scores.used, scores.always_on, model.latent_dim, saved)):
         print(f"CAUTION: the model {collapsed}")
     print(f"Written to {folder / 'results.json'}")
 

@@ -1,5 +1,6 @@
 """Likelihoods: what the decoder's output says of p(x|z), summed over the M outputs, in nats."""
 
+import copy
 import math
 from abc import ABC, abstractmethod
 
@@ -39,6 +40,14 @@ class Likelihood(nn.Module, ABC):
     def sample(self, out: Tensor) -> Tensor:
         """Draw x ~ p(x|z), shape (B, M)."""
 
+    @abstractmethod
+    def constant(self, x: Tensor) -> Tensor:
+        """Return the output (outputs * M,) that, the same for all of x (N, M), has the highest likelihood."""
+
+    def without_latents(self, x: Tensor) -> tuple["Likelihood", Tensor]:
+        """Return the best that a model without latents can do on x (N, M): a likelihood and its `constant` output."""
+        return self, self.constant(x)
+
     def at_floor(self, out: Tensor) -> Tensor | None:
         """Return the share of an example's outputs whose variance is below 10 floors, shape (B,); None: no floor."""
         return None
@@ -76,6 +85,15 @@ class Bernoulli(Likelihood):
     def sample(self, out):
         """Draw binary x, shape (B, M)."""
         return torch.bernoulli(torch.sigmoid(out))
+
+    def constant(self, x):
+        """Return the logits of the means, with half an example of either kind added: no outcome is impossible."""
+        return torch.logit(_mean_inside(x)).to(x.dtype)
+
+
+def _mean_inside(x: Tensor) -> Tensor:
+    """Return column means in (0, 1) of x (N, M) in [0, 1], in float64."""
+    return (x.sum(0, dtype=torch.float64) + 0.5) / (len(x) + 1)
 
 
 class _BernoulliLogProb(torch.autograd.Function):
@@ -131,6 +149,11 @@ class Gaussian(Likelihood):
         mean, logvar = out.chunk(2, -1)
         return mean + (logvar.exp() + self.variance_floor).sqrt() * torch.randn_like(mean)
 
+    def constant(self, x):
+        """Return the columns' means and log-variances, less the floor."""
+        var = (x.double().var(0, correction=0) - self.variance_floor).clamp_min(1e-3 * self.variance_floor)
+        return torch.cat([x.double().mean(0), var.log()]).to(x.dtype)
+
     def at_floor(self, out):
         """Return the share of outputs whose variance is below 10 floors, shape (B,)."""
         var = out.chunk(2, -1)[1].exp() + self.variance_floor
@@ -177,6 +200,10 @@ class GaussianFixed(Likelihood):
         """Draw x, shape (B, M)."""
         return out + math.sqrt(self.variance) * torch.randn_like(out)
 
+    def constant(self, x):
+        """Return the means."""
+        return x.mean(0, dtype=torch.float64).to(x.dtype)
+
     @property
     def label(self):
         """Name with the variance."""
@@ -220,6 +247,17 @@ class GaussianShared(Likelihood):
     def sample(self, out):
         """Draw x, shape (B, M)."""
         return out + self.variance.sqrt() * torch.randn_like(out)
+
+    def constant(self, x):
+        """Return the means."""
+        return x.mean(0, dtype=torch.float64).to(x.dtype)
+
+    def without_latents(self, x):
+        """Return also a likelihood with the variance about the means: the learned one is that about reconstructions."""
+        own = copy.deepcopy(self).requires_grad_(False)
+        var = x.double().var(0, correction=0).mean() - self.variance_floor
+        own.logvar.fill_(var.clamp_min(1e-3 * self.variance_floor).log())
+        return own, self.constant(x)
 
     def at_floor(self, out):
         """Return 1 if the one variance is below 10 floors, else 0, shape (B,)."""
@@ -271,6 +309,12 @@ class Laplace(Likelihood):
         m, logscale = out.chunk(2, -1)
         return torch.distributions.Laplace(m, logscale.exp() + self.scale_floor, validate_args=False).sample()
 
+    def constant(self, x):
+        """Return the columns' medians and the logarithms of their mean distances from them, less the floor."""
+        m = x.median(0).values
+        b = ((x - m).abs().mean(0, dtype=torch.float64) - self.scale_floor).clamp_min(1e-3 * self.scale_floor)
+        return torch.cat([m, b.log().to(x.dtype)])
+
     def at_floor(self, out):
         """Return the share of outputs whose variance 2 b^2 is below 10 floors, shape (B,)."""
         b = out.chunk(2, -1)[1].exp() + self.scale_floor
@@ -303,6 +347,16 @@ class ContinuousBernoulliLogits(Likelihood):
     def sample(self, out):
         """Draw x in [0, 1], shape (B, M)."""
         return ContinuousBernoulli(logits=out, validate_args=False).sample()
+
+    def constant(self, x):
+        """Return the logits whose means are those of the columns, half an example at 0 and at 1 added: bisection."""
+        wanted = _mean_inside(x)
+        low, high = torch.full_like(wanted, -1e5), torch.full_like(wanted, 1e5)
+        for _ in range(60):
+            middle = (low + high) / 2
+            below = self.mean(middle) < wanted
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return low.to(x.dtype)
 
     @property
     def label(self):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vsc.measure.scores import LEANS_ON_FLOOR, Scores
 from vsc.report.words import count, listing, number
-from vsc.training.loop import collapse
+from vsc.training.diagnosis import collapse
 
 
 class Facts(NamedTuple):

@@ -13,7 +13,7 @@ from vsc.errors import RunError, UsageError
 from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at, plain_text
 from vsc.settings.presets import PRESETS
 from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
-from vsc.training.loop import collapse
+from vsc.training.diagnosis import collapse
 
 ALPHA, J = 0.05, 60
 COUNTS = ("used", "always_on", "dead")

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from vsc.measure.scores import RELAXED
 from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at
 from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
-from vsc.training.loop import collapse
+from vsc.training.diagnosis import collapse
 
 ALPHAS = (0.5, 0.1, 0.01)
 J = 50

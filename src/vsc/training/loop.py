@@ -3,7 +3,7 @@
 import math
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -275,69 +275,6 @@ def _row(module: Autoencoder, terms: Tensor, gamma: Tensor) -> dict[str, Any]:
     rate = (gamma > 0.5).float().mean(0)
     counts = {"used": int((rate > 0.01).sum()), "always_on": int((rate > 0.99).sum())}
     return row | {"l0": gamma.sum(1).mean().item(), "active": rate.sum().item()} | counts
-
-
-def collapse(used: float, always_on: float, latent_dim: int) -> str:
-    """
-    Say what went wrong where a model's gates choose nothing, and which setting to change.
-
-    Parameters
-    ----------
-    used, always_on : float
-        Latents on for more than 1 %, and for more than 99 % of the data.
-    latent_dim : int
-        J.
-
-    Returns
-    -------
-    str
-        Half a sentence or two, to follow the model's name; empty for a sound model.
-    """
-    if used < min(2, latent_dim):
-        return (
-            f"has collapsed: hardly any latent is used ({used:.3g} of {latent_dim}). Raise model.alpha or "
-            "train.kl_warmup, lower train.penalty, train.price, train.total_correlation or the likelihood's variance, "
-            "or leave out the lambda warm-up."
-        )
-    if latent_dim > 1 and always_on > used / 2:
-        few = "has collapsed" if used < latent_dim / 2 else "has not become sparse"
-        return (
-            f"{few}: {always_on:.3g} of the {used:.3g} latents that it uses are on for nearly every input. Ask for a "
-            "number with train.target_l0; or lower model.alpha, or with the priors pseudo-inputs and mixture raise "
-            "train.penalty; with the estimators sigmoid and concrete, take straight-through."
-        )
-    return ""
-
-
-FALLEN = 0.02
-"""Share of its size by which a validation ELBO must have fallen from its best to be called overfitting."""
-
-
-def overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
-    """
-    Say so where the validation ELBO was best long before the end.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Rows of metrics.jsonl of the validation part.
-
-    Returns
-    -------
-    str
-        A sentence that says what to do; empty where nothing is wrong.
-    """
-    rows = [row for row in rows if row.get("elbo") is not None]
-    if len(rows) < 3:
-        return ""
-    best, last = max(rows, key=lambda row: row["elbo"]), max(rows, key=lambda row: row["step"])
-    fallen = best["elbo"] - last["elbo"]
-    if best["step"] > 0.8 * last["step"] or fallen < max(FALLEN * abs(best["elbo"]), 0.5):
-        return ""
-    return (
-        f"the validation ELBO was best at step {best['step']} ({best['elbo']:.1f}) and has fallen since, to "
-        f"{last['elbo']:.1f}: the model overfits. Keep the best with train.patience 3, or take fewer latents or steps."
-    )
 
 
 def _bad_terms(bound: Bound) -> str:

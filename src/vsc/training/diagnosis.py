@@ -1,0 +1,128 @@
+"""What went wrong in a run and which setting to change, from numbers and settings: the likeliest cause first."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vsc.settings.config import Config
+
+SHORT = 200
+"""Steps up to which a run that has gone wrong is told to go on, and nothing else."""
+
+FALLEN = 0.02
+"""Share of its size by which a validation ELBO must have fallen from its best to be called overfitting."""
+
+
+def collapse(used: float, always_on: float, latent_dim: int, config: Config | None = None) -> str:
+    """
+    Say what went wrong where a model's gates choose nothing, and which setting to change.
+
+    Parameters
+    ----------
+    used, always_on : float
+        Latents on for more than 1 %, and for more than 99 % of the data.
+    latent_dim : int
+        J.
+    config : Config, optional
+        What it was trained with. Without it the advice is general.
+
+    Returns
+    -------
+    str
+        Half a sentence or two, to follow the model's name; empty for a sound model.
+    """
+    dead = used < min(2, latent_dim)
+    target = _last(config, "target_l0")
+    if not dead and (latent_dim < 2 or always_on <= used / 2 or always_on <= 1.25 * target):
+        return ""  # as many as were asked for may be on for everything
+    if dead:
+        found = f"has collapsed: hardly any latent is used ({used:.3g} of {latent_dim})"
+    else:
+        kind = "has collapsed" if used < latent_dim / 2 else "has not become sparse"
+        found = f"{kind}: {always_on:.3g} of the {used:.3g} latents that it uses are on for nearly every input"
+    steps = None if config is None else config.train.steps
+    if steps is not None and steps <= SHORT:
+        return f"{found}. It was trained for {steps} step{'s' * (steps != 1)} only: raise train.steps first."
+    causes = _shut(config) if dead else _open(config)
+    return f"{found}. {'; or '.join(causes[:3])}."
+
+
+def _shut(config: Config | None) -> list[str]:
+    """Return what can keep gates shut, the likeliest first."""
+    if config is None:
+        return ["Raise model.alpha", "let train.beta rise more slowly, as in '0 -> 1 at 0 over 0.3'"]
+    model = config.model
+    charged = [f"train.{name}" for name in ("price", "penalty", "total_correlation") if _last(config, name) > 0]
+    causes = []
+    if 0 < _last(config, "target_l0") < 2:
+        causes.append("Ask for more latents with train.target_l0")
+    if charged:
+        causes.append(f"Lower {' or '.join(charged)}")
+    if _last(config, "beta") > 1:
+        causes.append("Lower train.beta, which is above 1")
+    if not _constant(config, "lam"):
+        causes.append("Leave the lambda warm-up out (train.lam 1)")
+    if model.prior != "normal" and model.alpha < 0.5:
+        causes.append(f"Raise model.alpha, now {model.alpha:g}")
+    if model.likelihood == "gaussian-fixed":
+        causes.append(f"Lower model.variance, now {model.variance:g}, to the noise of the data")
+    causes.append("Let train.beta rise more slowly, as in '0 -> 1 at 0 over 0.3'")
+    return [causes[0], *(cause[0].lower() + cause[1:] for cause in causes[1:])]
+
+
+def _open(config: Config | None) -> list[str]:
+    """Return what can keep gates open, the likeliest first."""
+    ask = "Ask for a number of latents with train.target_l0"
+    if config is None:
+        return [ask, "lower model.alpha"]
+    causes = []
+    if config.model.spikes in ("sigmoid", "concrete"):
+        causes.append("Take the spike estimator straight-through, whose draws are hard")
+    if _last(config, "target_l0"):
+        causes.append("It has not come down to train.target_l0: raise train.steps")
+    else:
+        causes.append(ask)
+    if config.model.prior in ("pseudo-inputs", "mixture"):
+        causes.append("Raise train.penalty")
+    elif config.model.alpha > 0.01:
+        causes.append(f"Lower model.alpha, now {config.model.alpha:g}")
+    return [causes[0], *(cause[0].lower() + cause[1:] for cause in causes[1:])]
+
+
+def _last(config: Config | None, name: str) -> float:
+    """Where a setting of training ends up; 0 where it is not set."""
+    value = None if config is None else getattr(config.train, name, None)
+    return 0.0 if value is None else float(getattr(value, "last", value))
+
+
+def _constant(config: Config, name: str) -> bool:
+    value = getattr(config.train, name, None)
+    return value is None or not getattr(value, "corners", ())
+
+
+def overfitting(rows: Sequence[Mapping[str, Any]], config: Config | None = None) -> str:
+    """
+    Say so where the validation ELBO was best long before the end, and the last weights were kept.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows of metrics.jsonl of the validation part.
+    config : Config, optional
+        What was trained with: with `patience`, the best weights were kept.
+
+    Returns
+    -------
+    str
+        A sentence that says what to do; empty where nothing is wrong.
+    """
+    rows = [row for row in rows if row.get("elbo") is not None]
+    if len(rows) < 3 or (config is not None and config.train.patience):
+        return ""
+    best, last = max(rows, key=lambda row: row["elbo"]), max(rows, key=lambda row: row["step"])
+    fallen = best["elbo"] - last["elbo"]
+    if best["step"] > 0.8 * last["step"] or fallen < max(FALLEN * abs(best["elbo"]), 0.5):
+        return ""
+    return (
+        f"the validation ELBO was best at step {best['step']} ({best['elbo']:.1f}) and has fallen since, to "
+        f"{last['elbo']:.1f}: the model overfits. Keep the best with train.patience 3, or take fewer latents or steps."
+    )

@@ -1,0 +1,99 @@
+"""What is said of runs that went wrong: the cause that the settings make likely, and never one that they rule out."""
+
+import pytest
+
+from vsc.settings.config import Config, ModelConfig, TrainConfig
+from vsc.training.diagnosis import collapse, overfitting
+
+
+@pytest.mark.parametrize(
+    ("used", "always_on", "J", "word"),
+    [
+        (0, 0, 32, "hardly any latent is used"),
+        (1, 0, 32, "Raise model.alpha"),
+        (6, 4, 32, "has collapsed: 4 of the 6"),
+        (32, 32, 32, "has not become sparse"),
+        (20, 10, 32, ""),
+        (2, 0, 32, ""),
+        (1, 0, 1, ""),
+        (1, 1, 1, ""),
+    ],
+)
+def test_a_collapse_is_named_with_the_setting_to_change(used, always_on, J, word):
+    found = collapse(used, always_on, J)
+    assert word in found
+    assert bool(found) == bool(word)
+
+
+def settings(train=None, **model):
+    return Config(model=ModelConfig(latent_dim=32, **model), train=TrainConfig(steps=4000, **(train or {})))
+
+
+@pytest.mark.parametrize(
+    ("config", "first", "never"),
+    [
+        (settings(), "Raise model.alpha", "price"),
+        (settings({"price": 2.0}), "Lower train.price", "penalty"),
+        (settings({"penalty": 2.0}, prior="pseudo-inputs"), "Lower train.penalty", "price"),
+        (settings({"beta": 4.0}), "Lower train.beta", "price"),
+        (settings(alpha=0.5), "Let train.beta rise more slowly", "alpha"),
+        (settings(likelihood="gaussian-fixed", alpha=0.5), "Lower model.variance", "alpha"),
+        (settings({"target_l0": 1.0}), "Ask for more latents", "price"),
+    ],
+)
+def test_of_shut_gates_the_likeliest_cause_comes_first(config, first, never):
+    found = collapse(0, 0, 32, config)
+    assert f"(0 of 32). {first}" in found
+    assert never not in found
+
+
+@pytest.mark.parametrize(
+    ("config", "first", "never"),
+    [
+        (settings(alpha=0.2), "Ask for a number of latents with train.target_l0", "straight-through"),
+        (settings(spikes="concrete"), "Take the spike estimator straight-through", "penalty"),
+        (settings(prior="mixture"), "Ask for a number", "alpha"),
+        (settings({"target_l0": 6.0}), "It has not come down to train.target_l0: raise train.steps", "Ask for"),
+    ],
+)
+def test_of_open_gates_the_likeliest_cause_comes_first(config, first, never):
+    found = collapse(20, 20, 32, config)
+    assert f"every input. {first}" in found
+    assert never not in found
+
+
+def test_as_many_latents_as_were_asked_for_may_always_be_on():
+    asked = settings({"target_l0": 6.0})
+    assert collapse(7, 6, 32, asked) == ""
+    assert "target_l0" in collapse(20, 19, 32, asked)
+    assert collapse(7, 6, 32, settings()) != ""
+
+
+@pytest.mark.parametrize("used", [0, 32])
+def test_a_run_of_twenty_steps_is_told_to_go_on_and_nothing_else(used):
+    found = collapse(used, used, 32, Config(train=TrainConfig(steps=20)))
+    assert found.endswith("It was trained for 20 steps only: raise train.steps first.")
+
+
+ROWS = [{"step": 100 * (i + 1), "elbo": elbo} for i, elbo in enumerate([-90, -50, -40, -45, -60])]
+
+
+@pytest.mark.parametrize(
+    ("elbos", "says"),
+    [
+        ([-90, -50, -40, -45, -60], "best at step 300 (-40.0) and has fallen since, to -60.0"),
+        ([-90, -50, -40, -40.1, -40.2], ""),  # no more than noise
+        ([-90, -50, -45, -41, -40], ""),
+        ([-90, -30], ""),
+        ([None, None, None], ""),  # an AE has no bound
+    ],
+)
+def test_a_validation_elbo_that_falls_is_called_overfitting(elbos, says):
+    rows = [{"step": 100 * (i + 1), "elbo": elbo} for i, elbo in enumerate(elbos)]
+    assert says in overfitting(rows)
+    assert bool(overfitting(rows)) == bool(says)
+
+
+def test_a_run_that_kept_its_best_weights_is_not_told_to():
+    assert overfitting(ROWS, settings({"patience": 3})) == ""
+    assert "train.patience 3" in overfitting(ROWS, settings())

@@ -16,6 +16,7 @@ LAYERS = [
     "errors",  # the two failures that a user can act on; looking up a name
     "files",  # whole files or none
     "arrays",  # whatever users hold numbers in, as a plain array
+    "torchstate",  # what torch keeps for a whole process or thread: borrowed, and put back
     "model",  # the method: knows no files, no settings, no command line
     "data",  # data sets; Split; batches
     "settings",  # every setting, once; build is the only place that maps names to objects

@@ -1,4 +1,4 @@
-"""The two kinds of failure that a user can act on, and the one way to look a name up in a registry."""
+"""What a user can act on: two kinds of failure, a run that was stopped, and a name that is in no registry."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -20,7 +20,34 @@ class Caution(UserWarning):
 
 
 class Busy(RunError):  # noqa: N818 (a state of the folder; it passes)
-    """Another process works in this folder at this moment."""
+    """Another process or thread works in this folder at this moment."""
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop)
+    """
+    SIGINT or SIGTERM arrived.
+
+    Parameters
+    ----------
+    reached : str
+        How far the run came.
+    command : str or None
+        What to type to go on; None where nothing was saved.
+    signum : int
+        The signal; `code` is the shell's exit code for it.
+    """
+
+    def __init__(self, reached: str, command: str | None, signum: int):
+        super().__init__(f"{reached}; " + (f"go on with: {command}" if command else "nothing was saved"))
+        self.reached, self.command, self.signum, self.code = reached, command, signum, 128 + signum
+
+    def __reduce__(self):  # by default it would be built from its message, which a process pool could not
+        return Interrupted, (self.reached, self.command, self.signum)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error of another library says, or else its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def short(value: object, most: int = 40) -> str:

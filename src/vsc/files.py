@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ LOCK = ".lock"
 """The file in a folder that says who works there."""
 
 
-_held: set[Path] = set()
+_held: dict[Path, tuple[int, int]] = {}
+"""The folders that are claimed, and the process and thread that have them."""
 
 
 @contextmanager
@@ -40,8 +44,8 @@ def whole(path: str | Path) -> Iterator[Path]:
         If the file cannot be written; it names `path`, not the temporary name.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.tmp{path.suffix}")
+    with told_as(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -49,18 +53,46 @@ def whole(path: str | Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):  # the first error is the one to tell
                 temporary.unlink()
+
+
+@contextmanager
+def told_as(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an OSError that names no file, or the temporary one, name `path`."""
+    try:
+        yield
     except OSError as error:
         if error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None
         raise
 
 
+def clear_temporaries(folder: Path, mine: Sequence[str] = ()) -> None:
+    """Remove what processes that are no more had begun to write in a folder; `mine` no other process writes there."""
+    for left in folder.glob(".*.tmp.*"):
+        parts = re.fullmatch(r"\.(.+)\.(\d+)(-\d+)?\.tmp\..*", left.name)
+        if parts and (parts[1] in mine or not _alive(int(parts[2]))):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid() or os.name == "nt":  # where this signal would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @contextmanager
 def claimed(folder: Path | None) -> Iterator[None]:
     """
-    Keep a folder for this process inside the block; the claim ends with the process, however that ends.
+    Keep a folder for this thread inside the block; the claim ends with its process, however that ends.
 
-    Inside a claim, the same process may claim the folder again.
+    Inside a claim, the same thread may claim the folder again.
 
     Parameters
     ----------
@@ -70,11 +102,15 @@ def claimed(folder: Path | None) -> Iterator[None]:
     Raises
     ------
     Busy
-        If another process has it.
+        If another process or thread has it.
     OSError
         If nothing can be written there.
     """
-    if folder is None or folder.absolute() in _held or folder.is_file():  # a file is what the writer will stumble over
+    if folder is None or folder.is_file():  # a file is what the writer will stumble over
+        yield
+        return
+    place, me = folder.resolve(), (os.getpid(), threading.get_ident())
+    if _held.get(place) == me:
         yield
         return
     from filelock import FileLock, Timeout
@@ -85,12 +121,13 @@ def claimed(folder: Path | None) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise Busy(f"another process is at work in {folder}; wait for it, or choose another folder") from None
-    _held.add(folder.absolute())
+        other = "thread" if _held.get(place, me)[0] == me[0] and place in _held else "process"
+        raise Busy(f"another {other} is at work in {folder}; wait for it, or choose another folder") from None
+    _held[place] = me
     try:
         yield
     finally:
-        _held.discard(folder.absolute())
+        _held.pop(place, None)
         with contextlib.suppress(OSError):  # before the release: whoever waits for the removed file sees that it is
             (folder / LOCK).unlink(missing_ok=True)
         lock.release()
@@ -99,10 +136,87 @@ def claimed(folder: Path | None) -> Iterator[None]:
                 path.rmdir()
 
 
+MOST = 2**26
+"""Bytes of a settings or results file beyond which it is not ours."""
+
+
+def read_json(path: str | Path) -> Any:
+    """
+    Read a JSON file that may be anyone's.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    object
+        Plain values; NaN and infinity, which are not JSON, are refused.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, too large or too deep; one line that does not name the file.
+    OSError
+        If it cannot be read.
+    """
+    return parse_json(_text(path))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file that may be anyone's, of plain values without aliases; raises as `read_json` does."""
+    import yaml
+
+    text = _text(path)
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it has aliases (*name), which are not read")  # a few of them can mean gigabytes
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON without NaN and infinity; ValueError in one line where it is none, or too deep."""
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _text(path: str | Path) -> str:
+    path = Path(path)
+    if path.stat().st_size > MOST:
+        raise ValueError(f"it has more than {MOST >> 20} MiB")
+    return path.read_text(encoding="utf-8")
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Write plain values as JSON; numbers that are not finite, which it does not have, become null."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        return _finite(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, whole or not at all; see `as_json`."""
     with whole(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(as_json(value, indent=1) + "\n", encoding="utf-8")
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, Any]) -> None:

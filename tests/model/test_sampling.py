@@ -397,7 +397,7 @@ def test_draws_do_not_depend_on_the_spike_estimator(estimator, model):
         (lambda m: interpolate(m, IMAGES[0], IMAGES[1], steps=1), "steps must be at least 2, not 1"),
         (lambda m: interpolate(m, IMAGES[0], IMAGES[1], kind="discreet"), "did you mean 'discrete'"),
         (lambda m: interpolate(m, IMAGES[:2], IMAGES[1]), "expected examples of 16 values each"),
-        (lambda m: interpolate(m, IMAGES[0], [[1, 2], [3]]), "expected an array of numbers"),
+        (lambda m: interpolate(m, IMAGES[0], [[1, 2], [3]]), "all its rows must have the same length"),
         (lambda m: decode(m, np.zeros((3, 5))), "expected codes of 6 latents"),
         (lambda m: decode(m, 0.0), "expected codes of 6 latents"),
         (lambda m: decode(m, np.full((3, J), np.nan)), "the codes have NaN"),

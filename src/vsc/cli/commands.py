@@ -24,10 +24,11 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     from torch import distributed
 
     from vsc import data
-    from vsc.training import diagnosis, processes, runs
+    from vsc.torchstate import flush_denormals
+    from vsc.training import diagnosis, runs
     from vsc.training import loop as training
 
-    processes.flush_denormals()
+    flush_denormals()
     common = Config(config.data, config.model, config.train)
     folder = run_folder(config)
     loaded = data.load(**_data_arguments(common))
@@ -69,9 +70,9 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
 def compare(config: Compare) -> None:  # noqa: D103
     from vsc import data
     from vsc.studies import comparison
-    from vsc.training import processes
+    from vsc.torchstate import flush_denormals
 
-    processes.flush_denormals()
+    flush_denormals()
     loaded = data.load(**_data_arguments(config))
     folder = comparison_folder(config)
     trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty())
@@ -83,20 +84,20 @@ def compare(config: Compare) -> None:  # noqa: D103
 
 def study(config: RunStudy) -> None:  # noqa: D103
     from vsc import studies
-    from vsc.training import processes
+    from vsc.torchstate import flush_denormals
 
     if config.study == "list":
         print(studies.listing())
         return
-    processes.flush_denormals()
+    flush_denormals()
     studies.run(config, _command(), progress=sys.stderr.isatty())
 
 
 def tune(config: Tune) -> None:  # noqa: D103
     from vsc.sweep import tune as tuning
-    from vsc.training import processes
+    from vsc.torchstate import flush_denormals
 
-    processes.flush_denormals()
+    flush_denormals()
     found = tuning.tune(config, tuning_folder(config), _command(), progress=sys.stderr.isatty())
     print(tuning.summary(found))
 
@@ -137,13 +138,14 @@ def _metric_note(name: str) -> str:
 
 def report(config: Report) -> None:  # noqa: D103
     from vsc.report import writing as reporting
-    from vsc.training import processes, runs
+    from vsc.torchstate import cpu_threads
+    from vsc.training import runs
 
     folder = Path(config.run)
     out = folder / "report.html" if config.out is None else _with_suffix(config.out, ".html")
     saved, model = runs.read_config(folder), runs.load(folder)
     loaded = _of_run(saved, config.data_root)
-    with processes.cpu_threads(model):
+    with cpu_threads(model):
         print(f"The report: {reporting.write(folder, model, loaded, config.split, out)}")
 
 
@@ -206,16 +208,16 @@ def sample(config: Sample) -> None:  # noqa: D103
     import torch
 
     from vsc import files
+    from vsc.torchstate import seeded
     from vsc.training import runs
 
     if config.n < 1:
         raise UsageError(f"n must be at least 1, not {config.n}")
     model = runs.load(config.run)
-    torch.manual_seed(config.seed)
     out = _with_suffix(config.out, ".npz", ".png")
     if out.suffix == ".png" and len(model.shape) != 3:
         raise UsageError(f"samples of shape {model.shape} are no images; write them to an .npz file")
-    with torch.no_grad():
+    with torch.no_grad(), seeded(config.seed):
         z = model.sample_code(config.n)
         x = model.scaler.inverse(model.decode(z))
     if out.suffix == ".png":
@@ -328,7 +330,7 @@ def _explain(error: Exception) -> int:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UsageError):
         code = 2
-    elif signum := getattr(error, "signum", 0):  # training.Interrupted, which would import torch
+    elif signum := getattr(error, "signum", 0):
         code = 128 + signum
     elif isinstance(error, OSError):
         text = f"{error.strerror or text}: {error.filename or ''}".rstrip(": ")

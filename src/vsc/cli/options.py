@@ -84,6 +84,7 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="YAML file of settings; later options override it.")
+    parser.add_argument("--format", type=int, help=SUPPRESS)  # of a run's own config.yaml
     parser.add_class_arguments(kind)
     if "-h" in words or "--help" in words:
         _add_choices(parser)
@@ -105,6 +106,7 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
         text = _reword(" ".join(str(error).split()), options)
         raise UsageError(text.replace("HELP", f"vsc {name} --help")) from error
     values.pop("config", None)
+    values.pop("format", None)
     return kind(**values)
 
 

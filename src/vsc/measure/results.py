@@ -11,8 +11,8 @@ from vsc.data.split import Dataset
 from vsc.files import write_json
 from vsc.measure.scores import Scores, evaluate, measure, pick
 from vsc.metrics import metric_of
+from vsc.torchstate import cpu_threads
 from vsc.training import runs
-from vsc.training.processes import cpu_threads
 
 
 class Results(NamedTuple):

@@ -1,9 +1,8 @@
 """Encode a split once, with hard spikes, and say in numbers and in pictures what the code is worth."""
 
-import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from vsc.metrics import measure as metric_values
 from vsc.model import AE, Autoencoder, Codes
 from vsc.model.bounds import Bound
 from vsc.settings.config import Config
+from vsc.torchstate import seeded
 
 NOISE = 0.1
 """Standard deviation of the denoising test's noise, as a share of the data's range (report 5.3)."""
@@ -299,14 +299,6 @@ def pick(data: Dataset, split: str, on_disk: bool = False) -> Split:
     if isinstance(chosen.x, Stored) and not on_disk:
         raise UsageError(f"the {split} split of {data.name} stays on disk; take valid or test, which are in memory")
     return chosen
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw from a seed of its own inside the block, and leave torch's random state as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def inputs(model: Autoencoder, x: Tensor, config: Config) -> Tensor:

@@ -14,6 +14,7 @@ from vsc.model import Autoencoder
 from vsc.model.distributions import pairwise_kl
 from vsc.model.priors import LearnedPrior, MixturePrior, SpikeSlabPrior, ThresholdedLaplacePrior
 from vsc.model.scaling import as_examples
+from vsc.torchstate import seeded
 
 Array = np.ndarray
 
@@ -152,7 +153,7 @@ def ancestral(model: Autoencoder, n: int, seed: int = 0) -> Samples:
         If n < 1, or the model has no prior (AE).
     """
     _at_least(1, n, "the number of draws, n,")
-    with _evaluating(model), _seeded(model, seed):
+    with _evaluating(model), seeded(seed, next(model.parameters()).device):
         z = model.sample_code(n).cpu().numpy()
     return Samples(z, decode(model, z))
 
@@ -194,7 +195,7 @@ def conditional(model: Autoencoder, x: Any, n: int, seed: int = 0) -> Samples:
             "conditional sampling keeps an input's active latents, and in this model all latents are on; use ancestral"
         )
     stored = _in_memory(x, math.prod(model.shape)).to(next(model.parameters()).device)
-    with _evaluating(model), _seeded(model, seed):
+    with _evaluating(model), seeded(seed, next(model.parameters()).device):
         inputs = model.scaler(stored)
         qz = model.posterior(inputs)
         values = _slab_of_prior(model, qz, inputs, n)  # (N, n, J)
@@ -431,15 +432,3 @@ def _evaluating(model: Autoencoder) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-@contextmanager
-def _seeded(model: Autoencoder, seed: int) -> Iterator[None]:
-    """Seed the generators that the model draws from, and no others: torch.manual_seed would touch every device's."""
-    device = next(model.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield

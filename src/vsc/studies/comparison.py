@@ -22,9 +22,9 @@ from vsc.report import writing as reporting
 from vsc.settings import build
 from vsc.settings.config import Compare, Config, ModelConfig, as_plain
 from vsc.settings.presets import DATA_PRESETS, PRESETS, changed
+from vsc.torchstate import cpu_threads
 from vsc.training import runs
 from vsc.training.loop import Interrupted, train
-from vsc.training.processes import cpu_threads
 
 
 @dataclass(frozen=True)

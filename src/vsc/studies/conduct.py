@@ -23,8 +23,8 @@ from vsc.settings.presets import changed
 from vsc.studies.base import Ask, Finding, Group, Row, Study
 from vsc.sweep.claims import Queue
 from vsc.sweep.jobs import Job, Tell, dataset, plan, sweep
+from vsc.torchstate import cpu_threads
 from vsc.training import runs
-from vsc.training.processes import cpu_threads
 
 NEEDS = {
     "images": lambda ask: ask.image,

@@ -11,8 +11,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from vsc.errors import RunError
+from vsc.torchstate import flush_denormals
 from vsc.training.loop import Interrupted
-from vsc.training.processes import flush_denormals, signals
+from vsc.training.processes import signals
 
 RESTARTS = 3
 """How often a worker that was killed is replaced, for each worker."""

@@ -1,6 +1,5 @@
 """How far a training run has come: its state, its checkpoint and its log."""
 
-import json
 import math
 from dataclasses import fields, replace
 from pathlib import Path
@@ -9,12 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vsc.errors import RunError, UsageError
-from vsc.files import whole
+from vsc.data.split import Dataset
+from vsc.errors import RunError, UsageError, first_line, short
+from vsc.files import as_json, told_as, whole
 from vsc.model import Autoencoder
 from vsc.model.bounds import Bound
 from vsc.settings.config import Config, Knobs, TrainConfig
 from vsc.settings.schedule import price, ramp
+from vsc.torchstate import Noise
 from vsc.training import runs
 from vsc.training.processes import by_lead, gather
 
@@ -102,7 +103,7 @@ class Progress(NamedTuple):
 
 class Log:
     """
-    metrics.jsonl: one row a line; rows after the step that a run resumes from are dropped.
+    metrics.jsonl: a row a line, `null` for what is no number; rows after the step that a run resumes from are dropped.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ class Log:
         if folder is not None and self.path is not None and step:
             kept = [row for row in runs.read_history(folder) if row["step"] <= step]
             with whole(self.path) as temporary:
-                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+                temporary.write_text("".join(as_json(row) + "\n" for row in kept), encoding="utf-8")
 
     def write(self, done: Progress, split: str, row: dict[str, Any]) -> None:
         """
@@ -134,32 +135,74 @@ class Log:
         """
         if self.path is not None:
             line = {"step": done.step, "split": split} | row | {"seconds": round(done.seconds, 3)}
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            with told_as(self.path), self.path.open("a", encoding="utf-8") as file:
+                file.write(as_json(line) + "\n")
 
 
-def check_same(saved: Config, config: Config, folder: Path) -> None:
+def check_same(folder: Path, config: Config, data: Dataset) -> None:
     """
-    Refuse to resume a run with other settings.
+    Refuse to resume a run with other data or settings than those that leave the result what it would have been.
+
+    Where the data lie, the device's name, how often is logged and saved, and without `train.patience` how often is
+    validated, are free. `train.steps` may be raised where no schedule says anything else at the steps already taken.
 
     Parameters
     ----------
-    saved, config : Config
-        The settings of the run and those asked for, both resolved.
     folder : Path
-        The run folder, for the message.
+        The run folder.
+    config : Config
+        The settings asked for, resolved.
+    data : Dataset
+        The data.
 
     Raises
     ------
     UsageError
-        If they differ, but for where the data lie.
+        If there is no run, or it was made otherwise; the message says what differs.
     """
-    saved = replace(saved, data=replace(saved.data, root=config.data.root))  # data may have moved
-    if saved != config:
-        raise UsageError(f"{folder} was made with {_difference(saved, config)}; resume it without that")
+    saved = runs.read_config(folder)
+    patient = config.train.patience is not None
+    free = ("log_every", "checkpoint_every", "device", *(() if patient else ("valid_every",)))
+    same = replace(
+        saved,
+        data=replace(saved.data, root=config.data.root),  # data may have moved
+        train=replace(saved.train, **{name: getattr(config.train, name) for name in free}),
+    )
+    if replace(same, train=replace(same.train, steps=config.train.steps)) != config:
+        raise UsageError(f"{folder} was made with {_difference(same, config)}; resume it without that")
+    if changed := runs.changed_data(folder, data):
+        raise UsageError(f"{folder} cannot be resumed: {changed}; start anew with --overwrite, or choose another --out")
+    old, new = saved.train.steps, config.train.steps
+    assert old
+    assert new
+    if old == new:
+        return
+    taken = min(old, runs.load_checkpoint(folder / "checkpoints" / "last.pt")["progress"]["step"])
+    why = _other_past(saved.train, config.train, saved.model.spikes, taken) if new > old else "they may only be raised"
+    if patient and old % (saved.train.valid_every or 1):
+        why = why or "a validation at the last step would not have been there"
+    if why:
+        raise UsageError(f"{folder} was made with train.steps {old}, not {new}: {why}; resume it without that")
 
 
-def restore(folder: Path, fabric, module: Autoencoder, optimizer) -> Progress:
+def _other_past(saved: TrainConfig, config: TrainConfig, spikes: str, taken: int) -> str:
+    """Say which schedule would have been another at the steps already taken."""
+    if saved.target_l0:
+        return "the price that train.target_l0 asks moves by shares of the steps"
+    for step in range(taken):
+        was, would = saved.knobs(step, spikes), config.knobs(step, spikes)
+        if was != would:
+            name = next(name for name, a, b in zip(was._fields, was, would, strict=True) if a != b)
+            return f"the schedule of {name} is made of shares of the steps and would have been another at step {step}"
+    return ""
+
+
+def is_over(folder: Path, config: Config) -> bool:
+    """Whether a run, whose settings were checked, was trained to the end that is asked for."""
+    return runs.is_finished(folder) and runs.read_config(folder).train.steps == config.train.steps
+
+
+def restore(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise) -> Progress:
     """
     Take up the last checkpoint of a run: weights, optimiser and random state are set in place.
 
@@ -173,6 +216,8 @@ def restore(folder: Path, fabric, module: Autoencoder, optimizer) -> Progress:
         An untrained model of the run's settings.
     optimizer : torch.optim.Optimizer
         Its optimiser.
+    noise : Noise
+        This process's random state.
 
     Returns
     -------
@@ -191,17 +236,36 @@ def restore(folder: Path, fabric, module: Autoencoder, optimizer) -> Progress:
     try:
         if len(state["rng"]) != fabric.world_size:
             raise UsageError(f"the run had {len(state['rng'])} processes; resume it with as many")
-        if ("cuda_rng" in state) != (fabric.device.type == "cuda"):
-            raise UsageError(f"the run was not made on {fabric.device.type}; an exact resume needs the same device")
+        kind = state.get("device", "cuda" if "cuda_rng" in state else "cpu")
+        if kind != fabric.device.type:
+            raise UsageError(f"the run was made on {kind}, not on {fabric.device.type}; an exact resume needs the same")
         module.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"][fabric.global_rank])
-        if fabric.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"][fabric.global_rank], fabric.device)
+        theirs = [state["rng"], *(state[name] for name in ("device_rng", "cuda_rng") if name in state)]
+        # torch reads the start of a tensor's storage, whichever part the tensor is: hence the copies
+        noise.states = [states[fabric.global_rank].clone() for states in theirs]
         done = Progress(**state["progress"])
+        _check_kinds(done)
         return done._replace(window=done.window.to(fabric.device))
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        raise RunError(f"the checkpoint {path} does not fit the run: {str(error).splitlines()[0]}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise RunError(f"the checkpoint {path} does not fit the run: {first_line(error)}") from error
+
+
+def _check_kinds(done: Progress) -> None:
+    """Refuse a progress that was not written by us."""
+    kinds = {"step": int, "seconds": float, "in_window": int, "price": float, "best": float, "waited": int}
+    for name, kind in kinds.items():
+        value = getattr(done, name)
+        if (
+            not isinstance(value, int | kind)
+            or isinstance(value, bool)
+            or (not value >= 0 and name not in ("best", "price"))
+        ):
+            raise TypeError(f"progress.{name} is {short(value)}")
+    if not isinstance(done.window, Tensor) or done.window.shape != (len(Bound._fields),):
+        raise TypeError("progress.window is not a sum of bounds")
 
 
 def _difference(a: Config, b: Config) -> str:
@@ -214,7 +278,7 @@ def _difference(a: Config, b: Config) -> str:
     return "other settings"
 
 
-def save_progress(folder: Path, fabric, module: Autoencoder, optimizer, done: Progress) -> None:
+def save_progress(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise, done: Progress) -> None:
     """
     Save everything that an exact continuation needs.
 
@@ -228,16 +292,19 @@ def save_progress(folder: Path, fabric, module: Autoencoder, optimizer, done: Pr
         The model.
     optimizer : torch.optim.Optimizer
         Its optimiser.
+    noise : Noise
+        This process's random state.
     done : Progress
         How far the run has come.
     """
     state = {
         "format": runs.FORMAT,
+        "device": fabric.device.type,
         "model": module.state_dict(),
         "optimizer": optimizer.state_dict(),
         "progress": done._asdict(),
-        "rng": gather(fabric, torch.get_rng_state()),
+        "rng": gather(fabric, noise.states[0]),
     }
-    if fabric.device.type == "cuda":
-        state["cuda_rng"] = gather(fabric, torch.cuda.get_rng_state(fabric.device))
+    if len(noise.states) > 1:
+        state["device_rng"] = gather(fabric, noise.states[1])
     by_lead(fabric, lambda: runs.save_checkpoint(folder / "checkpoints" / "last.pt", state))

@@ -3,7 +3,8 @@
 import math
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +14,19 @@ from tqdm import tqdm
 
 from vsc.data.batches import batches_of, mixed
 from vsc.data.split import Dataset
-from vsc.errors import RunError, UsageError
+from vsc.errors import Interrupted, RunError, UsageError
 from vsc.files import claimed
 from vsc.model import AE, Autoencoder
 from vsc.model.bounds import Bound
 from vsc.settings import build
 from vsc.settings.config import Config, TrainConfig
-from vsc.training import runs
-from vsc.training.checkpoint import Log, Progress, check_same, restore, save_progress
-from vsc.training.processes import agreed, by_lead, cpu_threads, flush_denormals, launch, mean_over, signals
+from vsc.torchstate import Noise, cpu_threads, modes
+from vsc.training import checkpoint, runs
+from vsc.training.checkpoint import Log, Progress
+from vsc.training.processes import agreed, by_lead, gather, launch, mean_over, signals
 
 Watch = Callable[[dict[str, Any]], None]
 """What is done with each validation's row of metrics.jsonl."""
-
-
-class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop)
-    """
-    SIGINT or SIGTERM arrived.
-
-    Parameters
-    ----------
-    reached : str
-        How far the run came.
-    command : str or None
-        What to type to go on; None where nothing was saved.
-    signum : int
-        The signal; `code` is the shell's exit code for it.
-    """
-
-    def __init__(self, reached: str, command: str | None, signum: int):
-        super().__init__(f"{reached}; " + (f"go on with: {command}" if command else "nothing was saved"))
-        self.reached, self.signum, self.code = reached, signum, 128 + signum
 
 
 def train(
@@ -51,6 +34,7 @@ def train(
     config: Config | None = None,
     folder: str | Path | None = None,
     *,
+    model: Autoencoder | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = False,
@@ -58,6 +42,9 @@ def train(
 ) -> Autoencoder:
     """
     Train a model.
+
+    torch's random state, threads, modes and defaults are the caller's again afterwards, and several threads of a
+    process may train at once: each run is what it would have been alone.
 
     Parameters
     ----------
@@ -67,9 +54,11 @@ def train(
         The settings, by default all as they are; `auto` values are resolved here.
     folder : str or Path, optional
         The run folder to write; without it nothing is written.
+    model : Autoencoder, optional
+        A model of your own to train, in place, instead of the one that `config.model` describes.
     resume : bool
         Go on from the folder's last checkpoint: the result equals that of an uninterrupted run. A finished run is
-        left as it is, and its model returned.
+        left as it is, and its model returned, unless `train.steps` were raised.
     overwrite : bool
         Replace a run that is in the folder.
     progress : bool
@@ -86,9 +75,9 @@ def train(
     Raises
     ------
     UsageError
-        If a setting is wrong, the folder is taken, or a resumed run has other settings.
+        If a setting is wrong, the folder is taken, or a resumed run has other settings or other data.
     Busy
-        If another process trains in the folder.
+        If another process or thread trains in the folder.
     RunError
         If the loss or a weight stops being finite, or the checkpoint is damaged.
     Interrupted
@@ -98,21 +87,21 @@ def train(
         raise UsageError("the data come first: vsc.train(data, config)")
     if not isinstance(data, Dataset):
         raise UsageError("train takes a data set: vsc.load_data(name), or vsc.from_arrays(x, y) of your own arrays")
-    flush_denormals()
-    folder = None if folder is None else Path(folder)
-    config = build.resolve(Config() if config is None else config, data)
-    settings = config.train
     if resume and overwrite:
         raise UsageError("resume goes on with a run and overwrite replaces it; choose one of them")
-    if settings.patience and not len(data.valid):
-        raise UsageError("train.patience needs a validation set; raise data.valid_fraction above 0")
-    if folder is not None and resume:
-        check_same(runs.read_config(folder), config, folder)
-        if runs.is_finished(folder):
-            return runs.load(folder)
-    fabric = launch(settings)
-    with claimed(folder if fabric.is_global_zero else None):
-        return _train(fabric, config, data, folder, resume, overwrite, progress, watch)
+    folder = None if folder is None else Path(folder)
+    with modes(gradients=True), ExitStack() as stack:
+        config = build.resolve(Config() if config is None else config, data)
+        if config.train.patience and not len(data.valid):
+            raise UsageError("train.patience needs a validation set; raise data.valid_fraction above 0")
+        if folder is not None and resume:
+            checkpoint.check_same(folder, config, data)
+            if checkpoint.is_over(folder, config):
+                return runs.load(folder)
+        fabric = launch(config.train)
+        by_lead(fabric, lambda: stack.enter_context(claimed(folder)))
+        received = stack.enter_context(signals())
+        return _train(fabric, config, data, folder, model, resume, overwrite, progress, watch, received)
 
 
 def _train(
@@ -120,93 +109,96 @@ def _train(
     config: Config,
     data: Dataset,
     folder: Path | None,
+    model: Autoencoder | None,
     resume: bool,
     overwrite: bool,
     progress: bool,
     watch: Watch | None,
+    received: list[int],
 ) -> Autoencoder:
     """Train with settings that were resolved and checked, in a folder that is ours."""
     settings = config.train
     assert settings.steps is not None  # resolved
     assert settings.valid_every is not None
-    lead = fabric.is_global_zero
-    torch.manual_seed(settings.seed)
-    module = build.new_model(config, data)
-    fused = fabric.device.type in ("cpu", "cuda")
-    model, optimizer = fabric.setup(module, torch.optim.Adam(paces(module, settings), lr=settings.lr, fused=fused))
-    torch.manual_seed(mixed(1, settings.seed, fabric.global_rank))  # noise differs between processes
-    batches = batches_of(
-        data.train,
-        module.scaler,
-        settings.batch_size,
-        settings.seed,
-        config.data.binarise,
-        fabric.global_rank,
-        fabric.world_size,
-        fabric.device,
-    )
-    done = Progress(window=torch.zeros(len(Bound._fields), device=fabric.device))
+    lead, rank, world, device = fabric.is_global_zero, fabric.global_rank, fabric.world_size, fabric.device
+    if folder is not None:
+        by_lead(fabric, lambda: runs.prepare(folder, resume or overwrite))
+    with Noise(settings.seed).turn():
+        module = build.new_model(config, data) if model is None else model
+        adam = torch.optim.Adam(paces(module, settings), lr=1e-3, fused=device.type in ("cpu", "cuda"))
+        wrapped, optimizer = fabric.setup(module, adam)
+        batch_of = batches_of(
+            *(data.train, module.scaler, settings.batch_size, settings.seed, config.data.binarise, rank, world, device)
+        )
+    noise = Noise(mixed(1, settings.seed, rank), device)  # it differs between processes
+    done = Progress(window=torch.zeros(len(Bound._fields), dtype=torch.float32, device=device))
     if folder is not None and resume:
-        done = restore(folder, fabric, module, optimizer)
-    elif folder is not None:
-        by_lead(fabric, lambda: runs.create(folder, config, overwrite))
+        done = checkpoint.restore(folder, fabric, module, optimizer, noise)
+        by_lead(fabric, lambda: runs.describe(folder, config))
 
     log = Log(folder if lead else None, done.step)
     bar = tqdm(total=settings.steps, initial=done.step, disable=not (progress and lead), unit="step")
     start = time.perf_counter() - done.seconds
-    at_each = fabric.device.type == "cpu"  # elsewhere a look at every loss would wait for the device
-    model.train()
-    with signals() as received, cpu_threads(module), bar:
+    at_each = device.type == "cpu"  # elsewhere a look at every loss would wait for the device
+    module.train()
+    with cpu_threads(module), bar:
         while done.step < settings.steps and not (settings.patience and done.waited >= settings.patience):
             now = settings.knobs(done.step, config.model.spikes)
-            for group in optimizer.param_groups:
-                group["lr"] = now.lr * group["pace"]
-            x = batches(done.step)
-            bound: Bound = model(x, lam=now.lam, relaxation=now.relaxation)
-            asked = now.price
-            if settings.target_l0:
-                asked, done = done.asked(mean_over(fabric, bound.l0), now, settings, module.latent_dim)
-            goal = bound.weighted(now.beta, now.penalty, asked, now.spike_beta, now.total_correlation, now.slab_beta)
-            loss = -goal.mean()
-            done = done._replace(step=done.step + 1, seconds=time.perf_counter() - start)
-            last = done.step == settings.steps
-            at_log = last or done.step % settings.log_every == 0
-            if (at_each or at_log) and not math.isfinite(loss.item()):
-                raise RunError(_not_finite(_bad_terms(bound), done.step, folder))
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            if settings.clip:
-                fabric.clip_gradients(model, optimizer, max_norm=settings.clip)
-            optimizer.step()
+            last = done.step + 1 == settings.steps
+            at_log = last or (done.step + 1) % settings.log_every == 0
+            with noise.turn(), _told_at(done.step + 1, folder):
+                x = batch_of(done.step)
+                bound: Bound = wrapped(x, lam=now.lam, relaxation=now.relaxation)
+                asked = now.price
+                if settings.target_l0:
+                    asked, done = done.asked(mean_over(fabric, bound.l0), now, settings, module.latent_dim)
+                goal = bound.weighted(
+                    now.beta, now.penalty, asked, now.spike_beta, now.total_correlation, now.slab_beta
+                )
+                loss = -goal.mean()
+                if (at_each or at_log) and not math.isfinite(loss.item()):
+                    raise RunError(_not_finite(_bad_terms(bound), done.step + 1, folder))
+                for group in optimizer.param_groups:
+                    group["lr"] = now.lr * group["pace"]
+                optimizer.zero_grad()
+                fabric.backward(loss)
+                if settings.clip:
+                    fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip)
+                optimizer.step()
+            if folder is not None and done.step == 0:  # a setting that the model cannot take has left nothing behind
+                by_lead(fabric, lambda: runs.create(folder, config, data, overwrite))
+            done = done.seen(bound)._replace(step=done.step + 1, seconds=time.perf_counter() - start)
 
-            done = done.seen(bound)
             if at_log:
-                row = _row(module, done.window / done.in_window, module.codes(x).gamma.detach())
+                with noise.turn(), torch.no_grad():
+                    means, gamma = gather(fabric, done.window / done.in_window), gather(fabric, module.codes(x).gamma)
+                row = _row(module, means.mean(0), gamma.flatten(0, 1))
                 log.write(done, "train", row)
                 bar.set_postfix(elbo=f"{row.get('elbo') or row['log_px']:.1f}", l0=f"{row['l0']:.1f}", used=row["used"])
                 bar.update(done.step - bar.n)
                 done = done._replace(window=torch.zeros_like(done.window), in_window=0)
-            stop = agreed(fabric, received) if at_log or fabric.world_size == 1 else 0
+            stop = agreed(fabric, received) if at_log or world == 1 else 0
             at_valid = len(data.valid) and (last or done.step % settings.valid_every == 0)
             at_save = last or stop or done.step % settings.checkpoint_every == 0
             if (at_valid or at_save) and not all(bool(torch.isfinite(w).all()) for w in module.parameters()):
                 raise RunError(_not_finite("the weights", done.step, folder))
             if at_valid:
-                row = validate(module, data.valid.x, config)
+                with _told_at(done.step, folder, "the validation part"):
+                    row = validate(module, data.valid.x, config)
                 log.write(done, "valid", row)
                 done = done.judged(row, module if settings.patience else None)
                 if watch and not stop:
                     watch({"step": done.step, **row})
             if folder is not None and at_save:
-                save_progress(folder, fabric, module, optimizer, done)
+                checkpoint.save_progress(folder, fabric, module, optimizer, noise, done)
             if stop:
                 command = f"vsc train --out {shlex.quote(str(folder))} --resume" if folder else None
                 raise Interrupted(f"stopped at step {done.step} of {settings.steps}", command, stop)
     if settings.patience and done.best_weights:
         module.load_state_dict(done.best_weights)
     module = module.to("cpu", torch.float32).eval()  # whatever precision it was trained in
-    if folder is not None and lead:
-        runs.save_model(folder, module, config)
+    if folder is not None:
+        by_lead(fabric, lambda: runs.save_model(folder, module, config))
     return module
 
 
@@ -241,28 +233,35 @@ def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1
     dict
         A row for metrics.jsonl, without step and split: means and counts as in rows of training, `dead` latents, and
         J numbers each, rounded to four digits: `rates`, the share of the examples for which a latent has
-        gamma > 1/2, and `kl_latent`, what it adds to kl_slab + kl_spike in nats (where the prior says).
+        gamma > 1/2, and `kl_latent`, what it adds to kl_slab + kl_spike in nats (where the prior says). Examples
+        whose bound is not finite are left out; `not_finite` lists them where there are any.
     """
     device = next(module.parameters()).device
     was_training = module.training
     module.eval()
-    terms, gamma, kl = torch.zeros(len(Bound._fields), dtype=torch.float64), [], []
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(config.train.seed)
-        for chunk in x.split(batch_size):
+    noise, parts = Noise(config.train.seed, device), []
+    for chunk in x.split(batch_size):
+        with noise.turn():
             inputs = module.scaler(chunk.to(device))
             inputs = torch.bernoulli(inputs) if config.data.binarise else inputs
-            terms += torch.stack(module(inputs)).double().sum(1).cpu()
-            gamma.append(module.codes(inputs).gamma)
+            terms = torch.stack(module(inputs), 1)
+            kl = None
             if not isinstance(module, AE):
-                kl.append(module.prior.latent_kl(module.posterior(inputs), inputs, module.posterior))
+                kl = module.prior.latent_kl(module.posterior(inputs), inputs, module.posterior)
+            parts.append([None if part is None else part.cpu() for part in (terms, module.codes(inputs).gamma, kl)])
     module.train(was_training)
-    rates = (torch.cat(gamma) > 0.5).double().mean(0)
-    row = _row(module, terms / len(x), torch.cat(gamma)) | {"dead": int((rates < 1e-4).sum())}
+    terms, gamma, kl = (None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True))
+    assert terms is not None
+    assert gamma is not None
+    sound = terms.isfinite().all(1) & gamma.isfinite().all(1)
+    if not sound.any():
+        sound[:] = True
+    rates = (gamma[sound] > 0.5).double().mean(0)
+    row = _row(module, terms[sound].double().mean(0), gamma[sound]) | {"dead": int((rates < 1e-4).sum())}
     row["rates"] = [round(rate, 4) for rate in rates.tolist()]
-    if kl and kl[0] is not None:
-        row["kl_latent"] = [round(nats, 4) for nats in torch.cat(kl).double().mean(0).tolist()]
-    return row
+    if kl is not None:
+        row["kl_latent"] = [round(nats, 4) for nats in kl[sound].double().mean(0).tolist()]
+    return row if sound.all() else row | {"not_finite": (~sound).nonzero().flatten().tolist()}
 
 
 def _row(module: Autoencoder, terms: Tensor, gamma: Tensor) -> dict[str, Any]:
@@ -277,6 +276,17 @@ def _row(module: Autoencoder, terms: Tensor, gamma: Tensor) -> dict[str, Any]:
     return row | {"l0": gamma.sum(1).mean().item(), "active": rate.sum().item()} | counts
 
 
+@contextmanager
+def _told_at(step: int, folder: Path | None, where: str = "the gates") -> Iterator[None]:
+    """Let torch's complaint about probabilities that are no numbers name the step and what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "p_in" not in str(error):
+            raise
+        raise RunError(_not_finite(where, step, folder)) from error
+
+
 def _bad_terms(bound: Bound) -> str:
     bad = [name for name, term in zip(bound._fields, bound, strict=True) if not torch.isfinite(term).all()]
     return ", ".join(bad) or "the mean"
@@ -284,6 +294,8 @@ def _bad_terms(bound: Bound) -> str:
 
 def _not_finite(where: str, step: int, folder: Path | None) -> str:
     message = f"the loss stopped being finite at step {step} (in {where}); lower train.lr"
+    if where == "the validation part":
+        message += ", or look there for values of an extreme size"
     last = None if folder is None else folder / "checkpoints" / "last.pt"
     if last is None or not last.is_file():
         return message + "; no checkpoint had been written yet"

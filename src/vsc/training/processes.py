@@ -1,5 +1,6 @@
-"""The processes, threads and signals of a training run."""
+"""The processes and signals of a training run."""
 
+import logging
 import os
 import signal
 import threading
@@ -9,12 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from vsc.errors import UsageError
-from vsc.model import Autoencoder
+from vsc.errors import UsageError, first_line
 from vsc.settings.config import TrainConfig
-
-SMALL_MODEL = 300_000
-"""Parameters below which one CPU thread is used."""
 
 
 def launch(settings: TrainConfig):
@@ -25,6 +22,9 @@ def launch(settings: TrainConfig):
     if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # it tells of itself on stderr
     try:
         fabric = Fabric(
             accelerator=settings.device,
@@ -33,13 +33,17 @@ def launch(settings: TrainConfig):
             strategy="ddp" if devices * nodes > 1 else "auto",
             precision=settings.precision,  # pyright: ignore[reportArgumentType]
         )
+        if settings.batch_size % (devices * nodes):
+            raise UsageError(
+                f"train.batch_size {settings.batch_size} must be a multiple of the {devices * nodes} processes"
+            )
+        fabric.launch()
+    except UsageError:
+        raise
     except Exception as error:  # fabric reports a missing device or an unknown name in several classes
-        raise UsageError(f"train.device, devices or precision: {str(error).splitlines()[0]}") from error
-    if settings.batch_size % (devices * nodes):
-        raise UsageError(
-            f"train.batch_size {settings.batch_size} must be a multiple of the {devices * nodes} processes"
-        )
-    fabric.launch()
+        raise UsageError(f"train.device, devices or precision: {first_line(error)}") from error
+    finally:
+        logger.setLevel(level)
     return fabric
 
 
@@ -64,38 +68,6 @@ def gather(fabric, mine: Tensor) -> Tensor:
     everyone = [torch.empty_like(mine) for _ in range(fabric.world_size)]
     torch.distributed.all_gather(everyone, mine)
     return torch.stack(everyone).cpu()
-
-
-def flush_denormals() -> None:
-    """
-    Let numbers below 1e-38 become zero, on this thread and on all that it starts from now on.
-
-    The moments of a weight that gets no gradient, as those of a latent that is off, fade into such numbers within a
-    thousand steps, and a step then takes up to 40 % longer. Call it before torch has started its threads.
-    """
-    torch.set_flush_denormal(True)
-
-
-@contextmanager
-def cpu_threads(module: Autoencoder) -> Iterator[None]:
-    """
-    Use one CPU thread for a small model inside the block.
-
-    Threads that share small matrices gain nothing on an idle machine, and wait for each other on a busy one: a run that
-    takes 4 seconds with one thread can take a minute with two.
-
-    Parameters
-    ----------
-    module : Autoencoder
-        The model.
-    """
-    before = torch.get_num_threads()
-    if sum(p.numel() for p in module.parameters()) < SMALL_MODEL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import io
-import json
+import math
 import platform
 import zipfile
 from collections.abc import Mapping
@@ -20,14 +20,17 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
-from vsc.errors import RunError, UsageError
-from vsc.files import LOCK, whole, write_json, write_npz
+from vsc.data.split import Dataset
+from vsc.errors import RunError, UsageError, first_line, listed, short
+from vsc.files import LOCK, clear_temporaries, parse_json, read_json, read_yaml, whole, write_json, write_npz
 from vsc.model import Autoencoder, Codes
 from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig, as_plain
+from vsc.torchstate import modes, seeded
 
-FORMAT = 1
+FORMAT = 2
+"""Of config.yaml, model/config.json and the checkpoint; 1 is read too."""
 
 FILES = (
     "report.html",
@@ -43,8 +46,22 @@ FILES = (
 )
 """All that a run writes; nothing else in its folder is ever removed."""
 
+OWN = ("config", "model", "last", "metrics", "environment")
+"""Those that training writes, and so who has claimed the folder."""
 
-def create(folder: Path, config: Config, overwrite: bool = False) -> None:
+
+def prepare(folder: Path, may_be_there: bool) -> None:
+    """Refuse a folder that may not be written to; what killed processes had begun to write there is removed."""
+    there = folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()))
+    if there and not is_run(folder):
+        raise UsageError(f"{folder} exists and is not a run folder; choose another with --out")
+    if there and not may_be_there:
+        raise UsageError(f"{folder} holds a run; go on with --resume, replace it with --overwrite, or choose --out")
+    for path in (folder, folder / "model", folder / "checkpoints"):
+        clear_temporaries(path, OWN)
+
+
+def create(folder: Path, config: Config, data: Dataset | None = None, overwrite: bool = False) -> None:
     """
     Make a run folder with its settings and environment.
 
@@ -54,6 +71,8 @@ def create(folder: Path, config: Config, overwrite: bool = False) -> None:
         Must not exist, or be empty, unless `overwrite`.
     config : Config
         The resolved settings.
+    data : Dataset, optional
+        The data, of which the content is noted.
     overwrite : bool
         Replace a run that is there. Only the files of a run are ever removed.
 
@@ -62,16 +81,19 @@ def create(folder: Path, config: Config, overwrite: bool = False) -> None:
     UsageError
         If something is there that may not be replaced.
     """
-    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
-        if not is_run(folder):
-            raise UsageError(f"{folder} exists and is not a run folder; choose another with --out")
-        if not overwrite:
-            raise UsageError(f"{folder} holds a run; go on with --resume, replace it with --overwrite, or choose --out")
-        remove(folder)
+    prepare(folder, overwrite)
+    remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "environment.json", environment())
+    write_json(folder / "environment.json", environment() | ({} if data is None else {"data": described(data)}))
+    describe(folder, config)
+
+
+def describe(folder: Path, config: Config) -> None:
+    """Write the resolved settings of a run that has been begun; its model, if there is one, is not that run's end."""
+    (folder / "model" / "config.json").unlink(missing_ok=True)
+    plain = {"format": FORMAT} | as_plain(asdict(config))
     with whole(folder / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(as_plain(asdict(config)), sort_keys=False), encoding="utf-8")
+        temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
 
 
 def is_run(folder: Path) -> bool:
@@ -89,10 +111,53 @@ def remove(folder: Path) -> None:
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
     for path in (folder / "model", folder / "checkpoints", folder):
-        for left in path.glob(".*.tmp.*"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+        clear_temporaries(path, OWN)
         with contextlib.suppress(OSError):
             path.rmdir()
+
+
+def described(data: Dataset) -> dict[str, Any]:
+    """Return what a run notes of its data, so that other data are noticed."""
+    sizes = {name: len(getattr(data, name)) for name in ("train", "valid", "test")}
+    return {"name": data.name, "content": data.content, **sizes, "features": list(data.features)}
+
+
+def changed_data(folder: Path, data: Dataset) -> str:
+    """
+    Say what has changed in the data since a run was made.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    data : Dataset
+        The data as they are now.
+
+    Returns
+    -------
+    str
+        Half a sentence, such as "the data have changed since: 24 training examples, not 23"; empty if they are the
+        same, or if the run is of a version that did not note them.
+    """
+    try:
+        environment = read_json(folder / "environment.json")
+        before = environment.get("data")
+        if before is None or before["content"] == data.content:
+            return ""
+        now = described(data)
+        what = [f"{now[n]} {name} examples, not {before[n]}" for n, name in PARTS.items() if now[n] != before[n]]
+        mine, theirs = now["features"], list(before["features"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"what its data were cannot be read from {folder / 'environment.json'} ({first_line(error)})"
+    if mine != theirs:
+        lost, new = ([name for name in a if name not in b] for a, b in ((theirs, mine), (mine, theirs)))
+        what += [f"without the column {listed(lost)}"] if lost else []
+        what += [f"with the new column {listed(new)}"] if new else []
+        what += [] if lost or new else ["the columns are in another order"]
+    return f"the data have changed since: {', '.join(what) or 'other values, labels or factors'}"
+
+
+PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def environment() -> dict[str, str]:
@@ -130,11 +195,15 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise UsageError(f"{folder} is not a run folder: it has no config.yaml")
     try:
-        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+        saved = read_yaml(path)
+        if (form := saved.pop("format", 1)) not in (1, FORMAT):
+            raise ValueError(f"its format {short(form)} is not one of 1 to {FORMAT}")
         model = saved["model"] | {"hidden": tuple(saved["model"]["hidden"])}
         return Config(DataConfig(**saved["data"]), ModelConfig(**model), TrainConfig(**saved["train"]))
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is damaged or from another version: {_first_line(error)}") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is damaged or from another version: {first_line(error)}") from error
 
 
 def save_model(folder: Path, model: Autoencoder, config: Config) -> None:
@@ -191,19 +260,46 @@ def load(path: str | Path) -> Autoencoder:
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
         raise UsageError(f"{path} has no trained model; finish its run with `vsc train --resume --out {path}`")
     try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        settings = ModelConfig(**(described["model"] | {"hidden": tuple(described["model"]["hidden"])}))
-        raw = (folder / "model.safetensors").read_bytes()
-        if hashlib.sha256(raw).hexdigest() != described["sha256"]:
-            raise ValueError("the checksum of model.safetensors is not the one in config.json")
-        weights = read_tensors(raw)
-        scaler = Scaler(described["scale"], weights["scaler.shift"].float(), weights["scaler.factor"].float())
-        model = build.build_model(settings, tuple(described["shape"]), scaler)
-        model.load_state_dict(weights)
-        model.columns, model.classes = tuple(described["columns"]), tuple(described["classes"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"the model in {folder} is damaged or not ours: {_first_line(error)}") from error
-    return model.eval()
+        with (
+            modes(gradients=True),
+            seeded(0),
+        ):  # whoever calls keeps its random state, and no weight is an inference tensor
+            return _load(folder).eval()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"the model in {folder} is damaged or not ours: {first_line(error)}") from error
+
+
+def _load(folder: Path) -> Autoencoder:
+    described = read_json(folder / "config.json")
+    if (form := described["format"]) not in (1, FORMAT):
+        raise ValueError(f"config.json: the format {short(form)} is not one of 1 to {FORMAT}")
+    settings = ModelConfig(**(described["model"] | {"hidden": tuple(described["model"]["hidden"])}))
+    raw = (folder / "model.safetensors").read_bytes()
+    if hashlib.sha256(raw).hexdigest() != described["sha256"]:
+        raise ValueError("the checksum of model.safetensors is not the one in config.json")
+    weights = read_tensors(raw)
+    wrong = [name for name, value in weights.items() if not value.isfinite().all()]
+    if wrong:
+        raise ValueError(f"model.safetensors: {listed(wrong)} is not finite")
+    scaler = Scaler(described["scale"], weights["scaler.shift"].float(), weights["scaler.factor"].float())
+    shape = tuple(described["shape"])
+    with torch.device("meta"):  # takes no memory
+        sizes = {k: v.shape for k, v in build.build_model(settings, shape, scaler).state_dict().items()}
+    if sizes != {name: value.shape for name, value in weights.items()}:
+        raise ValueError("model.safetensors has not the weights that config.json describes")
+    model = build.build_model(settings, shape, scaler)
+    model.load_state_dict(weights)
+    model.columns, model.classes = _names(described, "columns", math.prod(shape)), _names(described, "classes")
+    return model
+
+
+def _names(described: dict[str, Any], what: str, size: int | None = None) -> tuple[str, ...]:
+    names = described[what]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"config.json: {what} are not names")
+    if names and size is not None and len(names) != size:
+        raise ValueError(f"config.json: {len(names)} {what} where an example has {size} values")
+    return tuple(names)
 
 
 def encoded(folder: Path, model: Autoencoder, x: Tensor, split: str) -> Codes:
@@ -272,12 +368,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(f"there is no checkpoint {path}; start the run anew with --overwrite")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load itself looks at no checksum
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise zipfile.BadZipFile("it is packed, which ours are not")
             if archive.testzip() is not None:
                 raise zipfile.BadZipFile("a checksum is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file can fail in any way
-        raise RunError(f"the checkpoint {path} is damaged or not ours: {_first_line(error)}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise RunError(f"the checkpoint {path} is damaged or not ours: {first_line(error)}") from error
+    if not isinstance(state, dict) or state.get("format") not in (1, FORMAT):
         raise RunError(f"the checkpoint {path} is not one of ours, or from another version")
     return state
 
@@ -288,10 +386,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError):
-            row = json.loads(line)
-            rows += [row] if isinstance(row, dict) and {"step", "split", "seconds"} <= row.keys() else []
+            row = parse_json(line.decode("utf-8"))
+            rows += [row] if isinstance(row, dict) and _is_row(row) else []
     return rows
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _is_row(row: dict[str, Any]) -> bool:
+    numbers = isinstance(row.get("step"), int) and isinstance(row.get("seconds"), int | float)
+    return numbers and row.get("split") in ("train", "valid")

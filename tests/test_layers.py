@@ -157,6 +157,18 @@ def overrides(method, owner):
     )
 
 
+def members(tree):
+    """Names of the functions of a family, which end the file in a table of one type: the type explains them."""
+    tables = [node.value for node in tree.body if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict)]
+    return {value.id for table in tables for value in table.values if isinstance(value, ast.Name)}
+
+
+def in_words(own, dotted, owner, tree):
+    """Whether few parameters, the class or the type of a family need no section for them."""
+    of_class = ast.get_docstring(owner) if owner else None
+    return len(own) < 3 or dotted in members(tree) or all(f"`{a}`" in (of_class or "") for a in own)
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_every_public_name_is_explained(path):
     """A docstring each; a Parameters section from three parameters on. A command's text is its settings class's."""
@@ -169,8 +181,9 @@ def test_every_public_name_is_explained(path):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             own = [a.arg for a in arguments if a.arg not in ("self", "cls")]
             section = doc.partition("Parameters\n---")[2]
-            in_words = len(own) < 3
-            assert section or in_words, f"{name(path)}: {dotted} does not explain its parameters"
+            assert section or in_words(own, dotted, owner, tree), (
+                f"{name(path)}: {dotted} does not explain its parameters"
+            )
             if len(own) > 1 and section:
                 missing = [a for a in own if not re.search(rf"\b{a}\b", section)]
                 assert not missing, f"{name(path)}: {dotted} does not explain {missing}"

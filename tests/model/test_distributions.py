@@ -8,15 +8,8 @@ import torch
 from scipy import integrate, stats
 from torch.distributions import Bernoulli, Laplace, Normal, kl_divergence
 
-from vsc.model.distributions import (
-    SpikeAndSlab,
-    ThresholdedLaplace,
-    bernoulli_kl,
-    kl_parts,
-    laplace_kl,
-    normal_kl,
-    softplus,
-)
+from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
+from vsc.model.divergences import bernoulli_kl, kl_parts, laplace_kl, normal_kl
 
 
 def random_q(*shape, seed=0):
@@ -239,11 +232,6 @@ def test_slab_draws_are_reparameterised():
     assert within((z - mu.detach()).square(), logvar.detach().exp())
 
 
-def test_softplus_is_numpys():
-    x = torch.linspace(-60, 60, 1001, dtype=torch.float64)  # torch's own is linear from 20 on
-    np.testing.assert_allclose(softplus(x).numpy(), np.logaddexp(0, x.numpy()), rtol=1e-12, atol=1e-15)
-
-
 class TestThresholdedLaplace:
     mu = torch.tensor([0.0, 0.7, -1.5], dtype=torch.float64)
     scale = torch.tensor([1.0, 0.4, 2.0], dtype=torch.float64)
@@ -323,14 +311,3 @@ def test_laplace_kl_equals_torchs():
     torch.testing.assert_close(laplace_kl(mu, logscale), expected)
     assert (laplace_kl(mu, logscale) >= 0).all()
     assert laplace_kl(torch.zeros(1), torch.zeros(1)).item() == 0
-
-
-def test_a_batch_parts_into_its_first_rows_and_the_rest():
-    mu, logvar, logits = torch.randn(3, 7, 4)
-    q = SpikeAndSlab(mu, logvar, spike_logits=logits)
-    first, rest = q.parted(5)
-    for part, rows in ((first, slice(0, 5)), (rest, slice(5, 7))):
-        assert torch.equal(part.mu, mu[rows])
-        assert torch.equal(part.logvar, logvar[rows])
-        assert torch.equal(part.spike_logits, logits[rows])
-    assert q.parted(7)[0] is q

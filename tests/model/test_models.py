@@ -10,7 +10,8 @@ from torch.distributions import Laplace, Normal, kl_divergence
 
 from vsc.errors import UsageError
 from vsc.model import AE, HEADS, MODELS, TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
-from vsc.model.distributions import SpikeAndSlab, bernoulli_kl
+from vsc.model.distributions import SpikeAndSlab
+from vsc.model.divergences import bernoulli_kl
 from vsc.model.likelihoods import Bernoulli, Gaussian, GaussianFixed
 from vsc.model.priors import PRIORS, SELECTORS, FreeMixturePrior, MixturePrior, PseudoInputPrior, SpikeSlabPrior
 from vsc.model.scaling import fit_scaler

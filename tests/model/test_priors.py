@@ -10,7 +10,8 @@ from torch import nn
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from vsc.errors import UsageError
-from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, kl_parts
+from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
+from vsc.model.divergences import kl_parts
 from vsc.model.priors import (
     PRIORS,
     SELECTORS,
@@ -81,7 +82,7 @@ def atoms(prior, posterior):
         return 1 - torch.exp(-prior.log_threshold.exp())
     if isinstance(prior, PseudoInputPrior):
         return 1 - posterior(prior.pseudo_inputs).gamma.mean(0)
-    return 1 - torch.sigmoid(prior.own(posterior).spike_logits).mean(0)
+    return 1 - torch.sigmoid(prior.mixed(posterior).spike_logits).mean(0)
 
 
 @pytest.mark.parametrize(("name", "selector"), CASES)
@@ -259,7 +260,7 @@ def test_penalty_is_the_bernoulli_kl_of_the_mean_gamma():
     prior = FreeMixturePrior(M, J, ALPHA, U).double()
     x, q = torch.zeros(6, M, dtype=torch.float64), gated((6, J))
     a = torch.tensor(ALPHA, dtype=torch.float64)
-    g = torch.sigmoid(prior.own(lambda x: None).spike_logits).mean()
+    g = torch.sigmoid(prior.mixed(lambda x: None).spike_logits).mean()
     expected = J * (g * (g / a).log() + (1 - g) * ((1 - g) / (1 - a)).log())
     torch.testing.assert_close(prior.kl(q, x, None).penalty, expected.expand(6))
     with torch.no_grad():

@@ -2,28 +2,43 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, NamedTuple
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.distributions import Distribution, Laplace, constraints, register_kl
+from torch.distributions import Distribution, constraints
+from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid
 
 LOG_2PI = math.log(2 * math.pi)
+WIDEST = 100.0
+"""Log-variance that a draw takes for any beyond it: e^50 is as far away as matters, and nets stay finite there."""
 
 
-def in_full_precision(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Let an autograd function's forward run outside of autocast, which would round its products to half precision."""
+def largest(like: Tensor) -> float:
+    """Return the number from which on e^x counts as constant: e^80 in single precision."""
+    return 0.9 * math.log(torch.finfo(like.dtype).max)
 
-    @wraps(forward)
-    def run(ctx, first: Tensor, *rest: Any):
-        with torch.autocast(first.device.type, enabled=False):
-            return forward(ctx, first, *rest)
 
-    return run
+def exp(x: Tensor) -> Tensor:
+    """Return e^x, constant from where it would overflow: finite at any x."""
+    return x.clamp(max=largest(x)).exp()
+
+
+def at_least_single(x: Tensor) -> Tensor:
+    """Return x in single precision if it has half: nats of many latents do not fit into that."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def gate_entropy(logits: Tensor) -> Tensor:
+    """Return the entropy of Bernoulli(S(l)) elementwise, in nats, for any logits, infinite ones included."""
+    finite = logits.clamp(-1000, 1000)  # 0 times infinity is no number; e^-1000 is 0 in floats
+    return -torch.sigmoid(logits) * finite - logsigmoid(-finite)
+
+
+def draw_gates(gamma: Tensor) -> Tensor:
+    """Draw w ~ Bernoulli(gamma), 0 or 1; a gamma that is no number stays shut, and is found where nats are summed."""
+    return torch.bernoulli(torch.nan_to_num(gamma.detach()))
 
 
 class Spiked(Distribution, ABC):
@@ -35,17 +50,19 @@ class Spiked(Distribution, ABC):
     mu : torch.Tensor, shape (...)
         Mean of the slab.
     spike_logits : torch.Tensor, shape (...)
-        Logit of the spike probability P(z != 0).
+        Logit of the spike probability P(z != 0); infinite where a gate is certain.
 
     Notes
     -----
     `log_prob` is the density with respect to the sum of a point mass at zero and the Lebesgue measure: at zero it
-    is the atom's log-mass, elsewhere ln gamma plus the slab's log-density, never their sum.
+    is the atom's log-mass, elsewhere ln gamma plus the slab's log-density, never their sum. `entropy` is with respect
+    to the same measure. `q[i]` is the distribution of the elements that `i` picks.
     """
 
     mu: Tensor
     spike_logits: Tensor
     _gamma: Tensor | None = None
+    _parts: ClassVar[tuple[str, ...]]
     support = constraints.real  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     @abstractmethod
@@ -56,12 +73,14 @@ class Spiked(Distribution, ABC):
     def slab_log_prob(self, value: Tensor) -> Tensor:
         """Log-density of the slab alone, in nats, elementwise."""
 
+    @abstractmethod
+    def slab_moments(self) -> tuple[Tensor, Tensor]:
+        """Variance and entropy (nats) of the slab alone, shape (...)."""
+
     @property
     def gamma(self) -> Tensor:
         """Spike probability P(z != 0), shape (...)."""
-        if self._gamma is None:
-            self._gamma = torch.sigmoid(self.spike_logits)
-        return self._gamma
+        return torch.sigmoid(self.spike_logits) if self._gamma is None else self._gamma
 
     @property
     def mean(self) -> Tensor:
@@ -69,20 +88,34 @@ class Spiked(Distribution, ABC):
         return self.gamma * self.mu
 
     @property
+    def variance(self) -> Tensor:
+        """Variance gamma (v + (1 - gamma) mu^2) for a slab of variance v, shape (...)."""
+        return self.gamma * (self.slab_moments()[0] + (1 - self.gamma) * self.mu.square())
+
+    @property
     def active(self) -> Tensor:
         """Where gamma > 1/2, shape (...), bool."""
-        return self.spike_logits > 0
+        return self.gamma > 0.5
 
     @property
     def hard(self) -> Tensor:
         """Hard code 1[gamma > 1/2] * mu, shape (...): exactly zero where a latent is off."""
         return torch.where(self.active, self.mu, 0.0)  # a product would leave -0.0
 
+    def rsample(self, sample_shape=()) -> Tensor:
+        """
+        Draw codes with hard gates, shape sample_shape + (...): exactly zero where the spike is off.
+
+        Only the slab's parameters have a gradient through it. A gate is open or shut, so it has none: for that take
+        an estimator of `vsc.model.spikes`.
+        """
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return torch.where(draw_gates(self.gamma.expand(shape)) > 0, self.slab(sample_shape), 0.0)
+
     def sample(self, sample_shape=()) -> Tensor:
         """Draw codes, shape sample_shape + (...); exactly zero where the spike is off."""
         with torch.no_grad():
-            w = torch.bernoulli(self.gamma.expand(self._extended_shape(torch.Size(sample_shape))))
-            return torch.where(w > 0, self.slab(sample_shape), 0.0)
+            return self.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density with respect to delta_0 + Lebesgue, shape of `value` and the parameters (see Notes)."""
@@ -90,6 +123,31 @@ class Spiked(Distribution, ABC):
             self._validate_sample(value)
         on = logsigmoid(self.spike_logits) + self.slab_log_prob(value)
         return torch.where(value == 0, logsigmoid(-self.spike_logits), on)
+
+    def entropy(self) -> Tensor:
+        """Entropy gamma H(slab) + H(gate) with respect to delta_0 + Lebesgue, in nats, shape (...)."""
+        return self.gamma * self.slab_moments()[1] + gate_entropy(self.spike_logits)
+
+    def expand(self, batch_shape, _instance=None) -> Self:
+        """Return the distribution with its parameters expanded to `batch_shape`."""
+        shape = torch.Size(batch_shape)
+        return self._with([part.expand(shape) for part in self._values()], shape, _instance)
+
+    def __getitem__(self, index) -> Self:
+        parts = [part[index] for part in self._values()]
+        return self._with(parts, parts[0].shape, None)
+
+    def _values(self) -> list[Tensor]:
+        return [getattr(self, name) for name in self._parts if getattr(self, name) is not None]
+
+    def _with(self, parts: list[Tensor], shape: torch.Size, instance) -> Self:
+        new: Self = self._get_checked_instance(type(self), instance)  # pyright: ignore[reportAssignmentType]
+        names = [name for name in self._parts if getattr(self, name) is not None]
+        for name, part in zip(names, parts, strict=True):
+            setattr(new, name, part)
+        Distribution.__init__(new, shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
 
 
 class SpikeAndSlab(Spiked):
@@ -103,9 +161,10 @@ class SpikeAndSlab(Spiked):
     logvar : torch.Tensor, shape (...)
         Log-variance ln s^2 of the slab.
     gamma, spike_logits : torch.Tensor, shape (...)
-        Spike probability P(z != 0), or its logit; exactly one of the two. An infinite logit is allowed.
+        Spike probability P(z != 0), or its logit; exactly one of the two. An infinite logit is allowed. A gate that is
+        given as exactly 0 or 1 is certain, and the divergence of the gates has no slope there.
     validate_args : bool, optional
-        As in `torch.distributions`.
+        As in `torch.distributions`. Shapes and numbers are broadcast as there.
 
     Raises
     ------
@@ -119,48 +178,38 @@ class SpikeAndSlab(Spiked):
         "gamma": constraints.unit_interval,
         "spike_logits": constraints.real,
     }
+    _parts = ("mu", "logvar", "spike_logits", "_gamma")
 
     def __init__(
         self,
-        mu: Tensor,
-        logvar: Tensor,
-        gamma: Tensor | None = None,
-        spike_logits: Tensor | None = None,
+        mu: Tensor | float,
+        logvar: Tensor | float,
+        gamma: Tensor | float | None = None,
+        spike_logits: Tensor | float | None = None,
         validate_args: bool | None = None,
     ):
         if (gamma is None) == (spike_logits is None):
             raise ValueError("give exactly one of gamma and spike_logits")
-        self.mu, self.logvar = mu, logvar
-        if spike_logits is None:
-            assert gamma is not None
-            self._gamma = gamma
-            spike_logits = torch.logit(gamma)
-        self.spike_logits = spike_logits
-        super().__init__(mu.shape, validate_args=validate_args)
-
-    def parted(self, n: int) -> tuple["SpikeAndSlab", "SpikeAndSlab"]:
-        """Return the first n along the first dimension, and the rest."""
-        if n == len(self.mu):
-            return self, self  # a prior that asked for nothing more does not look at the rest
-        halves = zip(
-            *(part.split([n, len(part) - n]) for part in (self.mu, self.logvar, self.spike_logits)), strict=True
-        )
-        first, rest = (SpikeAndSlab(m, v, spike_logits=g, validate_args=False) for m, v, g in halves)
-        return first, rest
-
-    @property
-    def variance(self) -> Tensor:
-        """Variance gamma (s^2 + mu^2) - (gamma mu)^2, shape (...)."""
-        return self.gamma * (self.logvar.exp() + self.mu.square()) - self.mean.square()
+        if gamma is None:
+            assert spike_logits is not None
+            self.mu, self.logvar, self.spike_logits = broadcast_all(mu, logvar, spike_logits)
+        else:
+            self.mu, self.logvar, self._gamma = broadcast_all(mu, logvar, gamma)
+            self.spike_logits = _logit(self._gamma)
+        super().__init__(self.mu.shape, validate_args=validate_args)
 
     def slab(self, sample_shape=()) -> Tensor:
         """Reparameterised draw mu + s * eps from the slab alone, shape sample_shape + (...)."""
         eps = torch.randn((*sample_shape, *self.mu.shape), dtype=self.mu.dtype, device=self.mu.device)
-        return _Slab.apply(self.mu, self.logvar, eps)
+        return self.mu + (0.5 * self.logvar.clamp(max=WIDEST)).exp() * eps
 
     def slab_log_prob(self, value: Tensor) -> Tensor:
         """Return ln N(value; mu, s^2), elementwise."""
-        return -0.5 * (LOG_2PI + self.logvar + (value - self.mu).square() / self.logvar.exp())
+        return -0.5 * (LOG_2PI + self.logvar + ((value - self.mu) * exp(-0.5 * self.logvar)).square())
+
+    def slab_moments(self):
+        """Return s^2 and 1/2 ln(2 pi e s^2)."""
+        return exp(self.logvar), 0.5 * (1 + LOG_2PI + self.logvar)
 
 
 class ThresholdedLaplace(Spiked):
@@ -173,10 +222,10 @@ class ThresholdedLaplace(Spiked):
     ----------
     mu, logscale : torch.Tensor, shape (...)
         Mean of the slab, and ln b.
-    threshold : torch.Tensor, shape broadcastable to (...)
+    threshold : torch.Tensor, shape (...)
         t > 0.
     validate_args : bool, optional
-        As in `torch.distributions`.
+        As in `torch.distributions`. Shapes and numbers are broadcast as there.
     """
 
     arg_constraints = {  # noqa: RUF012 # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
@@ -184,182 +233,38 @@ class ThresholdedLaplace(Spiked):
         "logscale": constraints.real,
         "threshold": constraints.positive,
     }
+    _parts = ("mu", "logscale", "threshold", "spike_logits")
 
-    def __init__(self, mu: Tensor, logscale: Tensor, threshold: Tensor, validate_args: bool | None = None):
-        self.mu, self.logscale, self.threshold = mu, logscale, threshold
-        ratio = (threshold * (-logscale).exp()).clamp(min=1e-12)
+    def __init__(
+        self,
+        mu: Tensor | float,
+        logscale: Tensor | float,
+        threshold: Tensor | float,
+        validate_args: bool | None = None,
+    ):
+        self.mu, self.logscale, self.threshold = broadcast_all(mu, logscale, threshold)
+        ratio = (self.threshold * exp(-self.logscale)).clamp(min=1e-12)
         self.spike_logits = -ratio - torch.log(-torch.expm1(-ratio))  # logit exp(-t / b)
-        super().__init__(mu.shape, validate_args=validate_args)
+        super().__init__(self.mu.shape, validate_args=validate_args)
 
     def slab(self, sample_shape=()) -> Tensor:
         """Reparameterised draw from Lap(mu, b), shape sample_shape + (...)."""
-        return Laplace(self.mu, self.logscale.exp(), validate_args=False).rsample(torch.Size(sample_shape))
+        shape = (*sample_shape, *self.mu.shape)
+        u = 2 * torch.rand(shape, dtype=self.mu.dtype, device=self.mu.device) - 1  # in [-1, 1)
+        size = -torch.log1p(-u.abs().clamp(max=1 - torch.finfo(u.dtype).eps))
+        return self.mu + self.logscale.clamp(max=WIDEST / 2).exp() * u.sign() * size
 
     def slab_log_prob(self, value: Tensor) -> Tensor:
         """Return ln Lap(value; mu, b), elementwise."""
-        return Laplace(self.mu, self.logscale.exp(), validate_args=False).log_prob(value)
+        return -(math.log(2) + self.logscale + (value - self.mu).abs() * exp(-self.logscale))
+
+    def slab_moments(self):
+        """Return 2 b^2 and ln(2 e b)."""
+        return 2 * exp(2 * self.logscale), 1 + math.log(2) + self.logscale
 
 
-class _Slab(torch.autograd.Function):
-    """mu + s eps with its gradient written out, since this is in every training step."""
-
-    @staticmethod
-    def forward(ctx, mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
-        noise = (0.5 * logvar).exp_() * eps  # s eps
-        ctx.save_for_backward(noise)
-        return mu + noise
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        (noise,) = ctx.saved_tensors
-        return grad, (grad * noise).mul_(0.5), None
-
-
-class KLParts(NamedTuple):
-    """A divergence in nats: `slab` from the continuous part, `spike` from the gates."""
-
-    slab: Tensor
-    spike: Tensor
-
-
-def softplus(x: Tensor) -> Tensor:
-    """Return ln(1 + e^x), in half the time of torch's own, whose log1p is slow on CPUs. Not to be differentiated."""
-    return x.abs().neg_().exp_().add_(1).log_().add_(torch.relu(x))
-
-
-def normal_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, s^2) || N(0, 1)) elementwise, in nats."""
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
-
-
-def laplace_kl(mu: Tensor, logscale: Tensor) -> Tensor:
-    """KL(Lap(mu, b) || Lap(0, 1)) elementwise, in nats: |mu| - ln b - 1 + b exp(-|mu| / b)."""
-    size = mu.abs()
-    return size - logscale - 1 + (logscale - size * (-logscale).exp()).exp()
-
-
-def bernoulli_kl(logits: Tensor, prior_logits: Tensor) -> Tensor:
-    """
-    KL(Bern(S(l)) || Bern(S(p))) elementwise, in nats, for any logits, infinite ones included.
-
-    Written as gamma (l - p) + ln S(-l) - ln S(-p), which needs no clamp: gamma ln gamma + (1 - gamma) ln(1 - gamma)
-    is gamma l + ln S(-l).
-    """
-    logits, prior_logits = torch.broadcast_tensors(logits, prior_logits)
-    finite = torch.isfinite(logits) & torch.isfinite(prior_logits)
-    l, p = (torch.where(finite, t, torch.zeros_like(t)) for t in (logits, prior_logits))  # noqa: E741
-    inside = torch.sigmoid(l) * (l - p) + logsigmoid(-l) - logsigmoid(-p)
-    # an infinite logit is a certain gate: only -ln of what the prior gives to that outcome is left
-    certain = torch.where(logits > 0, -logsigmoid(prior_logits), -logsigmoid(-prior_logits))
-    limit = torch.where(torch.isinf(logits), certain, torch.full_like(l, math.inf))
-    return torch.where(finite, inside, limit)
-
-
-def kl_parts(q: SpikeAndSlab, p: SpikeAndSlab) -> KLParts:
-    """
-    KL(q || p) of two spike-and-slabs elementwise, in its two parts (spec of the divergence: ICLR eq. 9 generalised).
-
-    Parameters
-    ----------
-    q, p : SpikeAndSlab, broadcastable shapes (...)
-        The two distributions.
-
-    Returns
-    -------
-    KLParts
-        Nats, shape (...). The UAI supplement prints s where s^2 is meant in the quadratic term.
-    """
-    gauss = 0.5 * (p.logvar - q.logvar + (q.logvar.exp() + (q.mu - p.mu).square()) / p.logvar.exp() - 1)
-    return KLParts(q.gamma * gauss, bernoulli_kl(q.spike_logits, p.spike_logits))
-
-
-def pairwise_kl(q: SpikeAndSlab, p: SpikeAndSlab) -> KLParts:
-    """
-    KL(q_i || p_u) of every pair, summed over the latents, by matrix products: no (B, U, J) tensor is made.
-
-    The sum over j is bilinear in (gamma, gamma (s^2 + mu^2), gamma mu) of q and (ln t^2 / 2 + m^2 r, r, -2 m r) of p,
-    r = 1 / (2 t^2): one product of (B, 3 J) with (3 J, U), and one more for the gates.
-
-    Parameters
-    ----------
-    q : SpikeAndSlab, shape (B, J)
-        The posteriors.
-    p : SpikeAndSlab, shape (U, J)
-        The components. Logits of either beyond +-40 count as 40: in floats such gates are certain.
-
-    Returns
-    -------
-    KLParts
-        Nats, shape (B, U).
-    """
-    l, k = q.spike_logits.clamp(-40, 40), p.spike_logits.clamp(-40, 40)  # noqa: E741
-    return KLParts(*_PairwiseKL.apply(q.mu, q.logvar, l, p.mu, p.logvar, k))
-
-
-class _PairwiseKL(torch.autograd.Function):
-    """The two parts (B, U), with their gradients written out: this is in every training step of a mixture prior."""
-
-    @staticmethod
-    @in_full_precision
-    def forward(ctx, mu, logvar, l, m, logvar_p, k):  # noqa: E741
-        training, dtype = any(ctx.needs_input_grad), mu.dtype
-        # Terms nearly cancel where slabs are narrow: a common shift helps, and costs nothing; to measure, float64.
-        shift = m.mean(0)
-        mu, m = mu - shift, m - shift
-        wide = dtype if training else torch.float64
-        a, second, r = torch.sigmoid(l), logvar.to(wide).exp() + mu.to(wide).square(), 0.5 * (-logvar_p).exp()
-        left = torch.cat([torch.ones_like(second), second, mu.to(wide)], -1) * a.repeat(1, 3)
-        right = _quadratic(m.to(wide), r.to(wide), 0.5 * logvar_p)
-        slab = (left @ right.T).to(dtype) - 0.5 * torch.linalg.vecdot(a, 1 + logvar).unsqueeze(-1)
-        entropy = torch.linalg.vecdot(a, l) - softplus(l).sum(-1)  # of every gate, with its sign turned
-        if training:
-            ctx.save_for_backward(mu, logvar, l, m, k, a, second, r, left, right)
-        return slab, entropy.unsqueeze(-1) - a @ k.T + softplus(k).sum(-1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, G, H):  # pyright: ignore[reportIncompatibleMethodOverride]
-        mu, logvar, l, m, k, a, second, r, left, right = ctx.saved_tensors  # noqa: E741
-        g, h = G.sum(-1, keepdim=True), H.sum(-1, keepdim=True)
-        by_a, by_b, by_d = (G @ right).chunk(3, -1)  # by a, a (s^2 + mu^2) and a mu
-        slope = by_a.addcmul(by_b, second).addcmul_(by_d, mu) - 0.5 * g * (1 + logvar) + h * l - H @ k
-        grad_logvar = by_b * (second - mu.square()) - 0.5 * g
-        constant, quadratic, linear = (G.T @ left).chunk(3, -1)
-        grad_k = torch.sigmoid(k) * H.sum(0).unsqueeze(-1) - H.T @ a
-        towards = constant * m - linear
-        grad_logvar_p = 0.5 * constant - r * (m * (towards - linear) + quadratic)
-        return a * (2 * by_b * mu + by_d), a * grad_logvar, slope * a * (1 - a), 2 * r * towards, grad_logvar_p, grad_k
-
-
-def mixture_log_prob(z: Tensor, p: SpikeAndSlab) -> Tensor:
-    """
-    Return ln p_u(z_i) of hard codes under every component, by matrix products as in `pairwise_kl`.
-
-    Parameters
-    ----------
-    z : torch.Tensor, shape (N, J)
-        Hard codes: exactly zero where a latent is off.
-    p : SpikeAndSlab, shape (U, J)
-        The components.
-
-    Returns
-    -------
-    torch.Tensor, shape (N, U)
-        Nats, with respect to delta_0 + Lebesgue in each dimension.
-    """
-    k, exact = p.spike_logits.clamp(-40, 40), z.double()
-    left = torch.cat([(z != 0).double(), exact.square(), exact], -1)
-    right = _quadratic(p.mu.double(), 0.5 * (-p.logvar).double().exp(), 0.5 * (LOG_2PI + p.logvar) - k)
-    return logsigmoid(-k).sum(-1) - (left @ right.T).to(z.dtype)
-
-
-def _quadratic(m: Tensor, r: Tensor, constant: Tensor) -> Tensor:
-    """Coefficients (U, 3 J) of 1, z^2 and z in constant + r (z - m)^2."""
-    return torch.cat([constant + m.square() * r, r, -2 * m * r], -1)
-
-
-@register_kl(SpikeAndSlab, SpikeAndSlab)
-def _kl_spike_and_slab(q: SpikeAndSlab, p: SpikeAndSlab) -> Tensor:
-    slab, spike = kl_parts(q, p)
-    return slab + spike
+def _logit(gamma: Tensor) -> Tensor:
+    """Return logit gamma; where gamma is 0 or 1 an infinity without a slope, whose product with 0 is no number."""
+    certain = (gamma == 0) | (gamma == 1)
+    inside = torch.logit(torch.where(certain, torch.full_like(gamma, 0.5), gamma))
+    return torch.where(certain, (gamma - 0.5).detach() * math.inf, inside)

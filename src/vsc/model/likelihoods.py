@@ -6,16 +6,16 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.distributions import ContinuousBernoulli
+from torch.distributions import Laplace as _LaplaceDraw
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vsc.errors import UsageError
-from vsc.model.distributions import LOG_2PI, in_full_precision, softplus
+from vsc.model.distributions import LOG_2PI, exp
 
 
 class Likelihood(nn.Module, ABC):
     """
-    p(x|z), given the decoder's raw output.
+    p(x|z), given the decoder's raw output `out` (B, outputs * M).
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
-        """Return log p(x|z) in nats, shape (B,), of x (B, M) given decoder output `out` (B, outputs * M)."""
+        """Return log p(x|z) in nats, shape (B,), of x (B, M): finite or -inf for finite x and outputs."""
 
     @abstractmethod
     def mean(self, out: Tensor) -> Tensor:
@@ -58,15 +58,24 @@ class Likelihood(nn.Module, ABC):
         return type(self).__name__.lower()
 
 
-def _checked_floor(variance_floor: float) -> float:
-    if not variance_floor > 0:
-        raise UsageError(f"variance_floor must be positive, not {variance_floor}")
-    return variance_floor
+def _checked(name: str, variance: float) -> float:
+    """Return a variance by which single precision can divide; refuse any other."""
+    single = torch.finfo(torch.float32)
+    if not variance > 0:
+        raise UsageError(f"{name} must be positive, not {variance}")
+    if not single.tiny <= variance <= single.max:
+        raise UsageError(f"{name} must lie between {single.tiny:.1e} and {single.max:.1e}, not {variance}")
+    return variance
+
+
+def _exactly(x: Tensor) -> Tensor:
+    """Return x on the CPU in float64, which not every accelerator has."""
+    return x.cpu().double()
 
 
 class Bernoulli(Likelihood):
     """
-    Bernoulli with logits.
+    Bernoulli with logits l: x l - ln(1 + e^l).
 
     A likelihood on binary data. On grey values in [0, 1] it is the usual cross-entropy: comparable between models,
     but not a log-likelihood.
@@ -75,95 +84,96 @@ class Bernoulli(Likelihood):
     unit_interval = True
 
     def log_prob(self, x, out):
-        """Return sum_m x l - ln(1 + e^l), in nats, shape (B,)."""
-        return _BernoulliLogProb.apply(x, out)
+        """Return minus the cross-entropy."""
+        return -binary_cross_entropy_with_logits(out, x, reduction="none").sum(-1)
 
     def mean(self, out):
-        """Return S(l), shape (B, M)."""
+        """Return S(l)."""
         return torch.sigmoid(out)
 
     def sample(self, out):
-        """Draw binary x, shape (B, M)."""
+        """Draw binary x."""
         return torch.bernoulli(torch.sigmoid(out))
 
     def constant(self, x):
         """Return the logits of the means, with half an example of either kind added: no outcome is impossible."""
-        return torch.logit(_mean_inside(x)).to(x.dtype)
+        return torch.logit(_mean_inside(x)).to(x)
 
 
 def _mean_inside(x: Tensor) -> Tensor:
     """Return column means in (0, 1) of x (N, M) in [0, 1], in float64."""
-    return (x.sum(0, dtype=torch.float64) + 0.5) / (len(x) + 1)
+    return (_exactly(x).sum(0) + 0.5) / (len(x) + 1)
 
 
-class _BernoulliLogProb(torch.autograd.Function):
-    """sum_m x l - ln(1 + e^l), with its gradient x - S(l): half the time of differentiating the formula."""
-
-    @staticmethod
-    @in_full_precision
-    def forward(ctx, x: Tensor, l: Tensor) -> Tensor:  # noqa: E741
-        ctx.save_for_backward(x, l)
-        return torch.linalg.vecdot(x, l) - softplus(l).sum(-1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, l = ctx.saved_tensors  # noqa: E741
-        return None, torch.sigmoid(l).neg_().add_(x).mul_(grad.unsqueeze(-1))
-
-
-class Gaussian(Likelihood):
+class Floored(Likelihood):
     """
-    Gaussian with mean and log-variance per output (ICLR).
+    A likelihood that learns variances, none of which goes below a floor.
+
+    On constant outputs log p grows until the floor stops it, so it is part of every result.
 
     Parameters
     ----------
     variance_floor : float
-        Added to every variance. On constant outputs log p grows until the floor stops it, at
-        -1/2 ln(2 pi floor) nats per output (5.99 for 1e-6), so it is part of every result.
+        Least variance of an output.
 
     Raises
     ------
     UsageError
-        If the floor is not positive.
+        If the floor is not positive, or too small or large for single precision.
     """
-
-    outputs = 2
 
     def __init__(self, variance_floor: float = 1e-6):
         super().__init__()
-        self.variance_floor = _checked_floor(variance_floor)
+        self.variance_floor = _checked("variance_floor", variance_floor)
+
+    @abstractmethod
+    def variances(self, out: Tensor) -> Tensor:
+        """Return the variance of every output, broadcastable to (B, M)."""
+
+    def at_floor(self, out):
+        """Return the share of outputs whose variance is below 10 floors."""
+        low = self.variances(out) < 10 * self.variance_floor
+        return low.to(out.dtype).expand(*out.shape[:-1], -1).mean(-1)
+
+
+class Gaussian(Floored):
+    """Gaussian with mean and log-variance per output (ICLR); the floor is added to every variance."""
+
+    outputs = 2
+
+    def variances(self, out):
+        """Return s^2 + floor."""
+        return exp(out.chunk(2, -1)[1]) + self.variance_floor
 
     def log_prob(self, x, out):
-        """Return the sum of the Gaussian log-densities in nats, shape (B,)."""
-        mean, logvar = out.chunk(2, -1)
-        var = logvar.exp() + self.variance_floor
-        return -0.5 * ((x - mean).square() / var + var.log() + LOG_2PI).sum(-1)
+        """Return the sum of the Gaussian log-densities."""
+        sd = self.variances(out).sqrt()
+        return -(0.5 * ((x - self.mean(out)) / sd).square() + sd.log() + 0.5 * LOG_2PI).sum(-1)
 
     def mean(self, out):
-        """Return the means, shape (B, M)."""
+        """Return the means."""
         return out.chunk(2, -1)[0]
 
     def sample(self, out):
-        """Draw x, shape (B, M)."""
-        mean, logvar = out.chunk(2, -1)
-        return mean + (logvar.exp() + self.variance_floor).sqrt() * torch.randn_like(mean)
+        """Draw x."""
+        mean = self.mean(out)
+        return mean + self.variances(out).sqrt() * torch.randn_like(mean)
 
     def constant(self, x):
         """Return the columns' means and log-variances, less the floor."""
-        var = (x.double().var(0, correction=0) - self.variance_floor).clamp_min(1e-3 * self.variance_floor)
-        return torch.cat([x.double().mean(0), var.log()]).to(x.dtype)
-
-    def at_floor(self, out):
-        """Return the share of outputs whose variance is below 10 floors, shape (B,)."""
-        var = out.chunk(2, -1)[1].exp() + self.variance_floor
-        return (var < 10 * self.variance_floor).to(out.dtype).mean(-1)
+        var = (_exactly(x).var(0, correction=0) - self.variance_floor).clamp_min(1e-3 * self.variance_floor)
+        return torch.cat([_exactly(x).mean(0), var.log()]).to(x)
 
     @property
     def label(self):
         """Name with the floor and the ceiling that it sets."""
         ceiling = -0.5 * (LOG_2PI + math.log(self.variance_floor))
         return f"gaussian (variance floor {self.variance_floor:g}, ceiling {ceiling:.2f} nats per output)"
+
+
+def _one_variance(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Return the sum of the log-densities of N(mean, variance), with one variance for all outputs."""
+    return -0.5 * ((x - mean).square().sum(-1) / variance + x.shape[-1] * (LOG_2PI + variance.log()))
 
 
 class GaussianFixed(Likelihood):
@@ -178,31 +188,28 @@ class GaussianFixed(Likelihood):
     Raises
     ------
     UsageError
-        If the variance is not positive.
+        If the variance is not positive, or too small or large for single precision.
     """
 
     def __init__(self, variance: float = 1.0):
         super().__init__()
-        if not variance > 0:
-            raise UsageError(f"variance must be positive, not {variance}")
-        self.variance = variance
+        self.variance = _checked("variance", variance)
 
     def log_prob(self, x, out):
-        """Return the sum of the Gaussian log-densities in nats, shape (B,)."""
-        constant = 0.5 * x.shape[-1] * (LOG_2PI + math.log(self.variance))
-        return (x - out).square().sum(-1) * (-0.5 / self.variance) - constant
+        """Return the sum of the Gaussian log-densities."""
+        return _one_variance(x, out, out.new_full((), self.variance))
 
     def mean(self, out):
-        """Return the means, shape (B, M)."""
+        """Return the means."""
         return out
 
     def sample(self, out):
-        """Draw x, shape (B, M)."""
+        """Draw x."""
         return out + math.sqrt(self.variance) * torch.randn_like(out)
 
     def constant(self, x):
         """Return the means."""
-        return x.mean(0, dtype=torch.float64).to(x.dtype)
+        return _exactly(x).mean(0).to(x)
 
     @property
     def label(self):
@@ -210,58 +217,44 @@ class GaussianFixed(Likelihood):
         return f"gaussian-fixed (variance {self.variance:g})"
 
 
-class GaussianShared(Likelihood):
-    """
-    Gaussian with one learned variance for all outputs (sigma-VAE; Rybkin et al. 2021).
-
-    Parameters
-    ----------
-    variance_floor : float
-        Added to the variance, as for `Gaussian`.
-
-    Raises
-    ------
-    UsageError
-        If the floor is not positive.
-    """
+class GaussianShared(Floored):
+    """Gaussian with one learned variance for all outputs (sigma-VAE; Rybkin et al. 2021), the floor added to it."""
 
     def __init__(self, variance_floor: float = 1e-6):
-        super().__init__()
-        self.variance_floor = _checked_floor(variance_floor)
+        super().__init__(variance_floor)
         self.logvar = nn.Parameter(torch.zeros(()))
 
     @property
     def variance(self) -> Tensor:
         """The variance of every output, a scalar tensor."""
-        return self.logvar.exp() + self.variance_floor
+        return exp(self.logvar) + self.variance_floor
+
+    def variances(self, out):
+        """Return the one variance."""
+        return self.variance.expand(1, 1)
 
     def log_prob(self, x, out):
-        """Return the sum of the Gaussian log-densities in nats, shape (B,)."""
-        constant = 0.5 * x.shape[-1] * (LOG_2PI + self.variance.log())
-        return (x - out).square().sum(-1) * (-0.5 / self.variance) - constant
+        """Return the sum of the Gaussian log-densities."""
+        return _one_variance(x, out, self.variance)
 
     def mean(self, out):
-        """Return the means, shape (B, M)."""
+        """Return the means."""
         return out
 
     def sample(self, out):
-        """Draw x, shape (B, M)."""
+        """Draw x."""
         return out + self.variance.sqrt() * torch.randn_like(out)
 
     def constant(self, x):
         """Return the means."""
-        return x.mean(0, dtype=torch.float64).to(x.dtype)
+        return _exactly(x).mean(0).to(x)
 
     def without_latents(self, x):
         """Return also a likelihood with the variance about the means: the learned one is that about reconstructions."""
         own = copy.deepcopy(self).requires_grad_(False)
-        var = x.double().var(0, correction=0).mean() - self.variance_floor
-        own.logvar.fill_(var.clamp_min(1e-3 * self.variance_floor).log())
+        var = _exactly(x).var(0, correction=0).mean() - self.variance_floor
+        own.logvar.fill_(var.clamp_min(1e-3 * self.variance_floor).log().item())
         return own, self.constant(x)
-
-    def at_floor(self, out):
-        """Return 1 if the one variance is below 10 floors, else 0, shape (B,)."""
-        return (self.variance < 10 * self.variance_floor).to(out.dtype).expand(len(out))
 
     @property
     def label(self):
@@ -269,84 +262,79 @@ class GaussianShared(Likelihood):
         return f"gaussian-shared (one learned variance, floor {self.variance_floor:g})"
 
 
-class Laplace(Likelihood):
+class Laplace(Floored):
     """
     Laplace with location m and log-scale per output: heavier tails than `Gaussian`, and an absolute error.
 
-    The scale is b = exp(log-scale) + sqrt(floor / 2), so that the variance 2 b^2 never goes below the floor.
-
-    Parameters
-    ----------
-    variance_floor : float
-        Least variance of an output. On constant outputs log p grows until the floor stops it, at -ln(2 b) =
-        -1/2 ln(2 floor) nats per output (6.56 for 1e-6), so it is part of every result.
-
-    Raises
-    ------
-    UsageError
-        If the floor is not positive.
+    The scale is b = exp(log-scale) + sqrt(floor / 2), so that the variance 2 b^2 never goes below the floor. The
+    ceiling is -ln(2 b) = -1/2 ln(2 floor) nats per output.
     """
 
     outputs = 2
 
-    def __init__(self, variance_floor: float = 1e-6):
-        super().__init__()
-        self.variance_floor = _checked_floor(variance_floor)
-        self.scale_floor = math.sqrt(variance_floor / 2)
+    def scales(self, out: Tensor) -> Tensor:
+        """Return b, shape (B, M)."""
+        return exp(out.chunk(2, -1)[1]) + math.sqrt(self.variance_floor / 2)
+
+    def variances(self, out):
+        """Return 2 b^2."""
+        return 2 * self.scales(out).square()
 
     def log_prob(self, x, out):
-        """Return sum_m -|x - m| / b - ln(2 b), in nats, shape (B,)."""
-        m, logscale = out.chunk(2, -1)
-        b = logscale.exp() + self.scale_floor
-        return -((x - m).abs() / b + (2 * b).log()).sum(-1)
+        """Return sum_m -|x - m| / b - ln(2 b)."""
+        b = self.scales(out)
+        return -((x - self.mean(out)).abs() / b + b.log() + math.log(2)).sum(-1)
 
     def mean(self, out):
-        """Return the locations, shape (B, M)."""
+        """Return the locations."""
         return out.chunk(2, -1)[0]
 
     def sample(self, out):
-        """Draw x, shape (B, M)."""
-        m, logscale = out.chunk(2, -1)
-        return torch.distributions.Laplace(m, logscale.exp() + self.scale_floor, validate_args=False).sample()
+        """Draw x."""
+        return _LaplaceDraw(self.mean(out), self.scales(out), validate_args=False).sample()
 
     def constant(self, x):
         """Return the columns' medians and the logarithms of their mean distances from them, less the floor."""
-        m = x.median(0).values
-        b = ((x - m).abs().mean(0, dtype=torch.float64) - self.scale_floor).clamp_min(1e-3 * self.scale_floor)
-        return torch.cat([m, b.log().to(x.dtype)])
-
-    def at_floor(self, out):
-        """Return the share of outputs whose variance 2 b^2 is below 10 floors, shape (B,)."""
-        b = out.chunk(2, -1)[1].exp() + self.scale_floor
-        return (2 * b.square() < 10 * self.variance_floor).to(out.dtype).mean(-1)
+        m, floor = x.median(0).values, math.sqrt(self.variance_floor / 2)
+        b = (_exactly(x - m).abs().mean(0) - floor).clamp_min(1e-3 * floor)
+        return torch.cat([m, b.log().to(x)])
 
     @property
     def label(self):
         """Name with the floor and the ceiling that it sets."""
-        ceiling = -math.log(2 * self.scale_floor)
+        ceiling = -0.5 * math.log(2 * self.variance_floor)
         return f"laplace (variance floor {self.variance_floor:g}, ceiling {ceiling:.2f} nats per output)"
 
 
 class ContinuousBernoulliLogits(Likelihood):
     """
-    Continuous Bernoulli with logits: a normalised likelihood on grey values in [0, 1] (Loaiza-Ganem et al. 2019).
+    Continuous Bernoulli with logits l: a normalised likelihood on grey values in [0, 1] (Loaiza-Ganem et al. 2019).
 
-    Its nats are log-densities, so they do not compare with the cross-entropy of `bernoulli`.
+    p(x) = e^{x l} l / (e^l - 1), exact at every logit: a series where l is near 0, and nothing that overflows far
+    out. Its nats are log-densities, so they do not compare with the cross-entropy of `bernoulli`.
     """
 
     unit_interval = True
 
     def log_prob(self, x, out):
-        """Return the sum of the log-densities in nats, shape (B,)."""
-        return ContinuousBernoulli(logits=out, validate_args=False).log_prob(x).sum(-1)
+        """Return sum_m x l - ln((e^l - 1) / l)."""
+        near, a = _from_zero(out)
+        inside = (x - 0.5) * out - out.square() * _series(torch.where(near, out, 0.0), LOG_SINH)
+        outside = -a * torch.where(out > 0, 1 - x, x) - torch.log(-torch.expm1(-a) / a)
+        return torch.where(near, inside, outside).sum(-1)
 
     def mean(self, out):
-        """Return the means, shape (B, M); not S(l)."""
-        return ContinuousBernoulli(logits=out, validate_args=False).mean
+        """Return the means 1 / (1 - e^-l) - 1 / l; not S(l)."""
+        near, a = _from_zero(out)
+        small = 1 / a - 1 / torch.expm1(a)  # of -|l|: it keeps its digits where the mean is near 0
+        slope = 2 * out * _series(torch.where(near, out, 0.0), [n * c for n, c in enumerate(LOG_SINH, 1)])
+        return torch.where(near, 0.5 + slope, torch.where(out > 0, 1 - small, small))
 
     def sample(self, out):
-        """Draw x in [0, 1], shape (B, M)."""
-        return ContinuousBernoulli(logits=out, validate_args=False).sample()
+        """Draw x in [0, 1], by the inverse of the distribution function of -|l|."""
+        a = out.abs().clamp(min=1e-6)
+        x = (torch.log1p(torch.rand_like(out) * torch.expm1(-a)) / -a).clamp(0, 1)
+        return torch.where(out > 0, 1 - x, x)
 
     def constant(self, x):
         """Return the logits whose means are those of the columns, half an example at 0 and at 1 added: bisection."""
@@ -356,12 +344,31 @@ class ContinuousBernoulliLogits(Likelihood):
             middle = (low + high) / 2
             below = self.mean(middle) < wanted
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return low.to(x.dtype)
+        return low.to(x)
 
     @property
     def label(self):
         """Name in the registry."""
         return "continuous-bernoulli"
+
+
+NEAR_ZERO = 0.5
+LOG_SINH = [1 / 24, -1 / 2880, 1 / 181440, -1 / 9676800, 1 / 479001600, -691 / 15692092416000, 1 / 1046139494400]
+"""Coefficients B_2n / (2n (2n)!) of l^2n in ln(sinh(l / 2) / (l / 2)): below 1/2 the rest is less than 1e-18."""
+
+
+def _from_zero(l: Tensor) -> tuple[Tensor, Tensor]:  # noqa: E741
+    """Return where l is near zero, and |l| away from there (1 elsewhere)."""
+    near = l.abs() < NEAR_ZERO
+    return near, torch.where(near, torch.ones_like(l), l.abs())
+
+
+def _series(l: Tensor, coefficients: list[float]) -> Tensor:  # noqa: E741
+    """Return sum_n c_n l^(2 n - 2), n = 1, 2, ..."""
+    square, total = l.square(), torch.zeros_like(l)
+    for c in reversed(coefficients):
+        total = c + square * total
+    return total
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {

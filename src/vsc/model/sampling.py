@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vsc.errors import UsageError, choose
 from vsc.model import Autoencoder
-from vsc.model.distributions import pairwise_kl
+from vsc.model.divergences import pairwise_kl
 from vsc.model.priors import LearnedPrior, MixturePrior, SpikeSlabPrior, ThresholdedLaplacePrior
 from vsc.model.scaling import as_examples
 from vsc.torchstate import seeded

@@ -79,10 +79,10 @@ class VSC(Autoencoder):
     def forward(self, x, lam=1.0, relaxation=0.5):
         """Return the terms of the ELBO of x (B, M); in eval mode the spikes are hard, whatever the estimator."""
         estimate = self.spikes if self.training else spikes.hard
-        both = self.posterior(self.prior.beside(x), lam)  # one encoder pass for x and the prior's pseudo-inputs
-        qz, own = both.parted(len(x))  # q(z|x)  (B, J)        ICLR eq. 5
+        # q(z|x)  (B, J)       ICLR eq. 5; a prior's pseudo-inputs pass the encoder beside x
+        qz, posterior = self.prior.encoded(x, partial(self.posterior, lam=lam))
         log_px = self._expected_log_px(estimate, qz, x, relaxation)  # E_q log p(x|z)  (B,)
-        kl = self.prior.kl(qz, x, lambda _: own)  # (B,)       ICLR eq. 9, UAI eq. 6
+        kl = self.prior.kl(qz, x, posterior)  # (B,)       ICLR eq. 9, UAI eq. 6
         tc = slab_correlation(qz) if self.correlated and self.training else torch.zeros_like(log_px)
         return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty, tc)
 

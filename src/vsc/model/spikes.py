@@ -5,16 +5,21 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from vsc.errors import UsageError
-from vsc.model.distributions import Spiked
+from vsc.model.distributions import Spiked, draw_gates
 
 LogPx = Callable[[Tensor], Tensor]
 """z (B, J) -> log p(x|z) (B,), in nats."""
 
 SpikeEstimator = Callable[[Spiked, LogPx, float], Tensor]
-"""(q(z|x), z -> log p(x|z), relaxation) -> an estimate of E_q log p(x|z), (B,), whose gradient trains gamma."""
+"""
+(qz, log_px, relaxation) -> an estimate of E_q log p(x|z), shape (B,), in nats, whose gradient trains gamma.
+
+`qz` is q(z|x), of shape (B, J); `log_px` takes z (B, J) to log p(x|z) (B,), and is called at one draw or more; what
+`relaxation` is, the temperature T or the sharpness c, an estimator says, or that it has none. The gradient is an
+estimate of the first derivative; a second one is that of the estimate, and of nothing else.
+"""
 
 
 def hard(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
@@ -23,135 +28,42 @@ def hard(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
 
     Parameters
     ----------
-    qz : Spiked, shape (B, J)
-        The posterior.
-    log_px : callable
-        z (B, J) -> log p(x|z) (B,), in nats.
-    relaxation : float
-        Not used.
-
-    Returns
-    -------
-    torch.Tensor, shape (B,)
-        log p(x|z) at the draw, in nats.
+    qz, log_px, relaxation
+        As for every `SpikeEstimator`; there is nothing to relax.
     """
     slab = qz.slab()
-    return log_px(torch.bernoulli(qz.gamma.detach()) * slab)
+    return log_px(draw_gates(qz.gamma) * slab)
 
 
 def sigmoid(qz: Spiked, log_px: LogPx, c: float) -> Tensor:
     """
-    Relax the gate to w = S(c (eta - 1 + gamma)), eta ~ U(0, 1) (ICLR C.1).
+    Relax the gate to w = S(c (eta - 1 + gamma)), eta ~ U(0, 1); the paper raises c from 50 to 200 (ICLR C.1).
 
     Biased: w is never zero (at gamma = 0 its mean is ln 2 / c), so the decoder learns to read codes that a hard
     spike removes. The bound that it trains is not a bound of the model.
-
-    Parameters
-    ----------
-    qz : Spiked, shape (B, J)
-        The posterior.
-    log_px : callable
-        z (B, J) -> log p(x|z) (B,), in nats.
-    c : float
-        Sharpness; the paper raises it from 50 to 200.
-
-    Returns
-    -------
-    torch.Tensor, shape (B,)
-        log p(x|z) at the relaxed draw, in nats.
     """
     slab = qz.slab()
     return log_px(torch.sigmoid(c * (torch.rand_like(slab) - 1 + qz.gamma)) * slab)
 
 
 def concrete(qz: Spiked, log_px: LogPx, temperature: float) -> Tensor:
-    """
-    Relax the gate to w = S((logit gamma + logit u) / T), u ~ U(0, 1) (Maddison et al. 2016).
-
-    Parameters
-    ----------
-    qz : Spiked, shape (B, J)
-        The posterior.
-    log_px : callable
-        z (B, J) -> log p(x|z) (B,), in nats.
-    temperature : float
-        T > 0; as T -> 0 the draw becomes hard.
-
-    Returns
-    -------
-    torch.Tensor, shape (B,)
-        log p(x|z) at the relaxed draw, in nats.
-    """
+    """Relax the gate to w = S((logit gamma + logit u) / T), u ~ U(0, 1) (Maddison et al. 2016); hard as T -> 0."""
     slab = qz.slab()
     return log_px(torch.sigmoid((qz.spike_logits + _logistic_like(slab)) / temperature) * slab)
 
 
 def straight_through(qz: Spiked, log_px: LogPx, temperature: float) -> Tensor:
-    """
-    Draw the gate hard, w = 1[logit gamma + logit u > 0], and pass the gradient of `concrete`.
-
-    Parameters
-    ----------
-    qz : Spiked, shape (B, J)
-        The posterior.
-    log_px : callable
-        z (B, J) -> log p(x|z) (B,), in nats.
-    temperature : float
-        T > 0 of the gradient; the forward draw does not depend on it.
-
-    Returns
-    -------
-    torch.Tensor, shape (B,)
-        log p(x|z) at the hard draw, in nats.
-    """
-    return log_px(_StraightThrough.apply(qz.slab(), qz.spike_logits, temperature))
-
-
-class _StraightThrough(torch.autograd.Function):
-    """
-    w slab with w = 1[l + logit u > 0] forward and w = S((l + logit u) / T) backward.
-
-    One function with its gradient written out, since this is in every training step of the default estimator.
-    """
-
-    @staticmethod
-    def forward(ctx, slab: Tensor, l: Tensor, temperature: float) -> Tensor:  # noqa: E741
-        noisy = _logistic_like(l).add_(l)
-        w = noisy.sign().relu_()  # 1[. > 0] in a fifth of the time of a comparison and a cast
-        ctx.save_for_backward(slab, noisy, w)
-        ctx.temperature = temperature
-        return w * slab
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        slab, noisy, w = ctx.saved_tensors
-        soft = torch.sigmoid(noisy / ctx.temperature)
-        grad_l = torch.ops.aten.sigmoid_backward(grad * slab, soft).div_(ctx.temperature)
-        return grad * w, grad_l, None
+    """Draw the gate hard, w = 1[logit gamma + logit u > 0], and pass the gradient of `concrete` at T."""
+    slab = qz.slab()
+    noisy = qz.spike_logits + _logistic_like(slab)
+    soft = torch.sigmoid(noisy / temperature)
+    return log_px(((noisy > 0).to(slab.dtype) + (soft - soft.detach())) * slab)
 
 
 def mean(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
-    """
-    Draw the gate hard and take dw / dgamma = 1 (Bengio et al. 2013). Biased.
-
-    Parameters
-    ----------
-    qz : Spiked, shape (B, J)
-        The posterior.
-    log_px : callable
-        z (B, J) -> log p(x|z) (B,), in nats.
-    relaxation : float
-        Not used.
-
-    Returns
-    -------
-    torch.Tensor, shape (B,)
-        log p(x|z) at the hard draw, in nats.
-    """
+    """Draw the gate hard and take dw / dgamma = 1 (Bengio et al. 2013). Biased; nothing to relax."""
     slab = qz.slab()
-    w = torch.bernoulli(qz.gamma.detach())
-    return log_px((w + (qz.gamma - qz.gamma.detach())) * slab)
+    return log_px((draw_gates(qz.gamma) + (qz.gamma - qz.gamma.detach())) * slab)
 
 
 def disarm(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
@@ -159,21 +71,7 @@ def disarm(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     Draw an antithetic pair of hard gates on one slab; unbiased (Dong et al. 2020; Yin et al. 2020, there U2G).
 
     With u ~ U(0, 1), b = 1[u > 1 - gamma] and b' = 1[u < gamma], the gradient with respect to the logit l_j is
-    1/2 (f(b) - f(b')) (-1)^{b'_j} 1[b_j != b'_j] S(|l_j|).
-
-    Parameters
-    ----------
-    qz : Spiked, shape (B, J)
-        The posterior.
-    log_px : callable
-        z (B, J) -> log p(x|z) (B,), in nats.
-    relaxation : float
-        Not used.
-
-    Returns
-    -------
-    torch.Tensor, shape (B,)
-        Mean of log p(x|z) at the two hard draws, in nats.
+    1/2 (f(b) - f(b')) (-1)^{b'_j} 1[b_j != b'_j] S(|l_j|). Its value is the mean of the two; nothing to relax.
     """
     slab, gamma = qz.slab(), qz.gamma.detach()
     u = torch.rand_like(gamma)
@@ -188,22 +86,10 @@ def rloo(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     """
     Score function of two hard draws of the gates on one slab, each the other's baseline; unbiased (Kool et al. 2019).
 
-    Parameters
-    ----------
-    qz : Spiked, shape (B, J)
-        The posterior.
-    log_px : callable
-        z (B, J) -> log p(x|z) (B,), in nats.
-    relaxation : float
-        Not used.
-
-    Returns
-    -------
-    torch.Tensor, shape (B,)
-        Mean of log p(x|z) at the two hard draws, in nats.
+    Its value is the mean of the two; nothing to relax.
     """
-    slab, gamma = qz.slab(), qz.gamma.detach()
-    b, other = torch.bernoulli(gamma), torch.bernoulli(gamma)
+    slab, gamma = qz.slab(), qz.gamma
+    b, other = draw_gates(gamma), draw_gates(gamma)
     f, f_other = log_px(b * slab), log_px(other * slab)
     # d ln q(b) / dl = b - gamma, so the two scores differ by b - b'
     slope = 0.5 * (f - f_other).detach().unsqueeze(-1) * (b - other)
@@ -218,24 +104,7 @@ def exact(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     """
     Sum over all 2^J settings of the gates on one slab: exact in the gates, a reference for small J.
 
-    Parameters
-    ----------
-    qz : Spiked, shape (B, J)
-        The posterior, J at most `MOST_EXACT`.
-    log_px : callable
-        z (B, J) -> log p(x|z) (B,), in nats.
-    relaxation : float
-        Not used.
-
-    Returns
-    -------
-    torch.Tensor, shape (B,)
-        E_w log p(x|w (mu + s eps)), in nats.
-
-    Raises
-    ------
-    UsageError
-        If J exceeds `MOST_EXACT`.
+    Refuses more than `MOST_EXACT` latents with a UsageError. Nothing to relax.
     """
     slab, J = qz.slab(), qz.mu.shape[-1]
     if J > MOST_EXACT:

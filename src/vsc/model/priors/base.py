@@ -35,50 +35,33 @@ class Divergence(NamedTuple):
 
 
 class Prior(nn.Module, ABC):
-    """p(z): what every prior can be asked. `posterior` is the encoder's q(z|x), for priors that are made of it."""
+    """
+    p(z): what every prior can be asked, in nats.
+
+    In all of it `posterior` is the encoder, x (N, M) -> q(z|x), for priors that are made of it; a prior may call it on
+    any inputs. `x` (B, M) are the model inputs that `qz` is the posterior of, for priors that choose a component by
+    them. Every tensor is made where the prior's own parameters and buffers are.
+    """
 
     gates_open = False
     """Whether the posterior's gates must be held open, since the prior has no atom at zero."""
 
     @abstractmethod
     def kl(self, qz: Any, x: Tensor, posterior: Posterior) -> Divergence:
-        """
-        Return the divergence of q(z|x) from the prior.
-
-        Parameters
-        ----------
-        qz : SpikeAndSlab, shape (B, J)
-            q(z|x).
-        x : torch.Tensor, shape (B, M)
-            Model inputs, for priors that choose a component by them.
-        posterior : callable
-            x (N, M) -> q(z|x), for priors that are made of it.
-
-        Returns
-        -------
-        Divergence
-            Nats, shape (B,) each.
-        """
+        """Return the divergence of q(z|x), of shape (B, J), from the prior."""
 
     def latent_kl(self, qz: Any, x: Tensor, posterior: Posterior) -> Tensor | None:
-        """
-        Return what each latent adds to the slab's and the spike's part of `kl`; not for training.
-
-        Parameters
-        ----------
-        qz, x, posterior
-            As for `kl`.
-
-        Returns
-        -------
-        torch.Tensor or None, shape (B, J)
-            Nats; their sum over the latents is slab + spike. None of a prior that does not say.
-        """
+        """Return what each latent adds to slab + spike of `kl`, (B, J), not for training; None if it is not known."""
         return None
 
-    def beside(self, x: Tensor) -> Tensor:
-        """Return x (B, M), and below it what the prior wants encoded along with it: (B + U, M) for pseudo-inputs."""
-        return x
+    def encoded(self, x: Tensor, posterior: Posterior) -> tuple[Any, Posterior]:
+        """
+        Return q(z|x), and the encoder as `kl` is to be given it.
+
+        A prior that wants inputs of its own encoded has them pass beside x, and answers for them from that pass; on
+        any other inputs what it returns is the encoder.
+        """
+        return posterior(x), posterior
 
     @abstractmethod
     def sample(self, n: int, posterior: Posterior) -> Tensor:

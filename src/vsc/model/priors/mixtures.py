@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax, logsigmoid
 
 from vsc.errors import UsageError, choose
-from vsc.model.distributions import SpikeAndSlab, mixture_log_prob, pairwise_kl
+from vsc.model.distributions import SpikeAndSlab, at_least_single
+from vsc.model.divergences import chosen_kl, mixture_log_prob, pairwise_kl
 from vsc.model.priors.base import Divergence, Posterior, Prior, checked
 
 
@@ -60,51 +61,36 @@ class MixturePrior(Prior):
         self.unit_slab = unit_slab
 
     @abstractmethod
-    def own(self, posterior: Posterior) -> SpikeAndSlab:
-        """Return the U components with slabs of their own, (U, J)."""
-
     def mixed(self, posterior: Posterior) -> SpikeAndSlab:
         """Return the U components, (U, J)."""
-        parts = self.own(posterior)
-        if not self.unit_slab:
-            return parts
-        zeros = torch.zeros_like(parts.mu)
-        return SpikeAndSlab(zeros, zeros, spike_logits=parts.spike_logits, validate_args=False)
 
     def kl(self, qz, x, posterior):
         """Return the bound's parts in nats, shape (B,) each; `penalty` is J KL(Bern(mean gamma_u) || Bern(alpha))."""
         parts = self.mixed(posterior)
-        slab, spike = pairwise_kl(qz, parts)  # (B, U) each
-        log_C = self.choice(x, slab + spike)  # ln q(u|x)  (B, U)
+        pairs = pairwise_kl(qz, parts)  # (B, U) each
+        log_C = self.choice(x, pairs.total)  # ln q(u|x)  (B, U)
         C = log_C.exp()
         selection = (C * log_C).sum(-1) + math.log(self.components)
         penalty = self.latent_dim * _bernoulli_kl(parts.gamma.mean(), self.alpha)  # UAI: for the loss alone
-        return Divergence((C * slab).sum(-1), (C * spike).sum(-1), selection, penalty.expand(len(C)))
+        slab, spike = ((C * part).sum(-1) for part in pairs)
+        return Divergence(slab, spike, selection, penalty.expand(len(C)))
 
     def latent_kl(self, qz, x, posterior):
-        """Return the terms of `kl`, shape (B, J); logits beyond +-40 count as 40."""
+        """Return the terms of `kl`, shape (B, J)."""
         parts = self.mixed(posterior)
-        C = self.choice(x, torch.stack(pairwise_kl(qz, parts)).sum(0)).exp().double()  # q(u|x)  (B, U)
-        mu, logvar, l = qz.mu.double(), qz.logvar.double(), qz.spike_logits.double().clamp(-40, 40)  # noqa: E741
-        m, logvar_p, k = parts.mu.double(), parts.logvar.double(), parts.spike_logits.double().clamp(-40, 40)
-        gamma, precision = torch.sigmoid(l), (-logvar_p).exp()
-        # sum_u C_u of the log-variance ratio, of the variance ratio, and of (mu - m_u)^2 / t_u^2
-        square = mu.square() * (C @ precision) - 2 * mu * (C @ (m * precision)) + C @ (m.square() * precision)
-        slab = 0.5 * gamma * (C @ logvar_p - logvar + logvar.exp() * (C @ precision) + square - 1)
-        spike = gamma * (l - C @ k) + logsigmoid(-l) - C @ logsigmoid(-k)
-        return (slab + spike).to(qz.mu.dtype)
+        C = self.choice(x, pairwise_kl(qz, parts).total).exp()  # q(u|x)  (B, U)
+        return chosen_kl(qz, parts, C).total
 
     def choice(self, x: Tensor, kl: Tensor) -> Tensor:
         """Return ln q(u|x), (B, U), of model inputs x (B, M), given the KL to every component (B, U)."""
-        return self.select(None if self.scores is None else self.scores(x), kl)
+        if self.scores is None:
+            return self.select(None, kl)
+        return self.select(self.scores(x.to(self.scores.weight.dtype)).to(kl.dtype), kl)
 
     def sample(self, n, posterior):
         """Draw u ~ pi and z from component u, shape (n, J)."""
         parts = self.mixed(posterior)
-        u = torch.randint(self.components, (n,), device=parts.mu.device)
-        return SpikeAndSlab(
-            parts.mu[u], parts.logvar[u], spike_logits=parts.spike_logits[u], validate_args=False
-        ).sample()
+        return parts[torch.randint(self.components, (n,), device=parts.mu.device)].sample()
 
     def log_prob(self, z, posterior):
         """Return ln 1/U sum_u p_u(z), shape (N,)."""
@@ -125,7 +111,7 @@ class PseudoInputPrior(MixturePrior):
     Raises
     ------
     UsageError
-        As `MixturePrior`, and if nu is not positive.
+        As `MixturePrior`, and if nu is not positive and finite.
     """
 
     def __init__(
@@ -139,8 +125,8 @@ class PseudoInputPrior(MixturePrior):
         unit_slab: bool = False,
     ):
         super().__init__(inputs, latent_dim, alpha, components, selector, unit_slab)
-        if nu is not None and not nu > 0:
-            raise UsageError(f"nu must be positive, not {nu}")
+        if nu is not None and not 0 < nu < math.inf:
+            raise UsageError(f"nu must be a positive number, not {nu}")
         self.nu = nu
         self.pseudo_inputs = nn.Parameter(torch.rand(components, inputs))
 
@@ -154,17 +140,19 @@ class PseudoInputPrior(MixturePrior):
         with torch.no_grad():
             self.pseudo_inputs.copy_(x)
 
-    def beside(self, x):
-        """Return x and the pseudo-inputs, (B + U, M)."""
-        return torch.cat([x, self.pseudo_inputs.to(x.dtype)])
+    def encoded(self, x, posterior):
+        """Pass the pseudo-inputs through the encoder beside x."""
+        own = self.pseudo_inputs
+        both = posterior(torch.cat([x, own.to(x.dtype)]))
+        qz, parts = both[: len(x)], both[len(x) :]
+        return qz, lambda inputs: parts if inputs is own else posterior(inputs)
 
-    def own(self, posterior):
+    def mixed(self, posterior):
         """Return q(z|x_u), (U, J)."""
         parts = posterior(self.pseudo_inputs)
-        if self.nu is None:
-            return parts
-        logits = self.nu * (parts.gamma - 0.5)
-        return SpikeAndSlab(parts.mu, parts.logvar, spike_logits=logits, validate_args=False)
+        mu, logvar = (torch.zeros_like(p) if self.unit_slab else p for p in (parts.mu, parts.logvar))
+        logits = parts.spike_logits if self.nu is None else self.nu * (parts.gamma - 0.5)
+        return SpikeAndSlab(mu, logvar, spike_logits=logits, validate_args=False)
 
 
 CERTAIN = 8.0
@@ -173,7 +161,7 @@ CERTAIN = 8.0
 
 class FreeMixturePrior(MixturePrior):
     """
-    Mixture of U spike-and-slabs whose (m, t^2, pi)_u are parameters of their own.
+    Mixture of U spike-and-slabs whose (m, t^2, pi)_u are parameters of their own; with `unit_slab`, pi_u alone.
 
     Parameters
     ----------
@@ -181,6 +169,11 @@ class FreeMixturePrior(MixturePrior):
         As for `MixturePrior`.
     gate_init : float
         Mean of the spike logits at the start; 0 is pi near 1/2.
+
+    Raises
+    ------
+    UsageError
+        As `MixturePrior`, and if gate_init is not finite.
     """
 
     def __init__(
@@ -194,14 +187,27 @@ class FreeMixturePrior(MixturePrior):
         gate_init: float = 0.0,
     ):
         super().__init__(inputs, latent_dim, alpha, components, selector, unit_slab)
-        self.mu = nn.Parameter(0.5 * torch.randn(components, latent_dim))
-        self.logvar = nn.Parameter(torch.zeros(components, latent_dim))
+        if not math.isfinite(gate_init):
+            raise UsageError(f"gate_init must be a finite number, not {gate_init}")
+        mu = 0.5 * torch.randn(components, latent_dim)  # drawn either way: the gates start as they do with slabs
+        if unit_slab:
+            self.register_load_state_dict_pre_hook(_without_slabs)
+        else:
+            self.mu, self.logvar = nn.Parameter(mu), nn.Parameter(torch.zeros(components, latent_dim))
         self.spike_logits = nn.Parameter(gate_init + torch.randn(components, latent_dim))
 
-    def own(self, posterior):
+    def mixed(self, posterior):
         """Return the components, (U, J)."""
-        logits = CERTAIN * torch.tanh(self.spike_logits / CERTAIN)  # nearly the same within +-2
-        return SpikeAndSlab(self.mu, self.logvar, spike_logits=logits, validate_args=False)
+        logits = CERTAIN * torch.tanh(at_least_single(self.spike_logits) / CERTAIN)  # nearly the same within +-2
+        zero = torch.zeros_like(logits)
+        mu, logvar = (zero, zero) if self.unit_slab else (at_least_single(self.mu), at_least_single(self.logvar))
+        return SpikeAndSlab(mu, logvar, spike_logits=logits, validate_args=False)
+
+
+def _without_slabs(prior: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+    """Take from the weights of an older file those of slabs that are not used."""
+    for name in ("mu", "logvar"):
+        state.pop(prefix + name, None)
 
 
 def _bernoulli_kl(g: Tensor, alpha: float) -> Tensor:
@@ -217,7 +223,9 @@ def optimal(scores: None, kl: Tensor) -> Tensor:
     """
     Choose q(u|x) proportional to exp(-KL_u): the best choice there is, with nothing to learn (Hershey & Olsen 2007).
 
-    The bound's gradient through this choice is zero, so none is kept.
+    The bound's gradient through this choice is zero, so none is kept. Where training weighs the KL's parts otherwise
+    (`beta`, `slab_beta`, `spike_beta` other than 1) it is still the choice of the unweighted bound: a heuristic, best
+    for what is reported and not for the loss.
     """
     return log_softmax(-kl.detach(), -1)
 

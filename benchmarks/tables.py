@@ -32,8 +32,12 @@ PSEUDO = {"model.prior": "pseudo-inputs", "train.target_l0": 0.0}
 SPARSE = PSEUDO | {"train.target_l0": 11.0}
 """At most 12 of the 200 latents on."""
 
-PAPER = {"model.spikes": "sigmoid", "model.head": "log-relu", "train.kl_warmup": 0.0}
+PAPER = {"model.spikes": "sigmoid", "model.head": "log-relu", "train.beta": 1.0}
 """The ICLR recipe; c is raised from 50 to 200."""
+
+
+RISING, HELD = "0 -> 1 at 0 over 0.1", "0 -> 1 at 0.2 over 0.1"
+"""Warm-ups of the KL and of lambda."""
 
 
 class Table(NamedTuple):
@@ -68,12 +72,12 @@ def robustness() -> dict[str, tuple[Settings, int]]:
         for alpha in (0.5, 0.1, 0.01):
             rows[f"default, alpha {alpha:g}, J {J}"] = ({"model.latent_dim": J, "model.alpha": alpha}, 1)
     for T in (0.1, 0.25, 0.5, 1.0, 2.0):
-        held = {"train.temperature": T, "train.temperature_final": T}
+        held = {"train.relaxation": T}
         rows[f"T {T:g}, alpha 0.01, J 200"] = (held, 1)
         if 0.25 <= T <= 1:
             rows[f"T {T:g}, alpha 0.2, J 50"] = (held | {"model.latent_dim": 50, "model.alpha": 0.2}, 1)
     for c in (1.0, 10.0, 50.0, 200.0):
-        sharp = {"model.spikes": "sigmoid", "train.sharpness": c, "train.sharpness_final": None}
+        sharp = {"model.spikes": "sigmoid", "train.relaxation": c}
         rows[f"sigmoid c {c:g}, alpha 0.01, J 200"] = (sharp, 1)
     for alpha in (0.5, 0.1, 0.01):
         rows[f"ICLR recipe, alpha {alpha:g}, J 200"] = (PAPER | {"model.alpha": alpha}, 1)
@@ -85,7 +89,7 @@ def mnist() -> dict[str, tuple[Settings, int]]:
     vae = {"model.name": "vae"}
     rows: dict[str, tuple[Settings, int]] = {
         "VAE": (vae, 3),
-        "VAE, KL warm-up": (vae | {"train.kl_warmup": 0.1}, 3),
+        "VAE, KL warm-up": (vae | {"train.beta": RISING}, 3),
         "pseudo-inputs, no limit on l0": (PSEUDO, 3),
         "pseudo-inputs, target l0 11": (SPARSE, 3),
         "VSC": ({}, 3),
@@ -100,15 +104,13 @@ def mnist() -> dict[str, tuple[Settings, int]]:
 
 
 WARMUPS = {
-    "none": {"train.kl_warmup": 0.0},
+    "none": {"train.beta": 1.0},
     "KL over 0.1 (default)": {},
-    "lambda: 0 for 0.2, ramp 0.1": {"train.kl_warmup": 0.0, "train.lam_hold": 0.2, "train.lam_ramp": 0.1},
+    "lambda: 0 for 0.2, ramp 0.1": {"train.beta": 1.0, "train.lam": HELD},
     "lambda and KL, T 1 (vsc-wu)": {
-        "train.lam_hold": 0.2,
-        "train.lam_ramp": 0.1,
-        "train.kl_warmup": 0.3,
-        "train.temperature": 1.0,
-        "train.temperature_final": 1.0,
+        "train.lam": HELD,
+        "train.beta": "0 -> 1 at 0 over 0.3",
+        "train.relaxation": 1.0,
     },
 }
 

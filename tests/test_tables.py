@@ -47,7 +47,7 @@ def test_a_table_is_made_and_its_rows_are_found_again(tmp_path, tables):
     assert [line.split("|")[1].strip() for line in first] == ["warmup", *list(tables.WARMUPS)[2:]]
     folders = [folder for folder in tmp_path.iterdir() if runs.is_finished(folder)]
     assert len(folders) == 6  # two rows of three seeds
-    plain = [f for f in folders if runs.read_config(f).train.kl_warmup == 0]
+    plain = [f for f in folders if runs.read_config(f).train.beta == 1]
     scores = [json.loads((f / "results.json").read_text()) for f in plain]
     assert {one["split"] for one in scores} == {"valid"}
     elbo = [one["scores"]["elbo"] for one in scores]

@@ -132,7 +132,17 @@ def parse(name, *words):
 
 @pytest.mark.parametrize("name", ["train", "compare"])
 def test_printed_settings_fed_back_are_the_same(capsys, tmp_path, name):
-    words = ["--alpha", "0.3", "--model.hidden", "[8,4]", "--train.lr_final", "1e-5", "--data.binarise", "--steps", "7"]
+    words = [
+        "--alpha",
+        "0.3",
+        "--model.hidden",
+        "[8,4]",
+        "--train.lr",
+        "1e-3 -> 1e-5 at 0.5",
+        "--data.binarise",
+        "--steps",
+        "7",
+    ]
     printed = says(capsys, name, *words, "--print_config")
     (tmp_path / "mine.yaml").write_text(printed)
     assert says(capsys, name, "--config", "mine.yaml", "--print_config") == printed
@@ -221,14 +231,18 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--alpha", "0"], "alpha"),
         (["--alpha", "2"], "alpha"),
         (["--alpha", "nan"], "model.alpha must be a number, not nan"),
-        (["--lr", "0"], "train.lr must be a positive number"),
+        (["--lr", "0"], "train.lr must be a positive number, not 0"),
+        (["--lr", "1e-3 => 1e-4"], "train.lr: '1e-3 => 1e-4' is no schedule: it is a number, or corners"),
+        (["--beta", "0 -> x"], "train.beta: '0 -> x' is no schedule"),
+        (["--beta", "0 -> 1 at 2"], "train.beta: '0 -> 1 at 2': 'at' and 'over' are shares of the steps"),
+        (["--beta", "0 -> 1 -> 2 at 0.5"], "say of each corner where it is"),
         (["--lr", "inf"], "train.lr"),
         (["--beta", "-1"], "train.beta"),
         (["--beta", ".inf"], "train.beta"),
         (["--seed", "-1"], "train.seed"),
         (["--seed", "99999999999999999999"], "train.seed"),
-        (["--train.temperature", "-1"], "train.temperature must be a positive number"),
-        (["--train.lam_hold", "1.5"], "train.lam_hold is a share"),
+        (["--train.relaxation", "-1"], "train.relaxation must be a positive number"),
+        (["--train.lam", "0 -> 2"], "train.lam must be in [0, 1]"),
         (["--train.patience", "0"], "train.patience"),
         (["--train.valid_every", "0"], "train.valid_every"),
         (["--train.devices", "0"], "train.devices"),
@@ -246,11 +260,12 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--prior", "pseudo-inputs", "--model.nu", "-1"], "nu must be positive"),
         (["--prior", "learned", "--alpha", "1"], "in (0, 1), not 1"),
         (["--target-l0", "-1"], "train.target_l0 must be a number that is not negative"),
-        (["--target-l0", "4", "--model", "vae"], "train.target_l0 needs latents that can be off"),
-        (["--target-l0", "4", "--prior", "normal"], "train.target_l0 needs latents that can be off"),
-        (["--target-l0", "40"], "train.target_l0 must be below the number of latents, 32"),
+        (["--target-l0", "4", "--model", "vae"], "train.target_l0 does nothing with model vae; leave it out"),
+        (["--target-l0", "4", "--prior", "normal"], "train.target_l0 does nothing with model vsc, prior normal"),
+        (["--target-l0", "40"], "train.target_l0 must end below the number of latents, 32"),
+        (["--target-l0", "4", "--train.price", "1"], "leave out train.price"),
+        (["--target-l0", "4 -> 0"], "train.target_l0 is 0 throughout"),
         (["--train.penalty", "-1"], "train.penalty"),
-        (["--train.penalty_ramp", "2"], "train.penalty_ramp is a share"),
         (["--train.clip", "0"], "train.clip must be a positive number"),
         (["--nope", "3"], "unknown option --nope; vsc train --help lists all"),
         (["--latent-dims", "3"], "unknown option --latent-dims; did you mean --latent-dim?"),

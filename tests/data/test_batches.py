@@ -174,7 +174,7 @@ def in_memory(folder):
 
 
 def test_training_from_disk_comes_out_as_from_memory(table):
-    longer = replace(SHORT, steps=600, valid_every=600, lr=3e-3, lr_final=1e-5, lr_drop=0.5)
+    longer = replace(SHORT, steps=600, valid_every=600, lr="3e-3 -> 1e-5 at 0.5")
     settings = config(longer, name="vae", likelihood="gaussian-fixed", variance=0.2)
     data = load(table)
     assert isinstance(batches_of(data.train, plain_scaler(), 32, 0), StoredBatches)

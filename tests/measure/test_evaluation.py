@@ -249,7 +249,7 @@ class TestRelaxedBound:
             assert not model.training
 
     @pytest.mark.parametrize(
-        ("spikes", "train"), [("concrete", {"temperature_final": 1e-6}), ("sigmoid", {"sharpness_final": 1e7})]
+        ("spikes", "train"), [("concrete", {"relaxation": "0.7 -> 1e-6"}), ("sigmoid", {"relaxation": "50 -> 1e7"})]
     )
     def test_equals_the_hard_one_in_the_limit(self, tiny, spikes, train):
         model = random_vsc(without_labels(tiny), spike_estimator=spikes)
@@ -270,7 +270,7 @@ class TestRelaxedBound:
         with torch.no_grad():
             model.encoder[0].bias.copy_(torch.tensor([1.0, -50.0, -50.0]))
             model.decoder[0].weight.fill_(50 / math.log(2))
-        settings = self.settings("sigmoid", sharpness=50.0, sharpness_final=None)
+        settings = self.settings("sigmoid", relaxation=50.0)
         scores = evaluate(model, data, settings, samples=1)
         # hard: 1/2 (1 - 0)^2; relaxed: half the mask's relative variance, E w^2 / (E w)^2 - 1, by quadrature
         mask = 1 / (1 + np.exp(-50 * ((np.arange(100_000) + 0.5) / 100_000 - 1)))

@@ -226,14 +226,14 @@ def test_bound_arithmetic():
 
 
 def test_dense_bound_has_all_latents_on():
-    log_px, kl, penalty = torch.randn(3, 6).unbind(0)
+    log_px, kl, tc = torch.randn(3, 6).unbind(0)
     bound = dense(log_px, kl, 5)
     torch.testing.assert_close(bound.elbo, log_px - kl)
     assert bound.l0.tolist() == [5] * 6
     for term in (bound.kl_spike, bound.kl_selection, bound.penalty):
         assert term.tolist() == [0] * 6
-    assert torch.equal(dense(log_px, kl, 5, penalty).penalty, penalty)
-    assert torch.equal(dense(log_px, kl, 5, penalty).elbo, bound.elbo)
+    assert torch.equal(dense(log_px, kl, 5, tc).total_correlation, tc)
+    assert torch.equal(dense(log_px, kl, 5, tc).elbo, bound.elbo)
 
 
 class TestDecomposedKL:
@@ -305,6 +305,6 @@ class TestDecomposedKL:
         vae, tcvae = bounds
         torch.testing.assert_close(tcvae.elbo, vae.elbo)
         torch.testing.assert_close(tcvae.weighted(), vae.elbo)
-        assert (tcvae.penalty != 0).all()
-        torch.testing.assert_close(tcvae.weighted(1, 5), vae.elbo - 5 * tcvae.penalty)
-        assert (model.eval()(x).penalty == 0).all()  # only the loss needs it
+        assert (tcvae.total_correlation != 0).all()
+        torch.testing.assert_close(tcvae.weighted(total_correlation=5), vae.elbo - 5 * tcvae.total_correlation)
+        assert (model.eval()(x).total_correlation == 0).all()  # only the loss needs it

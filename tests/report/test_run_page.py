@@ -204,7 +204,7 @@ def test_settings_and_commands_are_there(case):
     _, html, _, _ = case
     for words in (
         "model.latent_dim",
-        "train.kl_warmup",
+        "train.beta",
         "vsc report",
         "vsc train",
         "--model.hidden",

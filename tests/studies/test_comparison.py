@@ -13,7 +13,7 @@ import yaml
 from vsc.data.batches import Batches
 from vsc.errors import UsageError
 from vsc.settings.config import Compare, DataConfig, ModelConfig, TrainConfig
-from vsc.settings.presets import PRESETS
+from vsc.settings.presets import PRESETS, changed
 from vsc.studies import comparison
 from vsc.studies.comparison import compare
 from vsc.training.loop import Interrupted, runs
@@ -94,9 +94,7 @@ def test_one_seed_has_no_spread(tiny, tmp_path, no_page):
 def test_every_preset_trains(tiny, tmp_path, no_page):
     trained = compare(only(",".join(PRESETS)), tiny, tmp_path / "out", "vsc compare")
     for one in trained:
-        for dotted, value in PRESETS[one.name][1].items():
-            part, setting = dotted.split(".")
-            assert getattr(getattr(one.config, part), setting) == value
+        assert changed(one.config, PRESETS[one.name][1]) == one.config
 
 
 def test_resume_keeps_what_is_finished_and_trains_the_rest(tiny, tmp_path, no_page):

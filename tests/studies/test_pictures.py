@@ -15,6 +15,7 @@ from vsc.plots.charts import class_maps
 from vsc.plots.pictures import Case, Change, Strip, alteration, altered, codes_beside, mosaics
 from vsc.settings.config import Config, DataConfig, TrainConfig
 from vsc.settings.presets import changed
+from vsc.settings.schedule import Schedule
 from vsc.studies import (
     STUDIES,
     Ask,
@@ -120,7 +121,7 @@ def test_full_settings_are_those_of_the_sources():
     assert {(s["train.batch_size"], s["train.steps"]) for s in conv.values()} == {(256, 5273)}
     mlp = {row.facets["model"]: row.settings for row in models.dense(ask, 60)}
     assert {(s["train.batch_size"], s["train.steps"]) for s in mlp.values()} == {(500, 70_000)}
-    assert mlp["VSC-WU dynamic"]["train.lam_hold"] == pytest.approx(15 / 70)
+    assert Schedule.parse(mlp["VSC-WU dynamic"]["train.lam"])(15.5 / 70) == pytest.approx(0.1)
     assert {row.facets["J"] for row in denoise.rows(ask)} == {2, 20, 60}
 
 

@@ -38,7 +38,7 @@ def search(folder, lines=None, **settings):
 
 def test_a_space_is_read():
     text = (
-        "train.lr=1e-4..1e-2:log, model.latent_dim=8..64,model.hidden=[400]|[400, 400],train.temperature=0.3..1,"
+        "train.lr=1e-4..1e-2:log, model.latent_dim=8..64,model.hidden=[400]|[400, 400],train.relaxation=0.3..1,"
         "train.clip=null|1,model.prior=learned|spike-slab,train.steps=10..100:log"
     )
     found = {setting.name: setting for setting in space.parse(text)}
@@ -46,8 +46,8 @@ def test_a_space_is_read():
     assert found["model.latent_dim"][1:4] == (8, 64, False)
     assert isinstance(found["model.latent_dim"].low, int)
     assert found["model.hidden"].extremes() == [(400,), (400, 400)]
-    assert found["train.temperature"].extremes() == [0.3, 1.0]
-    assert isinstance(found["train.temperature"].high, float)
+    assert found["train.relaxation"].extremes() == [0.3, 1.0]
+    assert isinstance(found["train.relaxation"].high, float)
     assert found["train.clip"].extremes() == [None, 1.0]
     assert found["model.prior"].value("learned") == "learned"
     assert space.parse(",".join(map(str, found.values()))) == tuple(found.values())

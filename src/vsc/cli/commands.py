@@ -52,7 +52,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     count = sum(p.numel() for p in model.parameters())
     print(f"trained {type(model).__name__} with {count} parameters; saved in {folder}")
     target = config.train.target_l0
-    if rows and target and rows[-1]["active"] < 0.75 * target:
+    if rows and target and rows[-1]["active"] < 0.75 * target.last:
         print(
             f"of the l0 of {rows[-1]['l0']:.3g} only {rows[-1]['active']:.3g} latents are on with gamma above 1/2; the "
             "rest is unused latents that idle near alpha. Lower model.latent_dim, or take the prior pseudo-inputs"

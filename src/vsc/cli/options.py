@@ -1,6 +1,8 @@
 """From the words of a command line, a YAML file and defaults to the dataclass that a command takes."""
 
+import json
 import re
+import shlex
 from argparse import SUPPRESS
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, is_dataclass
@@ -9,7 +11,21 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from vsc.errors import UsageError
-from vsc.settings.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun, Tune
+from vsc.settings.config import (
+    Compare,
+    Config,
+    Encode,
+    Evaluate,
+    Report,
+    RunStudy,
+    Sample,
+    ShowData,
+    TrainConfig,
+    TrainRun,
+    Tune,
+)
+from vsc.settings.schedule import SYNTAX, Schedule
+from vsc.settings.upgrade import GONE, read_settings, upgraded
 
 POSITIONAL = {RunStudy: "study", Evaluate: "run", Report: "run", Encode: "run", Sample: "run", ShowData: "name"}
 """The option that a command's first bare word stands for."""
@@ -73,8 +89,10 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
     from argparse import ArgumentError
 
     from jsonargparse import ArgumentParser, set_parsing_settings
+    from jsonargparse.typing import register_type
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    register_type(Schedule, lambda schedule: schedule.plain, Schedule.parse)
     parser = ArgumentParser(
         prog=f"vsc {name}",
         usage=f"vsc {name} {POSITIONAL[kind].upper() + ' ' if kind in POSITIONAL else ''}[options]",
@@ -90,6 +108,9 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
         _add_choices(parser)
         _hide_groups(parser)
     words = _expand(kind, words)
+    if issubclass(kind, Config):
+        words = _settings_of_files(words)
+        _refuse_gone(words)
     try:
         parsed = parser.parse_args(words)
         if kind in (TrainRun, Compare) and parsed.resume:
@@ -131,6 +152,53 @@ def _expand(kind: type, words: list[str]) -> list[str]:
     return expanded
 
 
+def _settings_of_files(words: list[str]) -> list[str]:
+    """Read the files that --config names, of whatever format, and put their settings in their place."""
+    words = list(words)
+    for i, word in enumerate(words):
+        option, equals, path = word.partition("=")
+        if option == "--config" and (equals or i + 1 < len(words)):
+            plain = json.dumps(read_settings(path if equals else words[i + 1]), default=str)
+            words[i : i + (1 if equals else 2)] = ["--config", plain]
+    return words
+
+
+def _refuse_gone(words: list[str]) -> None:
+    """Say what to type for options of earlier versions, with their values where they can be translated."""
+    given: dict[str, dict[str, Any]] = {"model": {}, "train": {}}
+    for i, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        part, dot, name = option.removeprefix("--").partition(".")
+        if part in given and dot:
+            given[part][name] = _plain_value(value if equals else words[i + 1] if i + 1 < len(words) else "")
+    if not (gone := [name for name in given["train"] if name in GONE]):
+        return
+    parts = dict.fromkeys(part for name in gone for part in GONE[name])
+    try:
+        new = upgraded(given)["train"]
+    except UsageError:
+        new = {}
+    typed = [f"--train.{name} {shlex.quote(str(new[name]))}" for name in parts if _differs(name, new)]
+    said = (
+        f"type {' '.join(typed)}" if typed else f"type {' or '.join(f'--train.{part}' for part in parts)} with {SYNTAX}"
+    )
+    raise UsageError(f"--train.{gone[0]} is part of a schedule now: {said}")
+
+
+def _differs(name: str, new: dict[str, Any]) -> bool:
+    """Whether a setting of training is there, and not at its default."""
+    usual = getattr(TrainConfig(), name)
+    return name in new and (usual if new[name] is None else Schedule.parse(new[name])) != usual
+
+
+def _plain_value(text: str) -> Any:
+    """Read a number or null; anything else stays text."""
+    try:
+        return None if text in ("null", "None") else float(text)
+    except ValueError:
+        return text
+
+
 def _flags(kind: type, prefix: str = "--") -> Iterator[str]:
     for name, hint in get_type_hints(kind).items():
         if hint is bool:
@@ -159,6 +227,8 @@ KINDS |= {"tuple": "a list of whole numbers such as [400,200]", "str": "text"}
 
 def _reword(text: str, options: Collection[str]) -> str:
     """Say in our words what the argument parser complains about; HELP stands for the command that helps."""
+    if found := re.search(r'Parser key "([\w.]+)": .*Not of type Schedule: (.*?)( - Expected .*)?$', text):
+        return f"{found[1]}: {found[2]}"
     if found := re.search(r'Parser key "([\w.]+)": .*Expected .*(?:Got|Given) value: (.*)', text):
         kinds: dict[str, None] = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", text))
         return f"{found[1]} must be {' or '.join(KINDS.get(kind) or kind for kind in kinds)}, not {found[2]}"

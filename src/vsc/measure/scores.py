@@ -17,7 +17,9 @@ from vsc.metrics import Given, attributes, measurable
 from vsc.metrics import measure as metric_values
 from vsc.model import AE, Autoencoder, Codes
 from vsc.model.bounds import Bound
+from vsc.model.spikes import RELAXATION
 from vsc.settings.config import Config
+from vsc.settings.schedule import Schedule
 from vsc.torchstate import seeded
 
 NOISE = 0.1
@@ -140,8 +142,8 @@ def evaluate(
         terms = mean_terms(model, x, samples)
         relaxed = None
         if model.spiked and config.model.spikes in RELAXED:
-            last = config.train.knobs(config.train.steps or 0, config.model.spikes)
-            relaxed = mean_terms(model.train(), x, samples, last.relaxation).elbo.item()
+            relaxation = config.train.relaxation or Schedule.parse(RELAXATION[config.model.spikes])
+            relaxed = mean_terms(model.train(), x, samples, relaxation.last).elbo.item()
             model.eval()
         tight = None if iwae is None else importance_weighted_bound(model, x, iwae, progress).mean().item()
         codes = model.encode(held_out.x)

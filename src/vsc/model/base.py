@@ -82,6 +82,8 @@ class Autoencoder(nn.Module, ABC):
 
     features: int
     """Encoder outputs per latent."""
+    schedules: frozenset[str] = frozenset()
+    """Names of the settings of training that bear on it, but for the optimiser's."""
     spiked = False
     """Whether latents have gates, so that codes have exact zeros."""
     prior: Prior

@@ -23,8 +23,8 @@ class Bound(NamedTuple):
     penalty : torch.Tensor, shape (B,)
         What `train.penalty` weighs in the loss. Not part of the bound.
     total_correlation : torch.Tensor, shape (B,)
-        What `train.total_correlation` weighs in the loss: how far the slabs of a batch depend on each other. Measured
-        only where it has a weight; not part of the bound.
+        What `train.total_correlation` weighs in the loss: how far the slabs of a batch, or the codes, depend on each
+        other. Measured only where it has a weight; not part of the bound.
     """
 
     log_px: Tensor
@@ -86,7 +86,7 @@ class Bound(NamedTuple):
         return total - price * self.l0 if price else total
 
 
-def dense(log_px: Tensor, kl: Tensor, latent_dim: int, penalty: Tensor | None = None) -> Bound:
+def dense(log_px: Tensor, kl: Tensor, latent_dim: int, total_correlation: Tensor | None = None) -> Bound:
     """
     Return the bound of a model without gates: all J latents are on.
 
@@ -96,7 +96,7 @@ def dense(log_px: Tensor, kl: Tensor, latent_dim: int, penalty: Tensor | None = 
         Nats.
     latent_dim : int
         J.
-    penalty : torch.Tensor, shape (B,), optional
+    total_correlation : torch.Tensor, shape (B,), optional
         See `Bound`.
 
     Returns
@@ -106,7 +106,7 @@ def dense(log_px: Tensor, kl: Tensor, latent_dim: int, penalty: Tensor | None = 
     """
     zero = torch.zeros_like(log_px)
     l0 = torch.full_like(log_px, float(latent_dim))
-    return Bound(log_px, kl, zero, zero, l0, zero if penalty is None else penalty, zero)
+    return Bound(log_px, kl, zero, zero, l0, zero, zero if total_correlation is None else total_correlation)
 
 
 def importance_weighted(log_weights: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ class VAE(Autoencoder):
     """
 
     features = 2
+    schedules = frozenset({"beta"})
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -70,11 +71,12 @@ class TCVAE(Autoencoder):
     """
     beta-TCVAE: a VAE whose total correlation is penalised by itself (Chen et al. 2018).
 
-    `penalty` is the total correlation of a batch by minibatch-weighted sampling, so a `train.penalty` of beta - 1 on
-    top of the ELBO gives the total correlation the weight beta. Takes the parameters of `Autoencoder`.
+    The total correlation of a batch is that of minibatch-weighted sampling; a `train.total_correlation` of beta - 1 on
+    top of the ELBO gives it the weight beta. Takes the parameters of `Autoencoder`.
     """
 
     features = 2
+    schedules = frozenset({"beta", "total_correlation"})
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -109,6 +111,7 @@ class LaplaceVAE(Autoencoder):
     """
 
     features = 2
+    schedules = frozenset({"beta"})
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

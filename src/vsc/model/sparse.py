@@ -47,6 +47,9 @@ class VSC(Autoencoder):
 
     features = 3
     spiked = True
+    schedules = frozenset(
+        {"beta", "slab_beta", "spike_beta", "price", "target_l0", "relaxation", "lam"} | {"total_correlation"}
+    )
 
     def __init__(
         self,
@@ -125,6 +128,7 @@ class ThresholdedLaplaceVSC(Autoencoder):
 
     features = 2
     spiked = True
+    schedules = frozenset({"beta", "slab_beta", "spike_beta", "price", "target_l0", "relaxation", "prior_lr"})
 
     def __init__(self, *args, alpha: float = 0.1, spike_estimator: str = "straight-through", **kwargs):
         super().__init__(*args, **kwargs)

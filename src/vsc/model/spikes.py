@@ -138,3 +138,6 @@ SPIKES: dict[str, SpikeEstimator] = {
     "rloo": rloo,
     "exact": exact,
 }
+
+RELAXATION = {"sigmoid": "50 -> 200", "concrete": "0.7 -> 0.3", "straight-through": "0.7 -> 0.3"}
+"""The estimators that take a relaxation -> its usual schedule: c of the first, T of the others."""

@@ -1,7 +1,9 @@
 """From names to objects: the only place that looks the members of the families up."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -12,8 +14,10 @@ from vsc.model import MODELS, VSC, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.priors import PRIORS, FreeMixturePrior, MixturePrior, NormalPrior, Prior, PseudoInputPrior
 from vsc.model.scaling import SCALES, Scaler, fit_scaler
-from vsc.model.spikes import SPIKES
-from vsc.settings.config import Config, ModelConfig
+from vsc.model.spikes import RELAXATION, SPIKES
+from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig
+from vsc.settings.presets import changed
+from vsc.settings.schedule import Schedule
 
 
 def resolve(config: Config, data: Dataset) -> Config:
@@ -48,40 +52,73 @@ def resolve(config: Config, data: Dataset) -> Config:
             f"likelihood {likelihood!r} takes values in [0, 1], and scale {scale!r} leaves that range; "
             "choose scale unit-interval or likelihood gaussian"
         )
-    if config.train.total_correlation and choose(MODELS, config.model.name, "model") is not VSC:
-        raise UsageError("train.total_correlation is that of a VSC's slabs; with model tcvae it is train.penalty")
+    if idle := unused(config):
+        raise UsageError(f"{idle[0]} does nothing with {_described(config.model)}; leave it out")
     if config.data.binarise and scale != "unit-interval":
         raise UsageError(f"binarise needs values in [0, 1]: choose scale unit-interval, not {scale!r}")
     if steps is None:
         steps = 10_000 if len(data.train) > 10_000 else 2000
-    kl_warmup = config.train.kl_warmup
-    if kl_warmup is None:
+    heard, beta, relaxation = schedules(config.model), config.train.beta, config.train.relaxation
+    if beta is None and "beta" in heard:
         gates = choose(MODELS, config.model.name, "model").spiked
-        kl_warmup = 0.1 if gates or likelihood in ("gaussian", "gaussian-shared", "laplace") else 0.0
+        rises = gates or likelihood in ("gaussian", "gaussian-shared", "laplace")
+        beta = Schedule.parse("0 -> 1 at 0 over 0.1" if rises else 1.0)
+    if relaxation is None and "relaxation" in heard:
+        relaxation = Schedule.parse(RELAXATION[config.model.spikes])
     valid_every = config.train.valid_every or max(1, steps // 20)
     components = min(100, len(data.train)) if config.model.components is None else config.model.components
     target, alpha = _target(config)
     return Config(
         data=replace(config.data, scale=scale),
         model=replace(config.model, likelihood=likelihood, alpha=alpha, components=components),
-        train=replace(config.train, steps=steps, kl_warmup=kl_warmup, valid_every=valid_every, target_l0=target),
+        train=replace(
+            config.train, steps=steps, beta=beta, relaxation=relaxation, valid_every=valid_every, target_l0=target
+        ),
     )
 
 
-def _target(config: Config) -> tuple[float | None, float]:
-    """Return the l0 to end with, None or 0 for none, and the alpha that goes with it."""
+def schedules(model: ModelConfig) -> frozenset[str]:
+    """Return the names of the settings of training, but for the optimiser's, that bear on a model."""
+    kind, prior = choose(MODELS, model.name, "model"), choose(PRIORS, model.prior, "prior")
+    choose(SPIKES, model.spikes, "spike estimator")
+    heard = kind.schedules | prior.schedules if kind is VSC else kind.schedules
+    if kind is VSC and prior.gates_open:
+        heard -= {"spike_beta", "price", "target_l0", "relaxation"}
+    return heard if model.spikes in RELAXATION else heard - {"relaxation"}
+
+
+def unused(config: Config) -> list[str]:
+    """Return the settings of training that are given, and do nothing for this model; dotted."""
+    usual, heard = TrainConfig(), schedules(config.model) | {"lr"}
+    names = [name for name in (*SCHEDULES, "prior_lr") if name not in heard]
+    return [f"train.{name}" for name in names if getattr(config.train, name) != getattr(usual, name)]
+
+
+def without(config: Config, settings: Iterable[str]) -> Config:
+    """Return `config` with dotted settings at their defaults."""
+    usual = Config()
+    return changed(config, {name: attrgetter(name)(usual) for name in settings})
+
+
+def _described(model: ModelConfig) -> str:
+    """Name the choices that decide what bears on a model."""
+    kind = MODELS[model.name]
+    prior = f", prior {model.prior}" if kind is VSC else ""
+    return f"model {model.name}{prior}" + (f", spikes {model.spikes}" if kind.spiked else "")
+
+
+def _target(config: Config) -> tuple[Schedule | None, float]:
+    """Return the l0 to go to, None or 0 for none, and the alpha that goes with it."""
     model, target = config.model, config.train.target_l0
-    mixture = model.name == "vsc" and model.prior in ("pseudo-inputs", "mixture")
-    asked = config.train.penalty or config.train.price or config.train.price_start
-    if target is None and mixture and not asked:
-        return model.alpha * model.latent_dim, model.alpha
+    if target is None and "penalty" in schedules(model) and not (config.train.penalty or config.train.price):
+        return Schedule(model.alpha * model.latent_dim), model.alpha
     if not target:
         return target, model.alpha
-    if not choose(MODELS, model.name, "model").spiked or model.prior == "normal":
-        raise UsageError("train.target_l0 needs latents that can be off: model vsc or thresholded-laplace")
-    if target >= model.latent_dim:
-        raise UsageError(f"train.target_l0 must be below the number of latents, {model.latent_dim}, not {target:g}")
-    alpha = target / model.latent_dim
+    if target.last >= model.latent_dim:
+        raise UsageError(
+            f"train.target_l0 must end below the number of latents, {model.latent_dim}, not at {target.last:g}"
+        )
+    alpha = target.last / model.latent_dim
     return target, model.alpha if math.isclose(alpha, model.alpha) else alpha  # resolving twice changes nothing
 
 
@@ -169,7 +206,7 @@ def new_model(config: Config, data: Dataset) -> Autoencoder:
     model = build_model(config.model, data.shape, fit_scaler(config.data.scale, data.train.x, data.high))
     model.columns, model.classes = data.features, data.classes
     if isinstance(model, VSC):
-        model.correlated = config.train.total_correlation > 0
+        model.correlated = bool(config.train.total_correlation)
     if isinstance(model, VSC) and isinstance(model.prior, PseudoInputPrior):
         chosen = torch.randperm(len(data.train))[: model.prior.components]
         model.prior.start_at(model.scaler(data.train.x[chosen]))

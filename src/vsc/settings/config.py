@@ -1,12 +1,13 @@
 """Every setting, once: the command line, YAML files and saved runs are derived from these dataclasses."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from vsc.errors import UsageError
-from vsc.settings.schedule import ramp
+from vsc.settings.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class DataConfig:
     """Share of the training set kept for validation."""
     seed: int = 0
     """Seed of that split, apart from train.seed so that runs of several seeds share one split."""
+
+    def __post_init__(self):
+        _take_plain(self)
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,30 @@ class ModelConfig:
     """What the decoder is given for a latent that is off, at the start: learned from there for each latent, so that
     being off can say something by itself (VSC). 0 gives it the zero of the code, always, as in the papers."""
 
+    def __post_init__(self):
+        _take_plain(self)
+
 
 def as_plain(value: Any) -> Any:
-    """Turn tuples into lists, all the way down, as YAML and JSON have them."""
+    """Turn tuples into lists and schedules into numbers or text, all the way down, as YAML and JSON have them."""
+    if isinstance(value, Schedule):
+        return value.plain
     if isinstance(value, Mapping):
         return {key: as_plain(item) for key, item in value.items()}
     return [as_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _take_plain(config: Any) -> None:
+    """Make Python's own numbers of NumPy's, and tuples of lists: settings are compared and written."""
+    for one in fields(config):
+        value = getattr(config, one.name)
+        value = tuple(map(_own, value)) if isinstance(value, list | tuple) else _own(value)
+        object.__setattr__(config, one.name, value)
+
+
+def _own(value: Any) -> Any:
+    """Return a NumPy or torch scalar as a number of Python's, and anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _check_seed(name: str, seed: int) -> None:
@@ -81,7 +103,7 @@ def _check_seed(name: str, seed: int) -> None:
 
 
 class Knobs(NamedTuple):
-    """What the schedules say at one step: lambda, weights in the loss, relaxation (T or c), learning rate."""
+    """What the schedules say at one step; `target_l0` is 0 where there is none."""
 
     lam: float
     beta: float
@@ -92,78 +114,56 @@ class Knobs(NamedTuple):
     price: float
     relaxation: float
     lr: float
+    target_l0: float
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The optimisation; schedules are given as shares of the steps, so that they keep their shape."""
+    """
+    The optimisation.
+
+    A field that is a `Schedule` takes a number, or text such as "0 -> 1 at 0.2 over 0.1".
+    """
 
     steps: int | None = None
     """Optimiser steps; None is 2000, or 10000 for more than 10000 training examples."""
     batch_size: int = 128
     """Examples per step, over all processes together."""
-    lr: float = 1e-3
+    lr: Schedule = Schedule(1e-3)
     """Adam's learning rate."""
-    lr_first: float | None = None
-    """Learning rate at first; None is lr."""
-    lr_hold: float = 0.0
-    """Share of the steps for which it is lr_first."""
-    lr_final: float | None = None
-    """Learning rate at the end; None keeps lr."""
-    lr_drop: float = 0.5
-    """Share of the steps before the learning rate goes to lr_final."""
-    lr_ramp: float = 0.0
-    """Share of the steps, after these, over which it does so, linearly; 0 is at once."""
     prior_lr: float = 1.0
     """Learning rate of the prior's own weights, in multiples of lr; logits of the prior mixture have far to go."""
-    beta: float = 1.0
-    """Weight of the KL in the loss; other than 1 makes a VAE a beta-VAE."""
-    slab_beta: float = 1.0
-    """Weight of kl_slab in the loss at the start, on top of beta, which falls to 1 over spike_hold: above 1, what gates
-    can say is found by gates."""
-    spike_beta: float = 1.0
-    """Weight of kl_spike in the loss at the end, on top of beta: above 1, gates keep closer to what the prior, or the
-    component that an example has chosen, expects of them, and leave the rest to the slabs."""
-    spike_hold: float = 0.0
-    """Share of the steps for which that weight is 1."""
-    spike_ramp: float = 0.0
-    """Share of the steps, after these, over which it rises to spike_beta."""
-    total_correlation: float = 0.0
-    """Weight in the loss, never in a bound, of the total correlation of the slabs (VSC), which rises from 0 over
-    spike_hold."""
-    kl_warmup: float | None = None
-    """Share of the steps over which the KL's weight rises from 0 to beta; None is 0.1 for models with gates, which
-    would shut before they are worth their price, and for likelihoods with learned variances, else 0."""
-    penalty: float = 0.0
-    """Weight of the model's penalty in the loss, never in a bound: J KL(mean gamma of the components || alpha) with
-    the priors pseudo-inputs and mixture (UAI); the total correlation with tcvae, whose beta is then 1 + penalty."""
-    price: float = 0.0
-    """Nats that each active latent costs in the loss, never in a bound, on top of what the prior charges."""
-    price_start: float = 0.0
-    """That price during penalty_hold; below 0 it is a reward, so that no gate shuts before its slab has learned."""
-    penalty_hold: float = 0.0
-    """Share of the steps before the penalty, and the price or the one that target_l0 asks, set in."""
-    penalty_ramp: float = 0.0
-    """Share of the steps, after these, over which they rise, or the l0 asked falls from J to target_l0."""
-    target_l0: float | None = None
+    beta: Schedule | None = None
+    """Weight of the KL in the loss. None is 1, risen to over the first tenth of the steps in models with gates, which
+    would shut before they are worth their price, and with likelihoods whose variances are learned. With a VAE, other
+    than 1 makes it a beta-VAE."""
+    slab_beta: Schedule = Schedule(1.0)
+    """Weight of kl_slab in the loss, on top of beta: above 1 at first, what gates can say is found by gates."""
+    spike_beta: Schedule = Schedule(1.0)
+    """Weight of kl_spike in the loss, on top of beta: above 1, gates keep closer to what the prior, or the component
+    that an example has chosen, expects of them, and leave the rest to the slabs."""
+    total_correlation: Schedule = Schedule(0.0)
+    """Weight in the loss, never in a bound, of the total correlation: of the slabs (VSC), or of the code (tcvae, which
+    is then a beta-TCVAE of beta = 1 + this)."""
+    penalty: Schedule = Schedule(0.0)
+    """Weight in the loss, never in a bound, of J KL(mean gamma of the components || alpha), with the priors
+    pseudo-inputs and mixture (UAI)."""
+    price: Schedule = Schedule(0.0)
+    """Nats that each active latent costs in the loss, never in a bound, on top of what the prior charges; below 0 it is
+    a reward, so that no gate shuts before its slab has learned."""
+    target_l0: Schedule | None = None
     """l0 to end with, the sum of the spike probabilities: alpha is set to target_l0 / J, and a price per active latent
     in the loss, never in a bound, is adapted until l0 is there. Unused latents idle near alpha and count. None is
     alpha J with the priors pseudo-inputs and mixture, which do not ask for sparsity themselves, unless there is a
-    penalty; 0 is no target."""
+    penalty or a price; 0 is no target. On the way from one value to the next, as in "60 -> 6 at 0.1 over 0.3", it falls
+    by the same share at each step, and before the last one is reached the price is not negative."""
     clip: float | None = None
     """Largest norm of the gradient; None does not clip."""
-    lam_hold: float = 0.0
-    """Share of the steps with lambda = 0, the slab held at N(0, 1) (VSC with warm-up)."""
-    lam_ramp: float = 0.0
-    """Share of the steps, after these, over which lambda rises to 1."""
-    temperature: float = 0.7
-    """T at the start (concrete, straight-through)."""
-    temperature_final: float | None = 0.3
-    """T at the end, reached linearly; None keeps temperature."""
-    sharpness: float = 50.0
-    """c at the start (sigmoid)."""
-    sharpness_final: float | None = 200.0
-    """c at the end, reached linearly; None keeps sharpness."""
+    lam: Schedule = Schedule(1.0)
+    """Lambda: how much the slab is the encoder's own (VSC); "0 -> 1 at 0.2 over 0.1" holds it at N(0, 1) at first."""
+    relaxation: Schedule | None = None
+    """T of the spike estimators straight-through and concrete, or c of sigmoid. None is what the estimator takes:
+    0.7 -> 0.3 or 50 -> 200."""
     seed: int = 0
     """Seed of weights, batches and noise."""
     patience: int | None = None
@@ -184,32 +184,28 @@ class TrainConfig:
     """lightning-fabric's precision: 32-true, bf16-mixed, 16-mixed or 64-true."""
 
     def __post_init__(self):
+        _take_plain(self)
+        for name in SCHEDULES:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _schedule(name, getattr(self, name)))
         whole = {"steps": 1, "batch_size": 1, "log_every": 1, "valid_every": 1, "checkpoint_every": 1}
         whole |= {"devices": 1, "nodes": 1}
         for name, least in whole.items():
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise UsageError(f"train.{name} must be at least {least}, not {getattr(self, name)}")
-        for name in (each.name for each in fields(self) if each.name.endswith(("_hold", "_ramp", "_drop", "_warmup"))):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise UsageError(f"train.{name} is a share of the steps, in [0, 1], not {value}")
-        positive = ("lr", "lr_first", "lr_final", "prior_lr", "clip", "temperature", "temperature_final", "sharpness")
-        for name in (*positive, "sharpness_final"):
+        for name in ("prior_lr", "clip"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"train.{name} must be a positive number, not {value}")
         _check_seed("train.seed", self.seed)
-        for name in ("beta", "slab_beta", "spike_beta", "total_correlation", "penalty", "price", "target_l0"):
-            if not 0 <= (getattr(self, name) or 0) < math.inf:
-                raise UsageError(f"train.{name} must be a number that is not negative, but is {getattr(self, name)}")
-        if not math.isfinite(self.price_start):
-            raise UsageError(f"train.price_start must be a number, but is {self.price_start}")
-        if (self.price or self.price_start) and self.target_l0:
-            raise UsageError("train.target_l0 finds the price itself; leave out train.price and train.price_start")
+        if self.target_l0 and self.price:
+            raise UsageError("train.target_l0 finds the price itself; leave out train.price")
+        if self.target_l0 and min(self.target_l0.values) == 0:
+            raise UsageError(f"train.target_l0 is 0 throughout, for none, or above 0 throughout, not {self.target_l0}")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"train.patience must be at least 1, not {self.patience}")
 
-    def knobs(self, step: int, spikes: str = "straight-through") -> Knobs:
+    def knobs(self, step: int) -> Knobs:
         """
         Return the schedules' values, a pure function of the step.
 
@@ -217,34 +213,51 @@ class TrainConfig:
         ----------
         step : int
             Steps taken so far.
-        spikes : str
-            The spike estimator, which decides whether the relaxation is T or c.
 
         Returns
         -------
         Knobs
-            lambda, the weights in the loss, relaxation and learning rate at this step.
+            Of resolved settings (`build.resolve`); what has no meaning for the model is 1.
         """
-        n = self.steps or 0
-        formed = round(self.spike_hold * n)
-        first, last = self.temperature, self.temperature_final
-        if spikes == "sigmoid":
-            first, last = self.sharpness, self.sharpness_final
-        late = round(self.penalty_hold * n), round(self.penalty_ramp * n)
-        lr = ramp(step, self.lr, self.lr_final or self.lr, round(self.lr_drop * n), round(self.lr_ramp * n))
-        if self.lr_first and step < round(self.lr_hold * n):
-            lr = self.lr_first
+        assert self.steps is not None, "settings are resolved first"
+        idle = dict.fromkeys(Knobs._fields, 1.0) | {"target_l0": 0.0}
+        values = {name: getattr(self, name) for name in Knobs._fields}
         return Knobs(
-            lam=ramp(step, 0.0, 1.0, round(self.lam_hold * n), round(self.lam_ramp * n)),
-            beta=ramp(step, 0.0, self.beta, 0, round((self.kl_warmup or 0.0) * n)),
-            slab_beta=ramp(step, self.slab_beta, 1.0, 0, formed),
-            spike_beta=ramp(step, 1.0, self.spike_beta, formed, round(self.spike_ramp * n)),
-            total_correlation=ramp(step, 0.0, self.total_correlation, 0, formed),
-            penalty=ramp(step, 0.0, self.penalty, *late),
-            price=ramp(step, self.price_start, self.price, *late),
-            relaxation=ramp(step, first, first if last is None else last, 0, n),
-            lr=lr,
+            **{
+                name: idle[name] if value is None else value.at(step, self.steps, geometric=name == "target_l0")
+                for name, value in values.items()
+            }
         )
+
+
+def _schedule(name: str, value: Any) -> Schedule:
+    """Read the schedule of a setting, and check its values."""
+    low, high, what = SCHEDULES[name]
+    try:
+        schedule = Schedule.parse(value)
+    except UsageError as error:
+        raise UsageError(f"train.{name}: {error}") from None
+    if not all(low <= v <= high for v in schedule.values):
+        raise UsageError(f"train.{name} must be {what}, not {schedule}")
+    return schedule
+
+
+NOT_NEGATIVE = (0.0, math.inf, "a number that is not negative")
+POSITIVE = (sys.float_info.min, math.inf, "a positive number")
+
+SCHEDULES = {
+    "lr": POSITIVE,
+    "beta": NOT_NEGATIVE,
+    "slab_beta": NOT_NEGATIVE,
+    "spike_beta": NOT_NEGATIVE,
+    "total_correlation": NOT_NEGATIVE,
+    "penalty": NOT_NEGATIVE,
+    "price": (-math.inf, math.inf, "a number"),
+    "target_l0": NOT_NEGATIVE,
+    "lam": (0.0, 1.0, "in [0, 1]"),
+    "relaxation": POSITIVE,
+}
+"""Settings of training that are schedules -> least and largest value, and that in words."""
 
 
 @dataclass(frozen=True)

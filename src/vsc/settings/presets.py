@@ -17,22 +17,20 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "VSC with warm-up",
         {
             "model.name": "vsc",
-            "train.lam_hold": 0.2,
-            "train.lam_ramp": 0.1,
-            "train.kl_warmup": 0.3,
-            "train.temperature": 1.0,
-            "train.temperature_final": 1.0,
+            "train.lam": "0 -> 1 at 0.2 over 0.1",
+            "train.beta": "0 -> 1 at 0 over 0.3",
+            "train.relaxation": 1.0,
         },
     ),
     "vsc-learned": ("VSC with learned alpha", {"model.name": "vsc", "model.prior": "learned"}),
     "vsc-pseudo": ("VSC with pseudo-inputs", {"model.name": "vsc", "model.prior": "pseudo-inputs"}),
     "vsc-mixture": ("VSC with a mixture prior", {"model.name": "vsc", "model.prior": "mixture"}),
-    "beta-tcvae": ("beta-TCVAE (beta 4)", {"model.name": "tcvae", "train.penalty": 3.0}),
+    "beta-tcvae": ("beta-TCVAE (beta 4)", {"model.name": "tcvae", "train.total_correlation": 3.0}),
     "laplace": ("Laplace VAE", {"model.name": "laplace"}),
     "thresholded-laplace": ("thresholded Laplace", {"model.name": "thresholded-laplace"}),
     "vsc-paper": (
         "VSC, ICLR recipe",
-        {"model.name": "vsc", "model.spikes": "sigmoid", "model.head": "log-relu", "train.kl_warmup": 0.0},
+        {"model.name": "vsc", "model.spikes": "sigmoid", "model.head": "log-relu", "train.beta": 1.0},
     ),
 }
 """What can be compared: name -> (title, the settings that differ from the common ones)."""
@@ -46,7 +44,8 @@ DATA_PRESETS: dict[str, dict[str, Any]] = {
 
 def changed(config: Config, settings: Mapping[str, Any]) -> Config:
     """Return `config` with dotted settings replaced, such as {"train.beta": 4.0}."""
+    parts: dict[str, dict[str, Any]] = {}
     for dotted, value in settings.items():
         part, name = dotted.split(".")
-        config = replace(config, **{part: replace(getattr(config, part), **{name: value})})
-    return config
+        parts.setdefault(part, {})[name] = value
+    return replace(config, **{part: replace(getattr(config, part), **own) for part, own in parts.items()})

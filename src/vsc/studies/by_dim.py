@@ -75,7 +75,9 @@ def row(ask: Ask, likelihood: str, model: str, J: int, alpha: float | None = Non
     """
     settings = base(ask) | LIKELIHOODS[likelihood] | {"model.latent_dim": J}
     if alpha is None:
-        settings |= {"model.name": "vae", "train.beta": beta}
+        rises = "gaussian" in likelihood  # as beta does by itself while variances are learned
+        settings |= {"model.name": "vae"}
+        settings |= {"train.beta": f"0 -> {beta} at 0 over 0.1" if rises else beta} if beta != 1 else {}
     else:
         settings |= {"model.name": "vsc", "model.alpha": alpha}
     return Row({"likelihood": likelihood, "model": model, "J": J}, settings)

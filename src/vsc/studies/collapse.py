@@ -13,6 +13,7 @@ from vsc.errors import RunError, UsageError
 from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at, plain_text
 from vsc.settings.presets import PRESETS
 from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
+from vsc.studies.models import WARMED
 from vsc.training.diagnosis import collapse
 
 ALPHA, J = 0.05, 60
@@ -21,13 +22,12 @@ COUNTS = ("used", "always_on", "dead")
 
 def models(full: bool) -> dict[str, dict[str, Any]]:
     """Return the settings that each model has of its own, with the quick or the source's warm-up of lambda."""
-    hold, ramp = (15 / 70, 5 / 70) if full else (0.2, 0.1)
-    lam = {"train.lam_hold": hold, "train.lam_ramp": ramp}
+    lam = {"train.lam": WARMED if full else "0 -> 1 at 0.2 over 0.1"}
     pseudo = PRESETS["vsc-pseudo"][1] | ({"model.components": 20} if full else {})
     return {
-        "VSC, no warm-up": {"model.name": "vsc", "train.kl_warmup": 0.0},
+        "VSC, no warm-up": {"model.name": "vsc", "train.beta": 1.0},
         "VSC, KL warm-up": {"model.name": "vsc"},
-        "VSC, lambda warm-up": {"model.name": "vsc", "train.kl_warmup": 0.0} | lam,
+        "VSC, lambda warm-up": {"model.name": "vsc", "train.beta": 1.0} | lam,
         "VSC-WU: both, T = 1": PRESETS["vsc-wu"][1] | lam,
         "VSC, pseudo-inputs": pseudo,
     }
@@ -37,7 +37,7 @@ def rows(ask: Ask) -> list[Row]:
     """Return every model, for each alpha."""
     common = {"train.steps": steps(ask, 6000, 70_000), "model.latent_dim": (ask.dims or (J,))[0]}
     if ask.full:  # UAI: batches of 500, the learning rate cut to a tenth once lambda is 1
-        common |= {"train.batch_size": 500, "train.lr_final": 1e-4, "train.lr_drop": 20 / 70}
+        common |= {"train.batch_size": 500, "train.lr": f"1e-3 -> 1e-4 at {20 / 70}"}
     return [
         Row({"model": title, "alpha": alpha}, common | {"model.alpha": alpha} | own)
         for alpha in ask.alphas or (ALPHA,)

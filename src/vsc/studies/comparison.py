@@ -19,7 +19,7 @@ from vsc.measure.results import measured
 from vsc.measure.scores import Scores
 from vsc.measure.showcase import showcase
 from vsc.report import writing as reporting
-from vsc.settings import build
+from vsc.settings import build, upgrade
 from vsc.settings.config import Compare, Config, ModelConfig, as_plain
 from vsc.settings.presets import DATA_PRESETS, PRESETS, changed
 from vsc.torchstate import cpu_threads
@@ -120,6 +120,10 @@ def _plan(config: Compare, data: Dataset) -> dict[str, Config]:
     if (common.model.likelihood, common.model.variance) == (default.likelihood, default.variance):
         common = changed(common, DATA_PRESETS.get(data.name, {}))
     plan = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
+    idle = {name: build.unused(one) for name, one in plan.items()}
+    if nowhere := set.intersection(*map(set, idle.values())):
+        raise UsageError(f"{min(nowhere)} does nothing with any of these models; leave it out")
+    plan = {name: build.without(one, idle[name]) for name, one in plan.items()}
     for one in plan.values():
         build.new_model(build.resolve(one, data), data)
     return plan
@@ -145,7 +149,7 @@ def _prepare(folder: Path, config: Compare) -> None:
         raise UsageError(f"{folder} is a file; choose another folder with --out")
     asked = {k: v for k, v in as_plain(asdict(config)).items() if k not in ("out", "resume", "overwrite")}
     with whole(folder / "comparison.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
+        temporary.write_text(yaml.safe_dump({"format": upgrade.FORMAT} | asked, sort_keys=False), encoding="utf-8")
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -170,11 +174,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
     path = folder / "comparison.yaml"
     if not path.is_file():
         return {}
-    try:
-        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {name: saved[name] for name in ("data", "model", "train", "models", "seeds")}
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is damaged or from another version; start anew with --overwrite") from error
+    saved = upgrade.read_settings(path)
+    if missing := {"data", "model", "train", "models", "seeds"} - saved.keys():
+        raise UsageError(f"{path} is damaged: it has no {min(missing)}; start anew with --overwrite")
+    return saved
 
 
 def _remove(folder: Path) -> None:

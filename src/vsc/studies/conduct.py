@@ -18,6 +18,7 @@ from vsc.measure.scores import pick
 from vsc.model import MODELS
 from vsc.report.settings import flatten
 from vsc.report.study import Section, write
+from vsc.settings.build import unused, without
 from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import changed
 from vsc.studies.base import Ask, Finding, Group, Row, Study
@@ -201,6 +202,7 @@ def lacks(name: str, study: Study, ask: Ask) -> str:
 
 def _jobs(row: Row, common: Config, root: Path, seeds: int, ask: Ask) -> list[Job]:
     one = changed(common, row.settings)
+    one = without(one, unused(one))  # what was asked for all models alike
     many = seeds if row.seeds is None else row.seeds
     return [
         plan(

@@ -12,6 +12,9 @@ J = 60
 ON = 6
 """Latents that a sparse model may have on per example, whatever its J; J / 2 where that is fewer."""
 
+WARMED = f"0 -> 1 at {15 / 70} over {5 / 70}"
+"""UAI's warm-up of lambda: 15 of its 70 epochs, then 5."""
+
 AE, VAE, VSC, VSC_WU = "AE", "VAE", "VSC", "VSC-WU"
 DYNAMIC, DYNAMIC_WU, FREE = "VSC dynamic", "VSC-WU dynamic", "VSC dynamic, free l0"
 LEARNED, MIXTURE = "VSC learned alpha", "VSC mixture"
@@ -24,7 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     LEARNED: PRESETS["vsc-learned"][1],
     DYNAMIC: PRESETS["vsc-pseudo"][1],
     # UAI's warm-up alone: with the preset's slower KL as well, the limit on l0 shuts gates that never open again
-    DYNAMIC_WU: PRESETS["vsc-pseudo"][1] | {"train.lam_hold": 0.2, "train.lam_ramp": 0.1},
+    DYNAMIC_WU: PRESETS["vsc-pseudo"][1] | {"train.lam": "0 -> 1 at 0.2 over 0.1"},
     FREE: PRESETS["vsc-pseudo"][1] | {"train.target_l0": 0.0},
     MIXTURE: PRESETS["vsc-mixture"][1],
 }
@@ -59,11 +62,11 @@ def row(ask: Ask, kind: str, net: str, latents: int) -> Row:
     else:
         settings |= {"train.steps": steps(ask, 2000, 70_000), "model.hidden": (400,)}
         if ask.full:  # UAI: 1e-3 until the warm-up is over, then 1e-4
-            settings |= {"train.batch_size": 500, "train.lr_final": 1e-4, "train.lr_drop": 2 / 7}
+            settings |= {"train.batch_size": 500, "train.lr": f"1e-3 -> 1e-4 at {2 / 7}"}
         alpha = min(0.5, ON / latents)
     settings |= KINDS[kind]
-    if ask.full and net == "mlp" and "train.lam_hold" in settings:
-        settings |= {"train.lam_hold": 15 / 70, "train.lam_ramp": 5 / 70}
+    if ask.full and net == "mlp" and "train.lam" in settings:
+        settings |= {"train.lam": WARMED}
     if settings["model.name"] == "vsc":
         settings |= {"model.alpha": ask.alphas[0] if ask.alphas else alpha}
     return Row({"model": kind, "net": net, "J": latents}, settings)

@@ -25,7 +25,7 @@ PUBLISHED = {
 }
 PUBLISHED_J = (18, 40, 50, 60)
 
-LEARNING: dict[str, Any] = {"train.lr": 2e-3, "train.lr_final": 4e-5, "train.lr_drop": 0.5, "train.lr_ramp": 0.5}
+LEARNING: dict[str, Any] = {"train.lr": "2e-3 -> 4e-5 at 0.5 over 0.5"}
 """For every model: twice the usual rate, which then falls to nearly nothing."""
 
 VSC: dict[str, Any] = {
@@ -35,20 +35,14 @@ VSC: dict[str, Any] = {
     "model.unit_slab": True,
     "model.gate_init": 4.0,
     "model.off_value": -3.0,
-    "train.kl_warmup": 0.0,
-    "train.slab_beta": 3.0,
-    "train.spike_beta": 5.0,
-    "train.spike_hold": 0.2,
-    "train.spike_ramp": 0.25,
+    "train.beta": 1.0,
+    "train.slab_beta": "3 -> 1 at 0 over 0.2",
+    "train.spike_beta": "1 -> 5 at 0.2 over 0.25",
+    "train.total_correlation": "0 -> 1 at 0 over 0.2",
+    "train.price": "0 -> 0.7 at 0.4 over 0.3",
+    "train.relaxation": "2 -> 0.4",
+    "train.lr": "1e-3 -> 2e-3 at 0.2 -> 4e-5 at 0.5 over 0.5",
     "train.prior_lr": 15.0,
-    "train.total_correlation": 1.0,
-    "train.temperature": 2.0,
-    "train.temperature_final": 0.4,
-    "train.price": 0.7,
-    "train.penalty_hold": 0.4,
-    "train.penalty_ramp": 0.3,
-    "train.lr_first": 1e-3,
-    "train.lr_hold": 0.2,
 }
 """
 Gates say what is present, slabs how it looks.
@@ -65,12 +59,9 @@ PSEUDO: dict[str, Any] = {
     "model.components": 64,
     "model.alpha": 0.15,
     "model.gate_init": 2.0,
-    "train.kl_warmup": 0.25,
-    "train.temperature": 1.0,
-    "train.temperature_final": None,
-    "train.penalty": 1.0,
-    "train.penalty_hold": 0.4,
-    "train.penalty_ramp": 0.25,
+    "train.beta": "0 -> 1 at 0 over 0.25",
+    "train.relaxation": 1.0,
+    "train.penalty": "0 -> 1 at 0.4 over 0.25",
 }
 """Pseudo-inputs with open gates first and the pressure later; alpha is the true share of latents, 9 of 60."""
 
@@ -86,15 +77,15 @@ def models(ask: Ask) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for beta in (1, 2, 4, 8) if ask.full else (1,):
         name = f"beta-VAE ({beta})" if beta > 1 else "VAE"
-        found[name] = {"model.name": "vae", "train.beta": float(beta)}
+        found[name] = {"model.name": "vae"} | ({"train.beta": float(beta)} if beta > 1 else {})
     for beta in (2, 4, 8) if ask.full else (2,):
-        found[f"beta-TCVAE ({beta})"] = {"model.name": "tcvae", "train.penalty": beta - 1.0}
+        found[f"beta-TCVAE ({beta})"] = {"model.name": "tcvae", "train.total_correlation": beta - 1.0}
     return found | {"VSC": VSC} | (OTHERS if ask.full else {})
 
 
 def reward(J: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Return what being on earns at first: 7 nats in all, since of few latents hardly one can be spared."""
-    return {"train.price_start": -7.0 / J} if settings.get("train.price") else {}
+    return {"train.price": settings["train.price"].replace("0", repr(-7.0 / J), 1)} if "train.price" in settings else {}
 
 
 def rows(ask: Ask) -> list[Row]:

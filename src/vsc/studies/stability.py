@@ -21,12 +21,10 @@ GAP = 5.0
 
 def estimators() -> dict[str, tuple[str, dict[str, Any]]]:
     """Return each estimator with its sharpness held: label -> (its name in `spikes.SPIKES`, settings)."""
-    found = {
-        f"sigmoid, c = {c:g}": ("sigmoid", {"train.sharpness": c, "train.sharpness_final": None}) for c in STEEPNESS
-    }
+    found = {f"sigmoid, c = {c:g}": ("sigmoid", {"train.relaxation": c}) for c in STEEPNESS}
     for name in ("concrete", "straight-through"):
         for T in TEMPERATURES:
-            found[f"{name}, T = {T:g}"] = (name, {"train.temperature": T, "train.temperature_final": T})
+            found[f"{name}, T = {T:g}"] = (name, {"train.relaxation": T})
     return found | {name: (name, {}) for name in ("mean", "disarm", "rloo")}
 
 
@@ -98,7 +96,7 @@ def _collapse_words(groups: list[Group]) -> list[str]:
         "Collapsed (fewer than two latents used, or most of them always on and fewer than J / 2 in use), with hard "
         f"spikes: {counts}." + (f" They are: {_listed(gone)}." if gone else "")
     ]
-    sigmoid = [(g.config.train.sharpness, _collapsed(g)) for g in groups if g.config.model.spikes == "sigmoid"]
+    sigmoid = [(g.config.train.relaxation, _collapsed(g)) for g in groups if g.config.model.spikes == "sigmoid"]
     one, other = [lost for c, lost in sigmoid if c == 1], [lost for c, lost in sigmoid if c != 1]
     verdict = "does not reproduce"
     if any(other):

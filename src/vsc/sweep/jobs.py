@@ -112,7 +112,7 @@ def plan(label: str, config: Config, root: Path, metrics: Sequence[str] = (), iw
     if runs.is_run(folder):
         saved = runs.read_config(folder)
         if key(saved) != key(resolved):
-            raise UsageError(f"{folder} was edited: its config.yaml is not what it was made with; remove the folder")
+            raise UsageError(f"the config.yaml in {folder} is not what its name stands for; remove the folder")
         resolved = replace(saved, data=replace(saved.data, root=config.data.root))
     return Job(label, resolved, folder, tuple(metrics), iwae)
 

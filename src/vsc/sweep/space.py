@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 from vsc.errors import UsageError
 from vsc.model import MODELS
 from vsc.settings.config import Config
+from vsc.settings.schedule import SYNTAX, Schedule
 
 REFUSED = {
     "train.seed": "the best seed is a lucky one; to see the spread, train the best settings with several",
@@ -67,8 +68,9 @@ class Setting(NamedTuple):
 
 def default(config: Config) -> tuple[Setting, ...]:
     """Return what is searched where nothing is said: learning rate, number of latents and, if there is one, alpha."""
-    lr, J, target = config.train.lr, config.model.latent_dim, config.train.target_l0 or 0.0
-    found = [Setting("train.lr", lr / 4, lr * 4, log=True)]
+    lr, J = config.train.lr, config.model.latent_dim
+    target = config.train.target_l0.last if config.train.target_l0 else 0.0
+    found = [] if lr.corners else [Setting("train.lr", lr.start / 4, lr.start * 4, log=True)]
     found += [Setting("model.latent_dim", max(J // 2, int(target) + 1), max(2 * J, int(target) + 2))]
     model = MODELS.get(config.model.name)
     if model is not None and model.spiked and config.model.prior != "normal" and not target:
@@ -132,8 +134,8 @@ def _read(name: str, values: str, hint: Any) -> Setting:
 
 def _range(name: str, values: str, hint: Any) -> Setting:
     kinds = set(get_args(hint)) if isinstance(hint, UnionType) else {hint}
-    kind = float if float in kinds else int
-    if kind not in kinds:
+    kind = float if kinds & {float, Schedule} else int
+    if kind is int and int not in kinds:
         raise UsageError(f"space: {name} is no number; give choices, as in {name}=A|B")
     ends, log, _ = values.partition(":log")
     low, _, high = ends.partition("..")
@@ -147,7 +149,14 @@ def _range(name: str, values: str, hint: Any) -> Setting:
     return setting
 
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    Schedule: SYNTAX,
+    bool: "true or false",
+    str: "text",
+    NoneType: "null",
+}
 
 
 def _value(name: str, text: str, hint: Any) -> Any:
@@ -160,8 +169,10 @@ def _value(name: str, text: str, hint: Any) -> Any:
             return text == "true"
         if kind is int and re.fullmatch(r"[+-]?\d+", text):
             return int(text)
-        if kind is float and _number(text) is not None:
+        if kind in (float, Schedule) and _number(text) is not None:
             return _number(text)
+        if kind is Schedule and "->" in text:
+            return Schedule.parse(text)
         if get_origin(kind) is tuple and re.fullmatch(r"\[\s*(\d+\s*(,\s*\d+\s*)*)?\]", text):
             return tuple(int(digits) for digits in re.findall(r"\d+", text))
         if kind is str and text:

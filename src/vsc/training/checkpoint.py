@@ -14,7 +14,7 @@ from vsc.files import as_json, told_as, whole
 from vsc.model import Autoencoder
 from vsc.model.bounds import Bound
 from vsc.settings.config import Config, Knobs, TrainConfig
-from vsc.settings.schedule import price, ramp
+from vsc.settings.schedule import price
 from vsc.torchstate import Noise
 from vsc.training import runs
 from vsc.training.processes import by_lead, gather
@@ -57,7 +57,7 @@ class Progress(NamedTuple):
         window = self.window + torch.stack(bound).detach().mean(1)
         return self._replace(window=window, in_window=self.in_window + 1)
 
-    def asked(self, l0: float, now: Knobs, settings: TrainConfig, latent_dim: int) -> tuple[float, "Progress"]:
+    def asked(self, l0: float, now: Knobs, settings: TrainConfig) -> tuple[float, "Progress"]:
         """
         Return the price per active latent at this step, in nats, and the progress with what the next one needs.
 
@@ -69,26 +69,18 @@ class Progress(NamedTuple):
             The schedules; while the KL's weight rises, the price rises with it.
         settings : TrainConfig
             With a target_l0.
-        latent_dim : int
-            J.
 
         Returns
         -------
         price : float
-            Zero during `train.penalty_hold`. In the `train.penalty_ramp` after it the target falls from J, by the same
-            share at each step, and the price is not negative.
+            Not negative before the target's last value is reached.
         progress : Progress
         """
         assert settings.target_l0
         assert settings.steps
-        held, ramped = (round(share * settings.steps) for share in (settings.penalty_hold, settings.penalty_ramp))
-        if self.step < held:
-            return 0.0, self
-        share = ramp(self.step, 0.0, 1.0, held, ramped)
-        target = latent_dim ** (1 - share) * settings.target_l0**share
-        least = 0.0 if share < 1 else -MOST
-        weight = now.beta / settings.beta if settings.beta else 1.0
-        asked, added = price(self.price, l0, target, settings.steps)
+        least = -MOST if settings.target_l0.ended(self.step, settings.steps) else 0.0
+        weight = now.beta / settings.beta.last if settings.beta and settings.beta.last else 1.0
+        asked, added = price(self.price, l0, now.target_l0, settings.steps)
         after = self._replace(price=min(max(self.price + weight * added, least), MOST))
         return weight * max(asked, least), after
 
@@ -139,6 +131,12 @@ class Log:
                 file.write(as_json(line) + "\n")
 
 
+def check_kind(folder: Path, config: Config) -> None:
+    """Refuse to resume a run as another model, whose other settings would make no sense."""
+    if (name := runs.read_config(folder).model.name) != config.model.name:
+        raise UsageError(f"{folder} was made with model.name {name}, not {config.model.name}; resume it without that")
+
+
 def check_same(folder: Path, config: Config, data: Dataset) -> None:
     """
     Refuse to resume a run with other data or settings than those that leave the result what it would have been.
@@ -178,19 +176,19 @@ def check_same(folder: Path, config: Config, data: Dataset) -> None:
     if old == new:
         return
     taken = min(old, runs.load_checkpoint(folder / "checkpoints" / "last.pt")["progress"]["step"])
-    why = _other_past(saved.train, config.train, saved.model.spikes, taken) if new > old else "they may only be raised"
+    why = _other_past(saved.train, config.train, taken) if new > old else "they may only be raised"
     if patient and old % (saved.train.valid_every or 1):
         why = why or "a validation at the last step would not have been there"
     if why:
         raise UsageError(f"{folder} was made with train.steps {old}, not {new}: {why}; resume it without that")
 
 
-def _other_past(saved: TrainConfig, config: TrainConfig, spikes: str, taken: int) -> str:
+def _other_past(saved: TrainConfig, config: TrainConfig, taken: int) -> str:
     """Say which schedule would have been another at the steps already taken."""
     if saved.target_l0:
         return "the price that train.target_l0 asks moves by shares of the steps"
     for step in range(taken):
-        was, would = saved.knobs(step, spikes), config.knobs(step, spikes)
+        was, would = saved.knobs(step), config.knobs(step)
         if was != would:
             name = next(name for name, a, b in zip(was._fields, was, would, strict=True) if a != b)
             return f"the schedule of {name} is made of shares of the steps and would have been another at step {step}"

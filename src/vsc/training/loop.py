@@ -91,7 +91,10 @@ def train(
         raise UsageError("resume goes on with a run and overwrite replaces it; choose one of them")
     folder = None if folder is None else Path(folder)
     with modes(gradients=True), ExitStack() as stack:
-        config = build.resolve(Config() if config is None else config, data)
+        config = Config() if config is None else config
+        if folder is not None and resume:
+            checkpoint.check_kind(folder, config)
+        config = build.resolve(config, data)
         if config.train.patience and not len(data.valid):
             raise UsageError("train.patience needs a validation set; raise data.valid_fraction above 0")
         if folder is not None and resume:
@@ -143,7 +146,7 @@ def _train(
     module.train()
     with cpu_threads(module), bar:
         while done.step < settings.steps and not (settings.patience and done.waited >= settings.patience):
-            now = settings.knobs(done.step, config.model.spikes)
+            now = settings.knobs(done.step)
             last = done.step + 1 == settings.steps
             at_log = last or (done.step + 1) % settings.log_every == 0
             with noise.turn(), _told_at(done.step + 1, folder):
@@ -151,7 +154,7 @@ def _train(
                 bound: Bound = wrapped(x, lam=now.lam, relaxation=now.relaxation)
                 asked = now.price
                 if settings.target_l0:
-                    asked, done = done.asked(mean_over(fabric, bound.l0), now, settings, module.latent_dim)
+                    asked, done = done.asked(mean_over(fabric, bound.l0), now, settings)
                 goal = bound.weighted(
                     now.beta, now.penalty, asked, now.spike_beta, now.total_correlation, now.slab_beta
                 )

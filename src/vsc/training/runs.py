@@ -21,16 +21,14 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 
 from vsc.data.split import Dataset
-from vsc.errors import RunError, UsageError, first_line, listed, short
-from vsc.files import LOCK, clear_temporaries, parse_json, read_json, read_yaml, whole, write_json, write_npz
+from vsc.errors import RunError, UsageError, first_line, listed
+from vsc.files import LOCK, clear_temporaries, parse_json, read_json, whole, write_json, write_npz
 from vsc.model import Autoencoder, Codes
 from vsc.model.scaling import Scaler
 from vsc.settings import build
-from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig, as_plain
+from vsc.settings.config import Config, as_plain
+from vsc.settings.upgrade import FORMAT, from_plain, read_settings, upgraded
 from vsc.torchstate import modes, seeded
-
-FORMAT = 2
-"""Of config.yaml, model/config.json and the checkpoint; 1 is read too."""
 
 FILES = (
     "report.html",
@@ -195,15 +193,12 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise UsageError(f"{folder} is not a run folder: it has no config.yaml")
     try:
-        saved = read_yaml(path)
-        if (form := saved.pop("format", 1)) not in (1, FORMAT):
-            raise ValueError(f"its format {short(form)} is not one of 1 to {FORMAT}")
-        model = saved["model"] | {"hidden": tuple(saved["model"]["hidden"])}
-        return Config(DataConfig(**saved["data"]), ModelConfig(**model), TrainConfig(**saved["train"]))
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged or from another version: {first_line(error)}") from error
+        plain = read_settings(path)
+        if missing := [part for part in ("data", "model", "train") if not plain.get(part)]:
+            raise UsageError(f"{path} is damaged: it has no settings of {missing[0]}")
+        return from_plain(plain, str(path))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def save_model(folder: Path, model: Autoencoder, config: Config) -> None:
@@ -271,9 +266,7 @@ def load(path: str | Path) -> Autoencoder:
 
 def _load(folder: Path) -> Autoencoder:
     described = read_json(folder / "config.json")
-    if (form := described["format"]) not in (1, FORMAT):
-        raise ValueError(f"config.json: the format {short(form)} is not one of 1 to {FORMAT}")
-    settings = ModelConfig(**(described["model"] | {"hidden": tuple(described["model"]["hidden"])}))
+    settings = from_plain(upgraded({"model": described["model"], "format": described["format"]}), "config.json").model
     raw = (folder / "model.safetensors").read_bytes()
     if hashlib.sha256(raw).hexdigest() != described["sha256"]:
         raise ValueError("the checksum of model.safetensors is not the one in config.json")

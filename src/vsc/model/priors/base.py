@@ -43,6 +43,8 @@ class Prior(nn.Module, ABC):
     them. Every tensor is made where the prior's own parameters and buffers are.
     """
 
+    schedules: frozenset[str] = frozenset()
+    """As for `Autoencoder`: what bears on it besides."""
     gates_open = False
     """Whether the posterior's gates must be held open, since the prior has no atom at zero."""
 

@@ -43,6 +43,8 @@ class MixturePrior(Prior):
         If alpha is outside (0, 1), U < 1 or the selector is unknown.
     """
 
+    schedules = frozenset({"penalty", "prior_lr"})
+
     def __init__(
         self,
         inputs: int,

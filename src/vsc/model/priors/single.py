@@ -136,6 +136,8 @@ class LearnedPrior(SinglePrior):
         If alpha is outside (0, 1).
     """
 
+    schedules = frozenset({"prior_lr"})
+
     def __init__(self, latent_dim: int, alpha: float):
         super().__init__(latent_dim)
         alpha = checked(alpha)

@@ -109,21 +109,38 @@ def as_stored(array: NDArray[Any]) -> NDArray[Any]:
         return array.astype(np.uint8, order="C")
     with np.errstate(over="ignore"):
         single = array.astype(np.float32, order="C")
-    if array.dtype.itemsize > 2 and array.dtype.kind != "b" and loses(array, single):
-        return array.astype(np.float64, order="C")
-    return single
+        blur = Blur()
+        blur.see(array, single)
+    return array.astype(np.float64, order="C") if blur.found else single
 
 
-def loses(array: NDArray[Any], single: NDArray[Any]) -> bool:
-    """Say whether a column of an array loses more than `KEPT` of its spread in float32."""
-    if array.dtype == np.float32 or not array.size:
-        return False
-    low, top = array.min(0).astype(np.float64), array.max(0).astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        spread = top - low
-        coarse = (np.maximum(abs(low), abs(top)) * 2.0**-24 > KEPT * spread) & (spread > 0)  # what rounding may cost
-        lost = abs(array[:, coarse] - single[:, coarse].astype(np.float64))
-        return bool((np.isfinite(lost) & (lost > KEPT * spread[coarse])).any())
+class Blur:
+    """Finds out, part by part, whether a column of an array loses more than `KEPT` of its spread in float32."""
+
+    def __init__(self) -> None:
+        self._low = self._top = self._lost = np.zeros(0)
+
+    def see(self, array: NDArray[Any], single: NDArray[Any]) -> None:
+        """Look at some rows (n, ...), as they are and as float32."""
+        if array.dtype.itemsize <= 2 or array.dtype.kind == "b" or array.dtype == np.float32 or not array.size:
+            return
+        low, top = array.min(0).astype(np.float64), array.max(0).astype(np.float64)
+        lost = np.zeros(low.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            close = np.maximum(abs(low), abs(top)) * 2.0**-24 <= KEPT * (top - low)  # rounding costs no more than that
+            if not close.all():
+                lost[~close] = abs(array[:, ~close] - single[:, ~close].astype(np.float64)).max(0)
+        if self._low.size:
+            low, top = np.minimum(low, self._low), np.maximum(top, self._top)
+            lost = np.maximum(lost, self._lost)
+        self._low, self._top, self._lost = low, top, lost
+
+    @property
+    def found(self) -> bool:
+        """Whether a column of what was seen does."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = self._top - self._low
+            return bool((np.isfinite(self._lost) & (self._lost > KEPT * spread) & (spread > 0)).any())
 
 
 def check_distinct(names: list[str], what: str) -> None:

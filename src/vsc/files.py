@@ -15,12 +15,19 @@ import numpy as np
 
 from vsc.errors import Busy
 
+DATA_FILES = (".npy", ".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", "-ubyte", "-ubyte.gz")
+"""What the names of files of examples end in."""
 LOCK = ".lock"
 """The file in a folder that says who works there."""
 
 
 _held: dict[Path, tuple[int, int]] = {}
 """The folders that are claimed, and the process and thread that have them."""
+
+
+def is_path(name: str) -> bool:
+    """Whether a data set's name is the path of a file of examples or, with a slash in it, of a folder."""
+    return name.lower().endswith(DATA_FILES) or os.path.basename(name) != name
 
 
 @contextmanager

@@ -182,7 +182,8 @@ def test_the_bare_word_may_stand_anywhere():
     for words in (["here", "--split", "valid"], ["--split", "valid", "here"], ["--split=valid", "here"]):
         assert parse("evaluate", *words) == Evaluate("here", split="valid")
     assert parse("evaluate", "--run", "here") == Evaluate("here")
-    assert parse("data", "--n", "3", "smiley") == ShowData("smiley", n=3)
+    assert parse("data", "--label", "kind", "mine.csv") == ShowData("mine.csv", label="kind")
+    assert parse("train", "--label", "kind").data.label == "kind"
     assert parse("encode", "here", "--data-root", "there") == Encode("here", data_root="there")
 
 
@@ -631,13 +632,62 @@ def test_compare_prints_the_table_and_where_the_report_is(capsys, tmp_path):
     assert "--resume" in fails(capsys, "compare", "--models", "ae,vsc", *SMALL)
 
 
-def test_encoding_columns_in_another_order_is_refused(capsys, table):
+def test_columns_are_known_by_their_names(capsys, table):
     says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
-    rows = [line.split(",") for line in Path("mine.csv").read_text().split()]
-    Path("turned.csv").write_text("\n".join(",".join([*row[4::-1], row[5]]) for row in rows) + "\n")
-    line = fails(capsys, "encode", "run", "--data", "turned.csv")
-    assert "column 1 is 'e' where the run had 'a'" in line
+    says(capsys, "encode", "run", "--data", "mine.csv")
+    before, expected = arrays("codes.npz"), runs.load("run").encode(load("mine.csv").test.x)
+    text = Path("mine.csv").read_text()
+    rows = [line.split(",") for line in text.split()]
+    turned = "\n".join(",".join([*row[4::-1], row[5]]) for row in rows) + "\n"
+    Path("turned.csv").write_text(turned)
+    says(capsys, "encode", "run", "--data", "turned.csv")
+    np.testing.assert_array_equal(arrays("codes.npz")["mu"], before["mu"])
+    Path("mine.csv").write_text(turned)
+    says(capsys, "encode", "run")
+    np.testing.assert_array_equal(arrays("codes.npz")["mu"], expected.mu)
+    Path("codes.npz").unlink()
+    Path("mine.csv").write_text(text.replace("a,b,c", "a,b,f"))
+    for words in (["encode", "run"], ["encode", "run", "--data", "mine.csv"], ["evaluate", "run"], ["report", "run"]):
+        assert "mine.csv: the columns are not those of the model (no 'c'; unknown 'f')" in fails(capsys, *words)
     assert not Path("codes.npz").exists()
+
+
+def test_data_says_how_values_are_taken_and_what_to_type_for_the_other_reading(capsys, table):
+    grey = np.random.default_rng(0).integers(0, 256, (20, 6, 5))
+    np.savez("grey.npz", x=grey.astype(np.uint8))
+    np.savez("wide.npz", x=grey.astype(np.uint16))
+    np.savez("float.npz", x=grey.astype(float))
+    other = "--data.scale unit-interval --model.likelihood bernoulli"
+    for name in ("wide.npz", "float.npz", "mine.csv"):
+        out = says(capsys, "data", name)
+        assert "by default: scale standard, likelihood gaussian" in out
+        assert ("save them as uint8" in out) == (name != "mine.csv")
+        assert other in out
+        says(capsys, "train", "--data", name, *SMALL, *other.split(), "--overwrite", "--out", "run")
+    out = says(capsys, "data", "grey.npz")
+    assert "by default: scale unit-interval, likelihood bernoulli; for measurements: --data.scale standard" in out
+
+
+def test_data_lists_few_of_many_names(capsys):
+    names = [f"column{i}" for i in range(3000)]
+    np.savez("wide.npz", x=np.random.default_rng(0).normal(size=(20, 3000)), features=names)
+    out = says(capsys, "data", "wide.npz")
+    assert "column49 and 2950 more" in out
+    assert "column50" not in out
+
+
+@pytest.mark.parametrize("option", ["--n", "--presence", "--seed"])
+def test_new_smileys_are_made_in_python(capsys, option):
+    line = fails(capsys, "data", "smiley", option, "3")
+    code = line.partition('-c "')[2].partition('"')[0].replace("60000", "20")
+    exec(code)
+    assert len(arrays("faces.npz")["x"]) == 20
+
+
+@pytest.mark.parametrize("words", [["data"], ["train", *SMALL, "--data"], ["encode", "RUN", "--data"]])
+def test_a_name_with_a_home_that_is_not_there(capsys, run, words):
+    words = [run if word == "RUN" else word for word in words]
+    assert "no such user" in fails(capsys, *words, "~nobody-of-this-name/x.csv")
 
 
 def test_samples_of_a_table_are_in_its_own_units(capsys, table):
@@ -662,7 +712,7 @@ def test_a_resumed_comparison_takes_up_its_settings(tmp_path):
 
 
 def test_a_folder_of_shards_that_stays_on_disk_goes_the_whole_way(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("vsc.data.arrays.IN_MEMORY", 0)
+    monkeypatch.setattr("vsc.data.reading.IN_MEMORY", 0)
     monkeypatch.setattr("vsc.data.batches.GROUP", 60 * (4 * 5 + 32))
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).normal(size=(400, 5))

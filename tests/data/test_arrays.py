@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from vsc.data import arrays, from_arrays, load
 from vsc.errors import UsageError
+from vsc.files import DATA_FILES
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(30, 4))
@@ -67,13 +69,17 @@ def test_types(values, dtype, high):
         ((5, 6, 3), (3, 5, 6)),
         ((5, 6, 1), (1, 5, 6)),
         ((4, 6, 3), (4, 6, 3)),
+        ((4, 4, 3), (3, 4, 4)),
+        ((3, 3, 3), (3, 3, 3)),
+        ((1, 28, 28), (1, 28, 28)),
     ],
 )
 def test_shapes(shape, stored):
     x = RNG.integers(0, 256, (12, *shape)).astype(np.uint8)
     data = from_arrays(x)
     assert data.shape == stored
-    if stored != shape and len(shape) == 3:
+    assert bool(data.notes) == (stored != shape and len(shape) == 3)  # it is said
+    if data.notes:
         x = np.moveaxis(x, -1, 1)
     assert everything(data) == sorted_rows(x)
 
@@ -263,19 +269,19 @@ def test_pickles_are_never_read(tmp_path, name):
 
 
 def test_npz_without_x_names_what_is_there(tmp_path):
-    np.savez(tmp_path / "a.npz", data=TABLE, labels=[1] * 30)
-    with pytest.raises(UsageError, match=r"no array named 'x' \(it holds data, labels\)"):
+    np.savez(tmp_path / "a.npz", table=TABLE, labels=[1] * 30)
+    with pytest.raises(UsageError, match=r"no array named 'x' \(it holds 'table', 'labels'\)"):
         load(tmp_path / "a.npz")
 
 
 def test_other_kinds_of_file(tmp_path):
     (tmp_path / "a.mat").write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"unknown kind of file '\.mat'; one of: \.npy, \.npz, \.csv"):
+    with pytest.raises(UsageError, match=r"unknown kind of file; known names end in \.npy, \.npz, \.csv"):
         load(tmp_path / "a.mat")
 
 
 def test_every_reader_rejects_an_empty_file(tmp_path):
-    for suffix in arrays.READERS:
+    for suffix in DATA_FILES:
         (tmp_path / f"a{suffix}").touch()
         with pytest.raises(UsageError, match="empty"):
             load(tmp_path / f"a{suffix}")
@@ -303,3 +309,107 @@ def test_rows_want_a_label_each(tmp_path):
     np.savez(tmp_path / "short.npz", x=TABLE, y=np.arange(29))
     with pytest.raises(UsageError, match=r"short\.npz: y holds 29 labels for 30 examples"):
         arrays.read_rows(tmp_path / "short.npz")
+
+
+def test_a_frame_keeps_its_names():
+    frame = pd.DataFrame(TABLE, columns=list("abcd"))
+    data = from_arrays(frame, x_test=frame[list("dbca")])
+    assert data.features == tuple("abcd")
+    assert torch.equal(data.test.x, torch.from_numpy(TABLE.astype(np.float32)))
+    assert from_arrays(frame, features=tuple("efgh")).features == tuple("efgh")
+    frame["kind"] = "u"
+    frame["day"] = pd.Timestamp(0)
+    with pytest.raises(UsageError, match="columns 'kind', 'day' that are not numeric"):
+        from_arrays(frame)
+
+
+@pytest.mark.parametrize("y", [pd.Series(["b", "a"] * 15, dtype=kind) for kind in ("str", "category", object)])
+def test_labels_of_a_frame(y):
+    assert from_arrays(TABLE, y).classes == ("a", "b")
+
+
+def test_labels_that_pandas_may_miss():
+    y = pd.Series([2, 1] * 15, dtype="Int64")
+    assert from_arrays(TABLE, y).classes == ("1", "2")
+    y[3] = pd.NA
+    with pytest.raises(UsageError, match="not whole, or missing"):
+        from_arrays(TABLE, y)
+
+
+@pytest.mark.parametrize(
+    ("names", "notes"),
+    [
+        (("x_train", "y_train", "x_test", "y_test"), "'x_train' as x, 'y_train' as y, 'x_test' as x_test"),
+        (("X", "Y", "X_test", "Y_test"), "'X' as x, 'Y' as y"),
+        (("train_images", "train_labels", "test_images", "test_labels"), "'train_images' as x"),
+        (("data", "target", "data_test", "target_test"), "'data' as x"),
+    ],
+)
+def test_common_names_of_arrays_are_taken_and_said(tmp_path, names, notes):
+    arrays = (TABLE[:20], [0, 1] * 10, TABLE[20:], [1, 0] * 5)
+    np.savez(tmp_path / "a.npz", **dict(zip(names, arrays, strict=True)))
+    data = load(tmp_path / "a.npz")
+    expected = from_arrays(*arrays[:2], x_test=arrays[2], y_test=arrays[3])
+    for part in ("train", "valid", "test"):
+        assert torch.equal(getattr(data, part).x, getattr(expected, part).x)
+        assert torch.equal(getattr(data, part).y, getattr(expected, part).y)
+    assert notes in data.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": TABLE, "images": TABLE}, "'X', 'images' could both be x"),
+        ({"a": TABLE, "b": TABLE}, r"it holds 'a', 'b'\)"),
+        ({"x": TABLE[:0]}, "x holds 0 examples"),
+        ({"x": TABLE[:0], "shape": [4]}, "x holds 0 examples"),
+        ({"x": TABLE, "shape": [2, 3]}, "does not fit"),
+        ({f"array{i}": TABLE for i in range(300)}, "and 295 more"),
+    ],
+)
+def test_archives_without_suitable_examples(tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UsageError, match=message):
+        load(tmp_path / "a.npz")
+
+
+def test_the_only_array_of_an_archive_is_the_examples(tmp_path):
+    np.savez(tmp_path / "a.npz", TABLE)
+    assert everything(load(tmp_path / "a.npz")) == sorted_rows(TABLE.astype(np.float32))
+
+
+@pytest.mark.parametrize("x", [np.zeros((2**16, 2**13), np.uint8), np.zeros(2**20, "U300")])
+def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_read(tmp_path, x):
+    np.savez_compressed(tmp_path / "a.npz", x=x)
+    with pytest.raises(UsageError, match=r"unpacks to .* over 200 times its size"):
+        load(tmp_path / "a.npz")
+
+
+def test_labels_of_great_length_are_refused():
+    y = np.array(["a", "b" * 2000] * 15)
+    for labels in (y, y.astype(object), y.astype(bytes)):
+        with pytest.raises(UsageError, match="2000 characters long"):
+            from_arrays(TABLE, labels)
+
+
+def test_a_file_of_python_2_is_read_in_silence(tmp_path):
+    np.save(tmp_path / "a.npy", TABLE)
+    raw = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(raw.replace(b"(30, 4), }  ", b"(30L, 4L), }"))
+    assert everything(load(tmp_path / "a.npy")) == sorted_rows(TABLE.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x.csv", "a\0.csv", "a" * 5000 + ".csv", "x/" * 3000])
+def test_names_that_no_file_can_have(name):
+    with pytest.raises(UsageError, match=r"no such (user|file)|no file can have this name") as caught:
+        load(name)
+    assert len(str(caught.value)) < 300
+
+
+def test_rows_are_put_into_the_order_of_the_columns(tmp_path):
+    (tmp_path / "a.csv").write_text("c,label,a,b\n3,u,1,2\n")
+    rows = arrays.read_rows(tmp_path / "a.csv", ("a", "b", "c"))
+    assert rows.x.tolist() == [[1, 2, 3]]
+    assert rows.features == ("a", "b", "c")
+    with pytest.raises(UsageError, match=r"a\.csv: the columns are not those of the model \(no 'd'; unknown 'c'\)"):
+        arrays.read_rows(tmp_path / "a.csv", ("a", "b", "d"))

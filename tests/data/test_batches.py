@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from vsc.data import arrays, batches, from_arrays, load
+from vsc.data import batches, from_arrays, load, reading
 from vsc.data.batches import Batches, StoredBatches, at_once, batches_of
-from vsc.data.shards import open_npy
+from vsc.data.shards import FileShard
 from vsc.data.stored import Stored
 from vsc.errors import RunError
 from vsc.model.scaling import Scaler
@@ -28,7 +28,7 @@ def numbered(folder, n=N, cuts=(700, 701, 2000), excluded=0):
     """Rows that tell their own number, in shards, less some."""
     for i, part in enumerate(np.split(np.arange(n, dtype=np.float32)[:, None], cuts)):
         np.save(folder / f"{i}.npy", part)
-    x = Stored([open_npy(path, path.name) for path in sorted(folder.glob("*.npy"))])
+    x = Stored([FileShard(np.load(path, mmap_mode="r"), path.name) for path in sorted(folder.glob("*.npy"))])
     return x.without(torch.randperm(n)[:excluded].sort().values)
 
 
@@ -152,7 +152,7 @@ def config(train=SHORT, binarise=False, **model):
 @pytest.fixture
 def table(tmp_path, monkeypatch):
     """Write a table of 2000 rows in two shards, which count as larger than memory: 300 rows at most are in it."""
-    monkeypatch.setattr(arrays, "IN_MEMORY", 0)
+    monkeypatch.setattr(reading, "IN_MEMORY", 0)
     rng = np.random.default_rng(0)
     x = (rng.random((2000, 3)) < 0.4) * rng.normal(size=(2000, 3)) @ rng.normal(size=(3, 8))
     x += 0.3 * rng.normal(size=x.shape)

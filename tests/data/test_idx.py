@@ -50,7 +50,7 @@ def test_read_idx(tmp_path, pack):
     path.write_bytes(
         pack(b"\0\0\x08\x03" + b"\0\0\0\x02" + b"\0\0\0\x01" + b"\0\0\0\x03" + bytes([1, 2, 3, 4, 5, 255]))
     )
-    assert idx.read_idx(path, 3).tolist() == [[[1, 2, 3]], [[4, 5, 255]]]
+    assert idx.read_idx(path).tolist() == [[[1, 2, 3]], [[4, 5, 255]]]
 
 
 WHOLE = encode(images(3))
@@ -67,8 +67,9 @@ WHOLE = encode(images(3))
         (encode(images(3), shape=(2**32 - 1, 28, 28)), "promises"),
         (encode(images(3), shape=(0, 28, 28)), "empty shape"),
         (encode(images(3), code=0x0D), "type code 0x0d"),
-        (encode(labels(3)), "header|dimensions"),
-        (encode(labels(30)), "1 dimensions where 3"),
+        (encode(images(3), shape=(2, 7, 168))[:9], "within the header"),
+        (gzip.compress(encode(images(3), shape=(2**31, 1, 1)), 9), "over 200 times its size"),
+        (gzip.compress(WHOLE + b"\0"), "holds more values"),
         (gzip.compress(WHOLE)[:-20], "decompressed"),
         (gzip.compress(WHOLE)[:30] + b"\xff\xff" + gzip.compress(WHOLE)[32:], "decompressed"),
         (gzip.compress(WHOLE) + b"junk", "decompressed"),
@@ -79,15 +80,44 @@ def test_damaged_files_are_named(tmp_path, content, message):
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=message) as caught:
-        idx.read_idx(path, 3)
-    assert str(path) in str(caught.value)
-    assert "delete the file to have it downloaded again" in str(caught.value)
+        idx.read_idx(path)
     assert "\n" not in str(caught.value)
 
 
 def test_unreadable_file(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
-        idx.read_idx(tmp_path, 3)
+        idx.read_idx(tmp_path)
+
+
+def test_what_to_do_about_a_damaged_file_is_said(tmp_path):
+    write_tree(tmp_path / "mnist")
+    path = tmp_path / "mnist" / NAMES["x"]
+    for content, message in ((WHOLE[:-1], "holds 2351"), (encode(labels(30)), "1 dimensions where 3")):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=message) as caught:
+            load("mnist", tmp_path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "delete the file to have it downloaded again" in str(caught.value)
+
+
+@pytest.mark.parametrize("dotted", [False, True])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_files_of_the_format_are_data_themselves(tmp_path, dotted, suffix):
+    write_tree(tmp_path, suffix)
+    if dotted:  # as some mirrors name them
+        for path in tmp_path.iterdir():
+            path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    name = NAMES["x"].replace("-idx", ".idx") if dotted else NAMES["x"]
+    data, expected = load(tmp_path / (name + suffix)), load("mnist", tmp_path)
+    assert (data.shape, data.high, data.classes) == ((1, 28, 28), 255, expected.classes)
+    for part in ("train", "valid", "test"):
+        assert torch.equal(getattr(data, part).x, getattr(expected, part).x)
+        assert torch.equal(getattr(data, part).y, getattr(expected, part).y)
+    for path in tmp_path.iterdir():
+        if path.name != name + suffix:
+            path.unlink()
+    alone = load(tmp_path / (name + suffix))
+    assert (alone.classes, len(alone.test)) == ((), 4)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

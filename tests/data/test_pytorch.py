@@ -232,7 +232,7 @@ UNEVEN = [*X[:11], X[11, :5]]
         (Items(X, Y), {"classes": ("a", "b")}, "indices of the 2 classes, not 0 to 2"),
         (Items(X), {"test": X[:, :5]}, r"examples of test have shape \(5,\), those of train \(6,\)"),
         (Items(X), {"valid": (X * 9).astype(np.uint8)}, "one of train and valid is uint8"),
-        (Items(X), {"valid": (X, Y[:5])}, "valid holds 5 labels for 120 examples"),
+        (Items(X), {"valid": (X, Y[:5])}, "labels of valid holds 5 labels for 120"),
         (Items(X), {"valid_fraction": 1.0}, "valid_fraction"),
         (loader(X[:9], None), {}, "train holds 9 examples; at least 10"),
         (DataLoader(Stream([])), {}, "train gives no batches"),

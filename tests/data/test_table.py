@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 import torch
@@ -62,14 +64,20 @@ def test_dialects(table, text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,2\n3,red\n", r"column 'b' is not numeric \('red' in row 3\); encode it"),
+        ("a,b\n1,2\n3,red\n", r"column 'b' is not numeric \('red' in row 3\); encode"),
         ("1,2\n3,red\n", r"column '2' is not numeric \('red' in row 2\)"),
-        ("1,2,setosa\n3,4,setosa\n", r"column '3' is not numeric .* name it 'label'"),
-        ("a,b\n1,2\n,4\n", "row 3, column 'a' is blank"),
-        ("a,b\n1,2\n3,NaN\n", "row 3, column 'b' is blank"),
-        ("a,b\n1,n/a\n", "row 2, column 'b' is blank"),
-        ("a,b\n1,-inf\n", "row 2, column 'b' is infinite"),
-        ("a,y\n1,0\n2,\n", "row 3, column 'y' is blank"),
+        ("1,2,setosa\n3,4,setosa\n", r"column '3' is not numeric .* is named 'label' or by --label"),
+        ("a,b\n1,2\n3,1_0\n", r"column 'b' is not numeric \('1_0' in row 3\)"),
+        ("a,b\n1,2\n,4\n", r"column 'a' is blank \(row 3\)"),
+        ("a,b\n1,2\n3,NaN\n", r"column 'b' is blank \('NaN' in row 3\)"),
+        ("a,b\n1,n/a\n", r"column 'b' is blank \('n/a' in row 2\)"),
+        ("a,b\n1,-inf\n", r"column 'b' is infinite \('-inf' in row 2\)"),
+        ("a,y\n1,0\n2,\n", r"column 'y' is blank \(row 3\)"),
+        (
+            "a,b,c,d\n1,red,x,\n3,2,blue,inf\n",
+            r"columns 'b', 'c' are not numeric \('red' in row 2\), column 'd' is blank \(row 2\), column 'd' is inf",
+        ),
+        ("a,b,a,b,c\n1,2,3,4,5\n", "the header has more than one column named 'a', 'b'"),
         ("a,b\n1,2\n3\n", "row 3 has 1 cells where the first row has 2"),
         ("a,b\n1,2,3\n", "row 2 has 3 cells"),
         (",a,b\n0,1,2\n", "column 1 has no name"),
@@ -113,6 +121,114 @@ def test_a_class_may_be_called_none(table):
     assert found.y.tolist() == ["none", "NA"]
 
 
-def test_an_empty_label_is_refused(table):
-    with pytest.raises(UsageError, match=r"row 3, column 'label' is blank"):
-        read_csv(table("a,label\n1,none\n2,\n"))
+LONG = "1" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"a,label\n1,{LONG}\n2,b\n", "row 2, the label: one is 100000 characters long"),
+        (f"{'a' * 100_000},b\n1,2\n", "names of columns: one is 100000"),
+        (f"a,b\n1,x{LONG}\n", r"'x1{16}\.\.\.' in row 2"),
+        (f"a,b\n1,{LONG}\n", "column 'b' is infinite"),
+        (f"a,b\n1,{LONG}{LONG}\n", "damaged"),
+        ("," * 20_000 + "\n", "column 1 has no name"),
+        (",".join("a" * 20_000) + "\n", "more than one column named 'a'"),
+        (",".join(map(str, range(20_000))) + "\n" + ",".join("b" * 20_000) + "\n", "and 19997 more are not numeric"),
+        ("1" * 2**24 + "1\n", "a line has more than"),
+    ],
+)
+def test_what_is_very_long_is_refused_in_a_short_line(table, text, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        read_csv(table(text))
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "features"),
+    [
+        ("0,1,2\n5,6,9\n3,4,8\n", ("0", "1", "2")),  # as pandas writes
+        ("1999,2000,2001,2002\n5,6,9,1\n3,4,8,2\n", ("1999", "2000", "2001", "2002")),
+        ("0\n0.5\n0.25\n", ("0",)),
+        ("0,1\n0.5,3.5\n", ("0", "1")),
+        ("0,1\n1,1\n", ()),  # bits
+        ("5,6\n1,1.5\n", ()),
+        ("0,1,2,3\n4,5,6,7\n8,9,10,11\n", ()),  # all rows count
+        ("5,3,1\n2,2,2\n", ()),
+        ("0.0,1.0,2.0\n5,3,1\n", ()),
+    ],
+)
+def test_a_header_of_numbers(table, text, features):
+    found = read_csv(table(text))
+    assert found.features == features
+    assert len(found.x) == text.count("\n") - bool(features)
+    assert bool(found.notes) == bool(features)
+
+
+def test_an_index_without_a_name_above_numbers_is_a_header(table):
+    with pytest.raises(UsageError, match="column 1 has no name"):
+        read_csv(table(",0,1,2\n0,5,6,9\n1,3,4,8\n"))
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".tsv", ".tsv.gz", ".CSV"])
+def test_other_endings(tmp_path, ending):
+    rows = np.random.default_rng(0).integers(0, 9, (20, 2))
+    text = "a\tb\n" + "".join(f"{a}\t{b}\n" for a, b in rows)
+    path = tmp_path / f"mine{ending}"
+    path.write_bytes(gzip.compress(text.encode()) if ending.endswith(".gz") else text.encode())
+    data = load(path)
+    assert (data.name, data.features) == ("mine", ("a", "b"))
+    np.testing.assert_array_equal(data.test.x, rows[data.test.index])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], "damaged"),
+        (b"a,b\n1,2\n", "damaged"),
+        (gzip.compress(b"a,b\n" + b"1,1\n" * 2**21, mtime=0), "over 200 times its size"),
+    ],
+)
+def test_damaged_gz(tmp_path, monkeypatch, content, message):
+    monkeypatch.setattr("vsc.data.checks.UNPACKED", 2**20)
+    path = tmp_path / "mine.csv.gz"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        read_csv(path)
+
+
+def column(name, values):
+    return f"a,{name},b\n" + "".join(f"{i % 7},{value},{i % 5}\n" for i, value in enumerate(values))
+
+
+@pytest.mark.parametrize("values", [np.linspace(0, 1, 50), np.arange(50), [0.5, 1] * 25])
+@pytest.mark.parametrize("name", ["target", "y"])
+def test_a_continuous_target_is_kept_apart(table, name, values):
+    data = load(table(column(name, values)))
+    assert (data.features, data.classes, data.train.y) == (("a", "b"), (), None)
+    np.testing.assert_allclose(data.test.extras[name], np.asarray(values)[data.test.index])
+    assert f"column '{name}' holds {len(set(values))} different numbers: it is kept apart" in data.notes[0]
+    as_feature = load(table(column(name, values)), label="none")
+    assert (as_feature.features, as_feature.notes) == (("a", name, "b"), ())
+
+
+@pytest.mark.parametrize("values", [[0, 1] * 25, range(1, 21), [3.0, 4.0] * 25, ["u", "v"] * 25])
+def test_few_whole_numbers_are_classes(table, values):
+    values = list(values)
+    data = load(table(column("target", values)))
+    assert len(data.classes) == len(set(values))
+    assert data.notes == ()
+
+
+def test_the_label_column_may_be_named(table):
+    text = column("kind", ["u", "v"] * 25)
+    data = load(table(text), label="kind")
+    assert (data.features, data.classes) == (("a", "b"), ("u", "v"))
+    assert load(table(column("y", range(50))), label="y").classes == tuple(map(str, range(50)))
+    assert load(table(column("y", [0, 1] * 25)), label="b").features == ("a", "y")
+    assert load(table("1,2\n2,1\n" * 10), label="2").classes == ("1", "2")
+    for given, wrong in ((text, "kinds"), ("1,2\n" * 20, "3")):
+        with pytest.raises(UsageError, match=f"no column '{wrong}' for the labels; the columns are '"):
+            load(table(given), label=wrong)
+    with pytest.raises(UsageError, match="labels of its own"):
+        load("digits", label="kind")

@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -109,7 +109,7 @@ def evaluate(config: Evaluate) -> None:  # noqa: D103
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
-    loaded = _of_run(saved, config.data_root)
+    loaded = _of_run(saved, model, config.data_root)
     names = [name.strip() for name in (config.metrics or "").split(",") if name.strip()]
     found = results.measured(
         *(folder, loaded, config.split, names, config.samples, config.seed, config.iwae),
@@ -144,7 +144,7 @@ def report(config: Report) -> None:  # noqa: D103
     folder = Path(config.run)
     out = folder / "report.html" if config.out is None else _with_suffix(config.out, ".html")
     saved, model = runs.read_config(folder), runs.load(folder)
-    loaded = _of_run(saved, config.data_root)
+    loaded = _of_run(saved, model, config.data_root)
     with cpu_threads(model):
         print(f"The report: {reporting.write(folder, model, loaded, config.split, out)}")
 
@@ -161,11 +161,13 @@ def encode(config: Encode) -> None:  # noqa: D103
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
     if config.data is None:
-        chosen = evaluation.pick(_of_run(saved, config.data_root), config.split, on_disk=True)
+        chosen = evaluation.pick(_of_run(saved, model, config.data_root), config.split, on_disk=True)
         x, y = chosen.x, chosen.y
     else:
-        x, y, columns = data.read_rows(Path(config.data))
-        _check_columns(config.data, columns, x.shape[1], model)
+        file = data.located(config.data, config.data_root)
+        x, y, _ = data.read_rows(file, model.columns, saved.data.label)
+        if (expected := math.prod(model.shape)) != x.shape[1]:
+            raise UsageError(f"{file}: its examples have {x.shape[1]} values each, and those of the run had {expected}")
     codes = model.encode(x)
     arrays = {"z": codes.z, "hard": codes.hard, "gamma": codes.gamma, "mu": codes.mu}
     arrays |= {} if y is None else {"y": y}
@@ -189,19 +191,6 @@ def encode(config: Encode) -> None:  # noqa: D103
 
 MANY = 5000
 """Rows over which the effect of a latent is averaged."""
-
-
-def _check_columns(file: str, columns: Sequence[str], M: int, model: "Autoencoder") -> None:
-    """Refuse a file that is not laid out like the data that the model was trained on."""
-    expected = math.prod(model.shape)
-    if expected != M:
-        raise UsageError(f"{file}: its examples have {M} values each, and those of the run had {expected}")
-    if columns and model.columns and tuple(columns) != model.columns:
-        place = next(i for i, (a, b) in enumerate(zip(columns, model.columns, strict=True)) if a != b)
-        raise UsageError(
-            f"{file}: column {place + 1} is {columns[place]!r} where the run had {model.columns[place]!r}; "
-            "give the same columns in the same order"
-        )
 
 
 def sample(config: Sample) -> None:  # noqa: D103
@@ -236,30 +225,49 @@ def data(config: ShowData) -> None:  # noqa: D103
     from vsc import data
     from vsc.data import npz
 
-    if config.name == "smiley" and config.out:
-        print(f"{config.n} Smileys: {data.smiley.export(config.out, config.n, config.presence, config.seed)}")
-        return
-    loaded = data.load(config.name, config.data_root)
+    loaded = data.load(config.name, config.data_root, label=config.label)
     sizes = ", ".join(f"{len(getattr(loaded, part))} {part}" for part in ("train", "valid", "test"))
     x = loaded.train.x
     print(f"{loaded.name}: examples of shape {loaded.shape}, stored as {str(x.dtype).removeprefix('torch.')}; {sizes}")
     print(f"values from {x.min():g} to {x.max():g}, mean {x.mean(dtype=torch.float64):.4g}")
     if loaded.features:
-        print(f"columns: {', '.join(loaded.features)}")
-    print(f"classes: {', '.join(loaded.classes)}" if loaded.classes else "no labels")
+        print(f"columns: {_some(loaded.features)}")
+    print(f"classes: {_some(loaded.classes)}" if loaded.classes else "no labels")
     if (factors := loaded.train.factors) is not None:
-        listed = f": {', '.join(loaded.factor_names)}" if loaded.factor_names else ""
-        print(f"{factors.shape[1]} factors{listed}")
+        print(f"{factors.shape[1]} factors" + (f": {_some(loaded.factor_names)}" if loaded.factor_names else ""))
     if loaded.groups:
-        print(f"attributes, present or absent: {', '.join(dict.fromkeys(loaded.groups))}")
+        print(f"attributes, present or absent: {_some(dict.fromkeys(loaded.groups))}")
     if loaded.train.extras:
-        print(f"also known of each example: {', '.join(loaded.train.extras)}")
+        print(f"also known of each example: {_some(loaded.train.extras)}")
     for note in loaded.notes:
         print(f"note: {note}")
+    print(_reading(loaded))
     if config.out:
         out = _with_suffix(config.out, ".npz")
         npz.write(out, loaded)
         print(f"written to {out}")
+
+
+def _some(names: Iterable[str], most: int = 50) -> str:
+    """Return names, each short enough to read; of very many, the first."""
+    known = [name if len(name) <= 40 else name[:37] + "..." for name in names]
+    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
+
+
+def _reading(loaded: "Dataset") -> str:
+    """Say how a training takes the values by default, and what to type for the other reading."""
+    from vsc.settings.build import resolve
+
+    taken = resolve(Config(), loaded)
+    told = f"by default: scale {taken.data.scale}, likelihood {taken.model.likelihood}"
+    if taken.data.scale == "unit-interval":
+        return f"{told}; for measurements: --data.scale standard --model.likelihood gaussian"
+    other = "--data.scale unit-interval --model.likelihood bernoulli"
+    if len(loaded.shape) == 3:
+        return (
+            f"{told}, as for measurements; if these are grey values, save them as uint8 or in [0, 1], or type {other}"
+        )
+    return f"{told}; for shares or grey values: {other}"
 
 
 COMMANDS: dict[str, Callable[[Any], None]] = {
@@ -324,6 +332,10 @@ def _run(words: list[str]) -> int:
     return 0
 
 
+MOST = 290
+"""Characters of a message."""
+
+
 def _explain(error: Exception) -> int:
     """Print one line that says what went wrong and what to do; return the exit code."""
     code = 1
@@ -337,7 +349,7 @@ def _explain(error: Exception) -> int:
         text += "; nothing that was complete before is lost"
     elif not isinstance(error, RunError):
         text = f"unexpected {type(error).__name__}: {text}; run again with --debug for the whole story"
-    print(f"vsc: {text}", file=sys.stderr)
+    print(f"vsc: {text if len(text) <= MOST else text[: MOST - 4] + ' ...'}", file=sys.stderr)
     return code
 
 
@@ -359,20 +371,24 @@ def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
         "root": root or chosen.root,
         "valid_fraction": chosen.valid_fraction,
         "seed": chosen.seed,
+        "label": chosen.label,
     }
 
 
-def _of_run(config: Config, root: str | None) -> "Dataset":
-    """Load the data of a saved run, whose file may be named as seen from another folder."""
+def _of_run(config: Config, model: "Autoencoder", root: str | None) -> "Dataset":
+    """Load the data of a saved run, whose file may be named as seen from another folder, with the model's columns."""
     from vsc import data
 
     name = config.data.name
-    if is_path(name) and not Path(name).exists() and not (root and (Path(root) / name).exists()):
+    if is_path(name) and not data.located(name, root).exists():
         raise UsageError(
             f"the run was trained on {name}, which is not there as seen from this folder; "
             "say with --data-root in which folder it lies"
         )
-    return data.load(**_data_arguments(config, root))
+    try:
+        return data.load(**_data_arguments(config, root)).aligned(model.columns)
+    except UsageError as error:
+        raise UsageError(str(error) if name in str(error) else f"{name}: {error}") from error
 
 
 def _with_suffix(path: str, *allowed: str) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from vsc.errors import UsageError
+from vsc.files import is_path
 from vsc.settings.config import (
     Compare,
     Config,
@@ -39,13 +40,14 @@ EXAMPLES = {
     Report: "vsc report runs/mine",
     Encode: "vsc encode runs/mine --data mine.csv --out codes.npz",
     Sample: "vsc sample runs/mine --n 64 --out samples.npz",
-    ShowData: "vsc data smiley --n 60000 --out smiley.npz",
+    ShowData: "vsc data digits --out digits.npz",
 }
 """One line to start from, for each command's help."""
 
 SHORT = {
     "--data": "--data.name",
     "--data-root": "--data.root",
+    "--label": "--data.label",
     "--model": "--model.name",
     "--latent-dim": "--model.latent_dim",
     "--net": "--model.net",
@@ -139,6 +141,11 @@ def _expand(kind: type, words: list[str]) -> list[str]:
     while rest:
         option, equals, value = rest.pop(0).partition("=")
         option = short.get(option, option)
+        if kind is ShowData and option in ("--n", "--presence", "--seed"):
+            raise UsageError(
+                f'vsc data has no {option}; new Smileys: python -c "from vsc.data import smiley; '
+                "smiley.export('faces.npz', n=60000, presence=0.5, seed=0)\""
+            )
         if bare and not option.startswith("-"):
             expanded += [f"--{bare}", option + equals + value]
             bare = None
@@ -317,8 +324,3 @@ def tuning_folder(config: Any) -> Path:
 def stem(name: str) -> str:
     """Return the name of a data set for use in a folder's name."""
     return Path(name).stem if is_path(name) else name
-
-
-def is_path(name: str) -> bool:
-    """Whether a data set's name is the path of a file or, with a slash in it, of a folder."""
-    return Path(name).suffix in (".npy", ".npz", ".csv", ".bin", ".raw") or Path(name).name != name

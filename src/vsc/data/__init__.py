@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsc.data import celeba, digits, dsprites, har, idx, smiley
-from vsc.data.arrays import READERS, from_arrays, from_file, read_rows
+from vsc.data.arrays import from_arrays, from_file, read_rows
 from vsc.data.download import cache_folder
 from vsc.data.pytorch import from_torch
 from vsc.data.split import Dataset, Source, Split, hold_out
-from vsc.errors import UsageError, choose
+from vsc.errors import UsageError, choose, short
+from vsc.files import is_path
 
-__all__ = ["DATASETS", "Dataset", "Source", "Split", "from_arrays", "from_torch", "load", "read_rows"]
+__all__ = ["DATASETS", "Dataset", "Source", "Split", "from_arrays", "from_torch", "load", "located", "read_rows"]
 
 # name -> loader, which is given the folder for downloaded data
 DATASETS: dict[str, Callable[[Path], Source]] = {
@@ -27,15 +28,21 @@ DATASETS: dict[str, Callable[[Path], Source]] = {
 }
 
 
-def load(name: str | Path, root: str | Path | None = None, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:
+def load(
+    name: str | Path,
+    root: str | Path | None = None,
+    valid_fraction: float = 0.1,
+    seed: int = 0,
+    label: str | None = None,
+) -> Dataset:
     """
     Load a data set.
 
     Parameters
     ----------
     name : str or pathlib.Path
-        A name in `DATASETS`, or the path of a .npy, .npz, .csv, .bin or .raw file or of a folder of .npy files (see
-        `vsc.data.arrays.from_file`).
+        A name in `DATASETS`, or the path of a file whose name ends in one of `vsc.files.DATA_FILES` or of a folder of
+        .npy files (`vsc.data.arrays.from_file`).
     root : str or pathlib.Path, optional
         Where downloaded data are looked for and kept, and a file that is not there as named. By default the
         environment variable VSC_DATA, else the user's cache folder.
@@ -44,6 +51,9 @@ def load(name: str | Path, root: str | Path | None = None, valid_fraction: float
         a validation part of its own, which is taken whatever the share, unless it is 0.
     seed : int
         Seed of the validation part. The test part never depends on it.
+    label : str, optional
+        Name of the column that holds the classes of a table; `none` if there is none. By default the column called
+        label, class, target or y (`vsc.data.table.read_csv`).
 
     Returns
     -------
@@ -66,13 +76,12 @@ def load(name: str | Path, root: str | Path | None = None, valid_fraction: float
     ((1, 8, 8), 1293, 144, 360)
     """
     if str(name) in DATASETS:
+        if label not in (None, "none"):
+            raise UsageError(f"data.label names a column of a .csv or .tsv file; {name} has labels of its own, if any")
         return hold_out(DATASETS[str(name)](_root(root)), str(name), valid_fraction, seed)
-    path = Path(name).expanduser()
-    if root and not path.exists() and not path.is_absolute() and (Path(root).expanduser() / path).exists():
-        path = Path(root).expanduser() / path
-    looks_like_path = path.suffix.lower() in READERS or path.name != str(name)
-    if path.exists() or looks_like_path:
-        return from_file(path, valid_fraction, seed)
+    path = located(name, root)
+    if path.exists() or is_path(str(name)):
+        return from_file(path, valid_fraction, seed, label)
     try:
         choose(DATASETS, str(name), "data set")
     except UsageError as error:
@@ -80,6 +89,44 @@ def load(name: str | Path, root: str | Path | None = None, valid_fraction: float
     raise AssertionError("a registered name was handled above")
 
 
+def located(name: str | Path, root: str | Path | None = None) -> Path:
+    """
+    Say where a file of the user's lies.
+
+    Parameters
+    ----------
+    name : str or pathlib.Path
+        Its path; `~` is a home folder.
+    root : str or pathlib.Path, optional
+        Folder in which it is looked for if it is not there as named.
+
+    Returns
+    -------
+    pathlib.Path
+        Where it is, if it is anywhere.
+
+    Raises
+    ------
+    UsageError
+        If no file can have that name.
+    """
+    path = _expanded(name)
+    try:
+        if root and not path.exists() and not path.is_absolute() and (_expanded(root) / path).exists():
+            return _expanded(root) / path
+        path.exists()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{short(name)}: no file can have this name") from error
+    return path
+
+
+def _expanded(name: str | Path) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{short(name)}: there is no such user; write the folder out") from error
+
+
 def _root(root: str | Path | None) -> Path:
     chosen = root or os.environ.get("VSC_DATA")
-    return Path(chosen).expanduser() if chosen else cache_folder()
+    return _expanded(chosen) if chosen else cache_folder()

@@ -1,26 +1,51 @@
 """What is asked of examples and labels before they are used, and the form that they then have."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vsc.arrays import Array, as_stored, numeric
-from vsc.errors import UsageError
+from vsc.arrays import Array, as_stored, numeric, plain
+from vsc.errors import UsageError, short
 
 CHANNELS = (1, 3, 4)
+FEWEST = 10  # examples; with fewer, a split in three leaves nothing to learn from
+LONGEST = 1000
+"""Most characters of a label or a column's name."""
+RATIO, UNPACKED = 200, 2**28
+"""How many times its size, and at least how many bytes, a file must unpack to in order to be refused."""
 
 
-def examples(x: Array, what: str, fewest: int) -> tuple[Tensor, tuple[int, ...]]:
+class Checked(NamedTuple):
+    """
+    Checked examples.
+
+    Attributes
+    ----------
+    x : torch.Tensor, shape (N, M), of a type of `vsc.arrays.as_stored`
+        In memory; or a `vsc.data.stored.Stored` in its place.
+    shape : tuple of int
+        One example's shape.
+    names : tuple of str
+        Names of the columns, if they came with the examples.
+    """
+
+    x: Tensor
+    shape: tuple[int, ...]
+    names: tuple[str, ...] = ()
+
+
+def examples(x: Array, what: str, fewest: int) -> Checked:
     """
     Check examples and copy them into the form that everything else expects.
 
     Parameters
     ----------
-    x : array-like or torch.Tensor
-        N examples.
+    x : array-like, torch.Tensor or data frame
+        N examples: whatever `vsc.arrays.plain` takes.
     what : str
         Their name, for complaints.
     fewest : int
@@ -28,24 +53,22 @@ def examples(x: Array, what: str, fewest: int) -> tuple[Tensor, tuple[int, ...]]
 
     Returns
     -------
-    values : torch.Tensor, shape (N, M), uint8 or float32
-        The examples.
-    shape : tuple of int
-        Shape of one.
+    Checked
+        In memory.
 
     Raises
     ------
     UsageError
         As `vsc.data.from_arrays` does.
     """
-    array = numeric(x, what).values
+    array, names = numeric(x, what)
     check_shape(array.shape, what, fewest)
-    check_finite(array, what)
+    check_finite(array, what, names)
     array = as_stored(channels_first(array, what))
     check_finite(array, f"{what}, as float32,")
     if fewest > 1:
         check_varied(array.min(), array.max(), what)
-    return torch.from_numpy(array).flatten(1), array.shape[1:]
+    return Checked(torch.from_numpy(array).flatten(1), array.shape[1:], names)
 
 
 def check_shape(shape: tuple[int, ...], what: str, fewest: int) -> None:
@@ -94,6 +117,12 @@ def check_varied(low: Any, top: Any, what: str) -> None:
         raise UsageError(f"all values of {what} are {low}; there is nothing to learn")
 
 
+def check_unpacked(size: int, packed: int) -> None:
+    """Refuse a file of `packed` bytes that unpacks to implausibly many, `size`, before they take memory."""
+    if size > max(UNPACKED, RATIO * packed):
+        raise UsageError(f"unpacks to {size} bytes or more, over {RATIO} times its size; save it again, not compressed")
+
+
 def known_range(*parts: Any) -> float | None:
     """Return the stored value that means 1 (`Dataset.high`), for parts with a dtype, min() and max()."""
     top, low = max(float(part.max()) for part in parts), min(float(part.min()) for part in parts)
@@ -103,41 +132,112 @@ def known_range(*parts: Any) -> float | None:
 
 
 def channels_first(array: NDArray[Any], what: str) -> NDArray[Any]:
-    """Return (N, M), or (N, C, ...) with the channels first, as a view."""
+    """Return (N, M), or (N, C, ...) with the channels first, as a view; where both places fit, square images win."""
     match array.ndim:
         case 2:
             return array
         case 3:
             return array[:, None]
-        case 4 if array.shape[1] in CHANNELS:
-            return array
-        case 4 if array.shape[3] in CHANNELS:
-            return array.transpose(0, 3, 1, 2)
+        case 4:
+            first, height, width, last = array.shape[1] in CHANNELS, *array.shape[1:3], array.shape[3] in CHANNELS
+            if first and not (last and height == width != array.shape[3]):
+                return array
+            if last:
+                return array.transpose(0, 3, 1, 2)
     forms = "(N, M), (N, H, W), (N, C, H, W) or (N, H, W, C) with C one of 1, 3, 4"
     raise UsageError(f"{what} has shape {array.shape}; it must be {forms}")
 
 
-def check_finite(array: NDArray[Any], what: str) -> None:
-    """Refuse NaN and infinite values; the complaint tells where the first one is."""
+def check_finite(array: NDArray[Any], what: str, names: Sequence[str] = ()) -> None:
+    """
+    Refuse NaN and infinite values.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Numbers.
+    what : str
+        Their name, for the complaint, which tells where the first such value is.
+    names : sequence of str
+        Names of the columns, if they are known.
+
+    Raises
+    ------
+    UsageError
+        If there is one.
+    """
     bad = ~np.isfinite(array)
     if bad.any():
-        first = ", ".join(str(i) for i in np.argwhere(bad)[0])
+        place = np.argwhere(bad)[0].tolist()
+        first = f"[{', '.join(map(str, place))}]" + (f", column {short(names[place[1]])}" if names else "")
         count = "1 value that is" if bad.sum() == 1 else f"{bad.sum()} values that are"
-        raise UsageError(f"{what} holds {count} NaN or infinite, the first at [{first}]; remove or fill them")
+        raise UsageError(f"{what} holds {count} NaN or infinite, the first at {first}; remove or fill them")
 
 
-def class_values(array: NDArray[Any], what: str) -> NDArray[Any]:
+def class_values(y: Array, what: str) -> NDArray[Any]:
     """Return labels (N,) as integers, booleans or strings, or refuse them."""
+    array = plain(y, what).values
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
         raise UsageError(f"{what} has shape {array.shape}; it must be (N,), one label per example")
     if array.dtype.kind == "O" and all(isinstance(label, str) for label in array):  # a column of pandas
+        check_length(max(map(len, array), default=0), what)
         return array.astype(str)
+    if array.dtype.kind == "O" and not any(isinstance(label, str) for label in array):
+        array = numeric(array, what).values
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.round(array)).all():
         return array.astype(np.int64)
-    if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8", "replace")
-    if array.dtype.kind not in "biuU":
-        raise UsageError(f"{what} has type {array.dtype}; labels must be integers, strings or booleans")
+    if array.dtype.kind in "US":
+        check_length(array.dtype.itemsize // (4 if array.dtype.kind == "U" else 1), what)
+        return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
+    if array.dtype.kind not in "biu":
+        kind = f"type {array.dtype}" if array.dtype.kind != "f" else "numbers that are not whole, or missing"
+        raise UsageError(f"{what} has {kind}; labels must be integers, strings or booleans")
     return array
+
+
+def check_length(length: int, what: str) -> None:
+    """Refuse text that is too long for a label or a name."""
+    if length > LONGEST:
+        raise UsageError(f"{what}: one is {length} characters long; at most {LONGEST} are taken")
+
+
+def labelled(
+    given: Mapping[str, tuple[Array | None, int]], classes: Sequence[str] = ()
+) -> tuple[dict[str, Tensor | None], tuple[str, ...]]:
+    """
+    Turn labels into indices.
+
+    Parameters
+    ----------
+    given : mapping of str to (array-like or None, int)
+        For each part, by the name that its labels have in complaints: the labels, and the number of examples.
+    classes : sequence of str
+        Names of the classes, if the labels are their indices. By default the labels themselves, in sorted order.
+
+    Returns
+    -------
+    indices : dict of str to torch.Tensor or None, shape (N,), int64
+        None where a part has no labels.
+    classes : tuple of str
+        Names of all classes.
+
+    Raises
+    ------
+    UsageError
+        If labels are unsuitable or not one per example.
+    """
+    known = {what: class_values(y, what) for what, (y, _) in given.items() if y is not None}
+    for what, y in known.items():
+        if len(y) != given[what][1]:
+            raise UsageError(f"{what} holds {len(y)} labels for {given[what][1]} examples")
+    if not known:
+        return dict.fromkeys(given), tuple(classes)
+    values = np.unique(np.concatenate(list(known.values())))
+    if classes:
+        if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= len(classes):
+            raise UsageError(f"labels must be indices of the {len(classes)} classes, not {values[0]} to {values[-1]}")
+        values = np.arange(len(classes))
+    found = {what: torch.from_numpy(np.searchsorted(values, y).astype(np.int64)) for what, y in known.items()}
+    return dict.fromkeys(given) | found, tuple(classes) or tuple(str(value) for value in values)

@@ -6,12 +6,13 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vsc.data.checks import check_unpacked
 from vsc.data.download import fetch
 from vsc.data.split import Source, Split
 from vsc.errors import UsageError
@@ -19,7 +20,7 @@ from vsc.errors import UsageError
 _UNSIGNED_BYTE = 0x08  # the type code of uint8, the only one that these data sets use
 
 
-def read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
+def read_idx(path: Path) -> NDArray[np.uint8]:
     """
     Read one IDX file of unsigned bytes, plain or gzip-compressed (told by its content, not its name).
 
@@ -30,8 +31,6 @@ def read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
     ----------
     path : pathlib.Path
         The file.
-    ndim : int
-        The number of dimensions that it should have: 3 for images, 1 for labels.
 
     Returns
     -------
@@ -41,42 +40,41 @@ def read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
     Raises
     ------
     UsageError
-        If the file cannot be read, is not IDX, has other dimensions or another type, holds no examples, or is
-        shorter or longer than its header says.
+        If the file cannot be read, is not IDX, has another type, holds no examples, is shorter or longer than its
+        header says, or would unpack to implausibly many bytes.
     """
-    raw = _content(path)
-    start = 4 + 4 * ndim
-    if len(raw) < start or raw[:2] != b"\0\0":
-        raise _damaged(path, "it does not begin with the header of an IDX file")
-    if raw[2] != _UNSIGNED_BYTE:
-        raise _damaged(path, f"its values have type code 0x{raw[2]:02x}, not 0x08 (unsigned bytes)")
-    if raw[3] != ndim:
-        raise _damaged(path, f"it has {raw[3]} dimensions where {ndim} are expected")
-    shape = struct.unpack(f">{ndim}I", raw[4:start])
-    if 0 in shape:
-        raise _damaged(path, f"its header gives the empty shape {shape}")
-    if len(raw) - start != math.prod(shape):
-        problem = f"it holds {len(raw) - start} values where its header {shape} promises {math.prod(shape)}"
-        raise _damaged(path, problem)
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
-
-
-def _content(path: Path) -> bytearray:
-    """Return the bytes, decompressed; a bytearray because torch shares memory only with writable arrays."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as plain:
+            zipped, size = plain.read(2) == b"\x1f\x8b", path.stat().st_size
+            plain.seek(0)
+            return _values(gzip.GzipFile(fileobj=plain) if zipped else plain, size)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UsageError(f"it cannot be decompressed ({error})") from error
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _damaged(path, f"it cannot be decompressed ({error})") from error
-    return bytearray(raw)
+        raise UsageError(f"cannot be read ({error.strerror})") from error
 
 
-def _damaged(path: Path, problem: str) -> UsageError:
-    return UsageError(f"{path}: {problem}; delete the file to have it downloaded again")
+def _values(file: Any, size: int) -> NDArray[np.uint8]:
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or not head[3]:
+        raise UsageError("it does not begin with the header of an IDX file")
+    if head[2] != _UNSIGNED_BYTE:
+        raise UsageError(f"its values have type code 0x{head[2]:02x}, not 0x08 (unsigned bytes)")
+    dimensions = file.read(4 * head[3])
+    if len(dimensions) < 4 * head[3]:
+        raise UsageError("it ends within the header")
+    shape = struct.unpack(f">{head[3]}I", dimensions)
+    promised = math.prod(shape)
+    if not promised:
+        raise UsageError(f"its header gives the empty shape {shape}")
+    if not isinstance(file, gzip.GzipFile) and promised != size - file.tell():
+        raise UsageError(f"it holds {size - file.tell()} values where its header {shape} promises {promised}")
+    check_unpacked(promised, size)
+    values = bytearray(file.read(promised + 1))  # a bytearray because torch shares memory only with writable arrays
+    if len(values) != promised:
+        held = len(values) if len(values) < promised else "more"
+        raise UsageError(f"it holds {held} values where its header {shape} promises {promised}")
+    return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 class _Files(NamedTuple):
@@ -139,8 +137,8 @@ def mnist(root: Path) -> Source:
     Parameters
     ----------
     root : pathlib.Path
-        Files are looked for in `root/MNIST/raw`, `root/mnist` and `root` itself, plain or .gz; downloads go
-        to `root/MNIST/raw`.
+        Files are looked for in `root/MNIST/raw`, `root/mnist` and `root` itself, plain or .gz, `-idx3` or `.idx3`;
+        downloads go to `root/MNIST/raw`.
 
     Returns
     -------
@@ -198,7 +196,7 @@ def _load(files: _Files, root: Path, other: _Files) -> Source:
 
 def _part(files: _Files, root: Path, part: str, other: _Files) -> Split:
     x_path, y_path = _find(files, root, _IMAGES[part]), _find(files, root, _LABELS[part])
-    x, y = read_idx(x_path, ndim=3), read_idx(y_path, ndim=1)
+    x, y = _read(x_path, 3), _read(y_path, 1)
     if x.shape[1:] != (28, 28):
         raise _damaged(x_path, f"its images are {x.shape[1]} x {x.shape[2]} pixels, not 28 x 28")
     if len(x) != len(y):
@@ -211,9 +209,23 @@ def _part(files: _Files, root: Path, part: str, other: _Files) -> Split:
     return Split(torch.from_numpy(x).flatten(1), torch.from_numpy(y).long())
 
 
+def _read(path: Path, ndim: int) -> NDArray[np.uint8]:
+    try:
+        array = read_idx(path)
+    except UsageError as error:
+        raise _damaged(path, str(error)) from error
+    if array.ndim != ndim:
+        raise _damaged(path, f"it has {array.ndim} dimensions where {ndim} are expected")
+    return array
+
+
+def _damaged(path: Path, problem: str) -> UsageError:
+    return UsageError(f"{path}: {problem}; delete the file to have it downloaded again")
+
+
 def _find(files: _Files, root: Path, stem: str) -> Path:
     for folder in files.folders:
-        for name in (stem, f"{stem}.gz"):
+        for name in (one + end for one in (stem, stem.replace("-idx", ".idx")) for end in ("", ".gz")):
             if (root / folder / name).is_file():
                 return root / folder / name
     return fetch(f"{stem}.gz", files.md5[stem], files.mirrors, root / files.folders[0])

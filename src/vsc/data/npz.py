@@ -1,6 +1,7 @@
 """A data set as one .npz file: what its arrays are called, and how a whole data set is written."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,18 @@ from torch import Tensor
 from vsc.arrays import numeric
 from vsc.data.checks import check_finite
 from vsc.data.split import Dataset, Source
-from vsc.errors import UsageError
+from vsc.errors import UsageError, listed, short
 from vsc.files import write_npz
 
 ENDS = {"train": "", "valid": "_valid", "test": "_test"}
 """What the names of each part's arrays end in."""
 EXTRA = "extra_"
 """What the names of a part's extras begin with."""
+KINDS = {"x": "x", "images": "x", "image": "x", "data": "x", "inputs": "x"}
+KINDS |= {"y": "y", "labels": "y", "label": "y", "targets": "y", "target": "y"}
+PARTS = {"train": "", "training": "", "test": "_test", "testing": "_test"}
+PARTS |= {"valid": "_valid", "val": "_valid", "validation": "_valid"}
+"""Words that other names of arrays are made of, and what they stand for."""
 NAMES = ("classes", "features", "factor_names", "groups", "notes")
 """Arrays of text that describe the whole data set."""
 
@@ -54,6 +60,48 @@ def write(path: str | Path, data: Dataset) -> None:
     write_npz(path, arrays if data.high is None else arrays | {"high": data.high})
 
 
+def renamed(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """
+    Give the arrays of a file the names that are used here, if it names them as others do.
+
+    Parameters
+    ----------
+    arrays : mapping of str to numpy.ndarray
+        What the file holds: `x_train` and `y_train`, `X` and `Y`, `train_images` and `train_labels`, or a single array,
+        for example.
+
+    Returns
+    -------
+    arrays : dict of str to numpy.ndarray
+        As they are if one is called x, or else with the names that they stand for.
+    notes : tuple of str
+        Which was taken for what.
+
+    Raises
+    ------
+    UsageError
+        If there are no examples, or two arrays could be the same.
+    """
+    if "x" in arrays:
+        return dict(arrays), ()
+    told: dict[str, str] = {}
+    for name in arrays:
+        words = [word for word in re.split("[_. -]", name.lower()) if word]
+        kinds = [KINDS[word] for word in words if word in KINDS] or ["x"] * (len(arrays) == 1)
+        ends = [PARTS[word] for word in words if word in PARTS]
+        if len(kinds) == 1 and len(ends) < 2 and (len(kinds) + len(ends) == len(words) or len(arrays) == 1):
+            own = kinds[0] + (ends[0] if ends else "")
+            if own in told.values():
+                other = next(one for one in told if told[one] == own)
+                raise UsageError(f"{listed([other, name])} could both be {own}; call one so and leave the other out")
+            told[name] = own
+    if "x" not in told.values():
+        held = listed(arrays) or "nothing"
+        raise UsageError(f"holds no array named 'x' (it holds {held}); save it with np.savez(file, x=...)")
+    taken = ", ".join(f"{short(name)} as {own}" for name, own in list(told.items())[:6])
+    return {told.get(name, name): array for name, array in arrays.items()}, (f"taken {taken}",)
+
+
 def flattened(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """
     Flatten the examples of a file that tells their shape, so that it need not be guessed.
@@ -82,7 +130,7 @@ def flattened(arrays: Mapping[str, Any]) -> dict[str, Any]:
             x = found[name]
             if x.ndim < 2 or math.prod(x.shape[1:]) != math.prod(shape):
                 raise UsageError(f"{name} has shape {x.shape}, which does not fit examples of shape {shape}")
-            found[name] = x.reshape(len(x), -1)
+            found[name] = x.reshape(len(x), math.prod(shape))
     return found
 
 

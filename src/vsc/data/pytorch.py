@@ -1,6 +1,7 @@
 """Torch's own data sets and loaders as data sets of ours."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -10,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from vsc.arrays import as_stored, numeric, plain
-from vsc.data.arrays import FEWEST, TEST_FRACTION, TEST_SEED
-from vsc.data.checks import channels_first, class_values, examples, known_range
+from vsc.data.arrays import TEST_FRACTION, TEST_SEED
+from vsc.data.checks import FEWEST, channels_first, examples, known_range, labelled
 from vsc.data.shards import Shard
 from vsc.data.split import Dataset, Source, Split, divide, hold_out
 from vsc.data.stored import Stored
@@ -83,13 +84,14 @@ def from_torch(
             raise UsageError(f"examples of {what} have shape {part.shape}, those of train {first.shape}")
         if part.x.dtype != first.x.dtype:
             raise UsageError(f"one of train and {what} is uint8 and the other is not; give both as the same type")
-    labels, names = _labels({what: part.y for what, part in parts.items()}, tuple(classes))
-    splits = {what: Split(part.x, labels[what]) for what, part in parts.items()}
+    given_y = {f"the labels of {what}": (part.y, len(part.x)) for what, part in parts.items()}
+    labels, names = labelled(given_y, classes)
+    splits = {what: Split(part.x, labels[f"the labels of {what}"]) for what, part in parts.items()}
     high = known_range(*(part.x for part in parts.values()))
     if not isinstance(first.x, Stored):  # a stream
         stream = _Stream(train, first.shape, first.x.dtype)
         empty = splits["train"].take(slice(0, 0))
-        begin = Split(first.x, labels["train"], stream=stream)
+        begin = replace(splits["train"], stream=stream)
         rest = splits.get("valid", empty), splits.get("test", empty)
         return Dataset(name, first.shape, begin, rest[0], rest[1], names, high)
     whole, taken = splits["train"], splits.get("test")
@@ -155,21 +157,21 @@ class _Stream:
 
     def _checked(self, batch: Any, number: int) -> Tensor:
         try:
-            x, shape = examples(_two(batch)[0], f"batch {number} of train", fewest=1)
+            x, shape, _ = examples(_two(batch)[0], f"batch {number} of train", fewest=1)
         except UsageError as error:
             raise RunError(str(error)) from error
-        if shape != self._shape or x.dtype != self._dtype:
+        if shape != self._shape or (x.dtype == torch.uint8) != (self._dtype == torch.uint8):
             raise RunError(
                 f"batch {number} of train holds {x.dtype} examples of shape {shape}, but the first batch held "
                 f"{self._dtype} of shape {self._shape}; make them alike"
             )
-        return x
+        return x.to(self._dtype)
 
 
 def _opened(train: Any) -> _Part:
     if _is_stream(train):
         x, y = _gathered(_batched(train, 256), "train", FIRST)
-        return _Part(*examples(x, "train", FEWEST), y)
+        return _Part(*examples(x, "train", FEWEST)[:2], y)
     items = _Items(train, "train")
     stored = Stored([items])
     stored.survey(FEWEST)
@@ -190,10 +192,7 @@ def _whole(given: Any, what: str) -> _Part | None:
         items = _Items(given, what)
         x = items.read(0, len(given))
         y = _together(items.labels, what)
-    found, shape = examples(x, what, fewest=1)
-    if y is not None and len(y) != len(found):
-        raise UsageError(f"{what} holds {len(y)} labels for {len(found)} examples")
-    return _Part(found, shape, y)
+    return _Part(*examples(x, what, fewest=1)[:2], y)
 
 
 def _is_stream(given: Any) -> bool:
@@ -240,17 +239,3 @@ def _together(labels: list[Any], what: str) -> NDArray[Any] | None:
     if any(label is None for label in labels):
         return None
     return plain([label.item() if isinstance(label, Tensor) else label for label in labels], what).values
-
-
-def _labels(given: dict[str, NDArray[Any] | None], classes: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the class indices of each part, None where it has no labels, and the names of all classes."""
-    known = {what: class_values(y, f"the labels of {what}") for what, y in given.items() if y is not None}
-    if not known:
-        return dict.fromkeys(given), classes
-    values = np.unique(np.concatenate(list(known.values())))
-    if classes:
-        if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= len(classes):
-            raise UsageError(f"labels must be indices of the {len(classes)} classes, not {values[0]} to {values[-1]}")
-        values = np.arange(len(classes))
-    found = {what: torch.from_numpy(np.searchsorted(values, y).astype(np.int64)) for what, y in known.items()}
-    return dict.fromkeys(given) | found, classes or tuple(str(value) for value in values)

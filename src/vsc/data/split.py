@@ -159,11 +159,12 @@ class Dataset:
         if order is None:
             return self
         parts = {name: getattr(self, name) for name in ("train", "valid", "test")}
-        moved = {name: replace(part, x=_ordered(part.x, order)) for name, part in parts.items()}
+        moved = {name: replace(part, x=ordered(part.x, order)) for name, part in parts.items()}
         return replace(self, features=tuple(columns), **moved)
 
 
-def _ordered(x: Tensor, order: list[int]) -> Tensor:
+def ordered(x: Tensor, order: list[int]) -> Tensor:
+    """Return examples, in memory or on disk, with their values in another order."""
     return cast(Tensor, x.ordered(order)) if isinstance(x, Stored) else x[:, order]
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vsc.arrays import as_stored, numeric
+from vsc.arrays import Blur, numeric
 from vsc.data.checks import channels_first, check_shape, check_varied
 from vsc.data.shards import Shard
 from vsc.errors import UsageError
@@ -25,7 +25,7 @@ PERMUTED = 2**20
 
 class Stored(Chunked):
     """
-    Examples (N, M) that stay on disk and are read when they are asked for, uint8 as they are and all else as float32.
+    Examples (N, M) that stay on disk and are read when they are asked for, in the type of `vsc.arrays.as_stored`.
 
     It stands in for the tensor `Split.x`: it has a length, a shape and a dtype, rows are read into a tensor with
     `x[index]` or `x[start:stop]`, a few at a time with `split`.
@@ -60,6 +60,7 @@ class Stored(Chunked):
         self.example_shape = channels_first(np.empty((0, *first.shape[1:])), first.name).shape[1:]
         self.shape = (sum(lengths) - len(self._excluded), int(np.prod(self.example_shape)))
         self.dtype = torch.uint8 if first.dtype == np.uint8 else torch.float32
+        """float64 once `survey` has found that float32 blurs a column."""
 
     def __getitem__(self, index: Any) -> Tensor:
         """Read the examples at a slice, a tensor of indices or of bits (n, M), or at one index (M,)."""
@@ -94,12 +95,16 @@ class Stored(Chunked):
 
     def without(self, rows: Tensor) -> "Stored":
         """Return the same examples less those at `rows`, distinct and in ascending order."""
-        excluded = np.union1d(self._excluded, self._place(rows.numpy()))
-        return Stored(self.shards, excluded, self.order)
+        return self._changed(np.union1d(self._excluded, self._place(rows.numpy())), self.order)
 
     def ordered(self, order: Sequence[int]) -> "Stored":
         """Return the same examples with their values in another order."""
-        return Stored(self.shards, self._excluded, order if self.order is None else [self.order[i] for i in order])
+        return self._changed(self._excluded, order if self.order is None else [self.order[i] for i in order])
+
+    def _changed(self, excluded: NDArray[np.int64], order: Sequence[int] | None) -> "Stored":
+        other = Stored(self.shards, excluded, order)
+        other.dtype = self.dtype
+        return other
 
     def draw(self, count: int, seed: int) -> Tensor:
         """
@@ -127,18 +132,23 @@ class Stored(Chunked):
         """Read everything once: refuse what `from_arrays` refuses, and fewer rows than `fewest`; note the range."""
         what = self.shards[0].name if len(self.shards) == 1 else "x"
         check_shape((len(self), *self.example_shape), what, fewest)
-        lows, tops = [], []
+        lows, tops, blurred = [], [], Blur()
         for shard in self.shards:
             rows = max(1, self.PART // max(1, int(np.prod(shard.shape[1:])) * shard.dtype.itemsize))
             for start in range(0, shard.shape[0], rows):
                 array = shard.read(start, min(start + rows, shard.shape[0]))
                 _check_part(array, start, shard.name)
-                array = as_stored(array)
-                _check_part(array, start, f"{shard.name}, as float32,")
+                with np.errstate(over="ignore"):
+                    single = array if array.dtype == np.uint8 else array.astype(np.float32)
+                _check_part(single, start, f"{shard.name}, as float32,")
+                blurred.see(array, single)
+                array = single
                 lows.append(array.min())
                 tops.append(array.max())
         if fewest > 1:
             check_varied(min(lows), max(tops), what)
+        if blurred.found:
+            self.dtype = torch.float64
         self._range = torch.tensor(min(lows)), torch.tensor(max(tops))
 
     def _rows(self, start: int, stop: int) -> Tensor:
@@ -161,7 +171,8 @@ class Stored(Chunked):
         array = parts[0] if len(parts) == 1 else np.concatenate(parts)
         within = slice(*np.searchsorted(self._excluded, [first, last]))
         array = np.delete(array, self._excluded[within] - first, axis=0)
-        found = torch.from_numpy(as_stored(channels_first(array, "x"))).flatten(1)
+        found = channels_first(array, "x").astype(str(self.dtype).removeprefix("torch."), order="C")
+        found = torch.from_numpy(found).flatten(1)
         return found if self.order is None else found[:, list(self.order)]
 
     def _place(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:

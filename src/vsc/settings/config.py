@@ -15,7 +15,7 @@ class DataConfig:
     """Which data, and how they reach the model."""
 
     name: str = "digits"
-    """A data set's name, or the path of a .npy, .npz, .csv, .bin or .raw file or of a folder of .npy files."""
+    """A data set's name, or the path of a .npy, .npz, .csv, .tsv or IDX file or a folder of .npy files."""
     root: str | None = None
     """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's."""
     scale: str = "auto"
@@ -26,6 +26,9 @@ class DataConfig:
     """Share of the training set kept for validation."""
     seed: int = 0
     """Seed of that split, apart from train.seed so that runs of several seeds share one split."""
+    label: str | None = None
+    """A table's column of classes, none if it has none; by default that named label, class, target or y, unless it is
+    continuous."""
 
     def __post_init__(self):
         _take_plain(self)
@@ -399,7 +402,7 @@ class Encode:
     run: str
     """Run folder."""
     data: str | None = None
-    """A file of your own, or a folder of .npy files, all of whose rows are encoded in their order; by default the
+    """A file of your own, all of whose rows are encoded in their order; by default the
     run's own data."""
     split: str = "test"
     """Part of the run's own data: train, valid or test."""
@@ -431,17 +434,13 @@ class ShowData:
     """Load a data set, say what is in it, and write it to a file if asked."""
 
     name: str
-    """A data set's name, or the path of a .npy, .npz, .csv, .bin or .raw file or of a folder of .npy files."""
+    """A data set's name, or the path of a .npy, .npz, .csv, .tsv or IDX file or a folder of .npy files."""
+    label: str | None = None
+    """A table's column of classes, none if it has none; by default that named label, class, target or y, unless it is
+    continuous."""
     data_root: str | None = None
     """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's. For har and
     har-signals also the unpacked folder `UCI HAR Dataset` or its zip file."""
     out: str | None = None
-    """An .npz file to write: newly generated Smileys (with --n and --presence), or, of any other data set, all parts
-    and all that is known of them: x, y, factors, presence and extra_NAME of the training part, the same with _valid
-    and _test of the others, classes, groups and so on. --data takes it again."""
-    n: int = 60_000
-    """Number of Smileys to write."""
-    presence: float = 0.5
-    """Probability of each attribute of a written Smiley."""
-    seed: int = 0
-    """Seed of the written Smileys."""
+    """An .npz file to write, with all parts and all that is known of them: x, y, factors, presence and extra_NAME of
+    the training part, the same with _valid and _test of the others, classes, groups. --data takes it again."""

@@ -119,12 +119,12 @@ def plan(label: str, config: Config, root: Path, metrics: Sequence[str] = (), iw
 
 def dataset(config: DataConfig) -> Dataset:
     """Load a data set once for all runs of this process."""
-    return _loaded(config.name, config.root, config.valid_fraction, config.seed)
+    return _loaded(config.name, config.root, config.valid_fraction, config.seed, config.label)
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, root: str | None, valid_fraction: float, seed: int) -> Dataset:
-    return data.load(name, root, valid_fraction, seed)
+def _loaded(name: str, root: str | None, valid_fraction: float, seed: int, label: str | None) -> Dataset:
+    return data.load(name, root, valid_fraction, seed, label)
 
 
 def finish(job: Job, split: str = "test", progress: bool = False, watch: Watch | None = None) -> Results:

@@ -1,0 +1,193 @@
+"""What is in a file, by its kind: arrays under the names of `vsc.data.npz`, nothing checked yet."""
+
+import math
+import re
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsc.arrays import of_objects
+from vsc.data import npz
+from vsc.data.checks import check_shape, check_unpacked
+from vsc.data.idx import read_idx
+from vsc.data.shards import FileShard
+from vsc.data.stored import Stored
+from vsc.data.table import read_csv
+from vsc.errors import UsageError
+from vsc.files import DATA_FILES
+
+IN_MEMORY = 2**30
+"""Bytes up to which the arrays in .npy files are read into memory; larger ones stay on disk."""
+
+
+class Found(NamedTuple):
+    """
+    What a user gives, unchecked.
+
+    Attributes
+    ----------
+    arrays : dict of str to array-like
+        `x` and whatever else is known, under the names that `vsc.data.npz.write` uses.
+    features : tuple of str
+        Names of the columns, if they are known.
+    notes : tuple of str
+        How what was found was read, where that is not plain.
+    """
+
+    arrays: dict[str, Any]
+    features: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read(path: Path, label: str | None = None) -> Found:
+    """
+    Read a file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        As for `vsc.data.load`.
+    label : str, optional
+        Name of a table's column of classes (`vsc.data.table.read_csv`).
+
+    Returns
+    -------
+    Found
+        In memory, or left on disk where it is larger than `IN_MEMORY`.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, empty, damaged or of another kind.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise UsageError("no such file")
+    name = path.name.lower()
+    if (kind := next((kind for kind in DATA_FILES if name.endswith(kind)), None)) is None:
+        raise UsageError(f"unknown kind of file; known names end in {', '.join(DATA_FILES)}. Else numpy.save the array")
+    if path.stat().st_size == 0:
+        raise UsageError("the file is empty")
+    if "csv" in kind or "tsv" in kind:
+        table = read_csv(path, label)
+        arrays = {"x": table.x} | ({} if table.y is None else {"y": table.y})
+        arrays |= {npz.EXTRA + name: column for name, column in table.apart.items()}
+        return Found(arrays, table.features, table.notes)
+    if label not in (None, "none"):
+        raise UsageError("data.label names the column of classes of a .csv or .tsv file, which this is not")
+    return READERS[kind.removesuffix(".gz")](path)
+
+
+def _npy(path: Path) -> Found:
+    if path.stat().st_size > IN_MEMORY:
+        return Found({"x": together([_opened(path)])})
+    return Found({"x": load_numpy(path, b"\x93NUMPY")})
+
+
+def _npz(path: Path) -> Found:
+    arrays, notes = npz.renamed(load_numpy(path, b"PK"))
+    return Found(npz.flattened(arrays), npz.names(arrays, "features"), notes)
+
+
+def _idx(path: Path) -> Found:
+    """Read images, with the labels and the test part that lie beside them under MNIST's names."""
+    arrays: dict[str, Any] = {"x": read_idx(path)}
+    labels = {"y": re.sub("images(.)idx3", r"labels\1idx1", path.name)}
+    test = {what + "_test": name.replace("train", "t10k") for what, name in ({"x": path.name} | labels).items()}
+    for what, name in (labels | test).items():
+        if name != path.name and (beside := path.with_name(name)).is_file():
+            arrays[what] = read_idx(beside)
+    return Found(arrays)
+
+
+READERS: dict[str, Callable[[Path], Found]] = {".npy": _npy, ".npz": _npz, "-ubyte": _idx}
+
+
+def _folder(folder: Path) -> Found:
+    """Read the .npy files of a folder one after another: part-2 before part-10."""
+    paths = [path for path in folder.glob("*.npy") if path.name != "y.npy"]
+    if not paths:
+        raise UsageError("a folder without .npy files; give a .npy, .npz or .csv file, or a folder of .npy files")
+    paths.sort(
+        key=lambda path: [
+            (len(d := part.lstrip("0")), d) if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", path.name)
+        ]
+    )
+    found = {"x": together([_opened(path) for path in paths])}
+    if (labels := folder / "y.npy").is_file():
+        found["y"] = load_numpy(labels, b"\x93NUMPY", "y.npy: ")
+    order = f"the rows of {len(paths)} files follow each other: {paths[0].name}" + ", ..." * (len(paths) > 2)
+    return Found(found, notes=(f"{order}, {paths[-1].name}",))
+
+
+def _opened(path: Path) -> np.memmap:
+    if not path.stat().st_size:
+        raise UsageError(f"{path.name} is empty")
+    return load_numpy(path, b"\x93NUMPY", f"{path.name}: ", mmap_mode="r")
+
+
+def together(arrays: list[np.memmap]) -> NDArray[Any] | Stored:
+    """Return memory-mapped arrays as one, which is left on disk if it is too large for memory."""
+    shards = [FileShard(array, Path(str(array.filename)).name if len(arrays) > 1 else "x") for array in arrays]
+    for shard in shards:
+        check_shape(shard.shape, shard.name, fewest=0)
+    stored = Stored(shards)
+    if sum(math.prod(shard.shape) * shard.dtype.itemsize for shard in shards) > IN_MEMORY:
+        return stored
+    return np.concatenate([shard.read(0, shard.shape[0]) for shard in shards])
+
+
+def load_numpy(path: Path, magic: bytes, about: str = "", **how: Any) -> Any:
+    """
+    Load a .npy or .npz file; never unpickle.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    magic : bytes
+        What it must begin with.
+    about : str
+        What complaints begin with.
+    how
+        More arguments for `numpy.load`.
+
+    Returns
+    -------
+    numpy.ndarray or dict of str to numpy.ndarray
+        The array, or all arrays of a .npz file.
+
+    Raises
+    ------
+    UsageError
+        If it is another kind of file, damaged, or would unpack to implausibly many bytes.
+    """
+    with path.open("rb") as file:
+        # Without this check np.load takes any other content for a pickle, and says so in its message.
+        if file.read(len(magic)) != magic:
+            raise UsageError(f"{about}not a {path.suffix} file inside; save it again with NumPy")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about files that Python 2 wrote, which are read all the same
+            if magic == b"PK":
+                with zipfile.ZipFile(path) as archive:
+                    check_unpacked(sum(one.file_size for one in archive.infolist()), path.stat().st_size)
+            loaded = np.load(path, allow_pickle=False, **how)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            with loaded:
+                arrays = {key: loaded[key] for key in loaded.files}
+                return {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
+    except UsageError:
+        raise
+    except Exception as error:  # the header parser, zip reader and decompressor raise a dozen kinds on damage
+        if "Object arrays" in str(error) or ("object" in str(error).lower() and how):
+            raise of_objects(about.removesuffix(": ") or "the file") from error
+        problem = str(error).partition("\n")[0][:100] or type(error).__name__
+        raise UsageError(f"{about}damaged ({problem}); save it again") from error

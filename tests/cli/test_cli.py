@@ -531,7 +531,7 @@ def test_what_a_report_cannot_be_of_is_said_in_one_line(capsys, run, table, tmp_
     assert "no trained model; finish its run" in fails(capsys, "report", "unfinished")
     says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
     Path("mine.csv").write_text(Path("mine.csv").read_text().replace("a,b,c", "a,x,c"))
-    assert "columns of mine are not those of the run" in fails(capsys, "report", "run")
+    assert "the columns are not those of the model" in fails(capsys, "report", "run")
     Path("mine.csv").unlink()
     assert "mine.csv" in fails(capsys, "report", "run")
     (tmp_path / "file").write_text("mine")

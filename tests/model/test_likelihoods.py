@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import pytest
 import torch
 from scipy.stats import laplace
@@ -143,18 +144,60 @@ def test_likelihoods_without_a_floor_say_so():
         assert LIKELIHOODS[name]().at_floor(torch.zeros(3, 4)) is None
 
 
-def test_continuous_bernoulli_is_normalised():
-    likelihood = ContinuousBernoulliLogits()
-    x = torch.linspace(0, 1, 10_001, dtype=torch.float64).unsqueeze(-1)
-    for logit in (-3.0, 0.0, 0.2, 4.0):
-        density = likelihood.log_prob(x, torch.full_like(x, logit)).exp()
-        assert torch.trapezoid(density, x[:, 0]).item() == pytest.approx(1, abs=1e-6)
+LOGITS = [-1e4, -300.0, -20.0, -0.51, -0.49, -1e-3, -1e-9, 0.0, 1e-9, 0.1, 0.5, 3.0, 17.0, 90.0, 1e4]
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.float32, 2e-5), (torch.float64, 1e-11)])
+@pytest.mark.parametrize("logit", LOGITS)
+def test_continuous_bernoulli_is_exact_at_every_logit(logit, dtype, digits):
+    """Density, mean and slope in fifty digits: ln p = x l - ln((e^l - 1) / l), E x = 1 / (1 - e^-l) - 1 / l."""
+    out = torch.tensor([[logit]], dtype=dtype, requires_grad=True)
+    with mpmath.workdps(50):
+        l = mpmath.mpf(out.item())  # noqa: E741
+        normaliser = mpmath.log(mpmath.expm1(l) / l) if l else mpmath.mpf(0)
+        mean = 1 / (1 - mpmath.exp(-l)) - 1 / l if l else mpmath.mpf(1) / 2
+        for x in (0.0, 0.25, 1.0):
+            value = ContinuousBernoulliLogits().log_prob(torch.full_like(out, x), out)
+            slope = torch.autograd.grad(value.sum(), out)[0].item()
+            assert value.item() == pytest.approx(float(x * l - normaliser), rel=digits, abs=digits)
+            assert slope == pytest.approx(float(x - mean), rel=digits, abs=digits)
+    found = ContinuousBernoulliLogits().mean(out.detach()).item()
+    assert found == pytest.approx(float(mean), rel=digits)  # relative: half of all pixels may be 0
+
+
+@pytest.mark.parametrize("logit", LOGITS)
+def test_continuous_bernoulli_draws_have_its_mean(logit):
+    out = torch.full((20_000, 1), logit, dtype=torch.float64)
+    draws = ContinuousBernoulliLogits().sample(out)
+    assert ((draws >= 0) & (draws <= 1)).all()
+    assert abs(draws.mean() - ContinuousBernoulliLogits().mean(out[0])).item() <= 4 * draws.std().item() / math.sqrt(
+        20_000
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_extreme_outputs_and_rows_give_no_nan(name, dtype):
+    """Outputs of +-1e4 and +-1e30, rows up to 1e30 away: finite or -inf, with finite gradients where it is finite."""
+    likelihood = LIKELIHOODS[name]().to(dtype)
+    ends = torch.tensor([-1e30, -1e4, -1000.0, -1e-9, 0.0, 0.3, 30.0, 1e4, 1e30], dtype=dtype)
+    out = torch.cartesian_prod(*[ends] * likelihood.outputs).reshape(-1, likelihood.outputs).requires_grad_()
+    for x in (0.0, 0.5, 1.0) if likelihood.unit_interval else (0.0, 100.0, 1e5, 1e30):
+        value = likelihood.log_prob(torch.full((len(out), 1), x, dtype=dtype), out)
+        finite = torch.isfinite(value)
+        assert (finite | (value == -math.inf)).all()
+        assert finite.any()
+        assert torch.isfinite(torch.autograd.grad(value[finite].sum(), out)[0]).all()
+    assert torch.isfinite(likelihood.mean(out)).all()
+    assert torch.isfinite(likelihood.sample(out)).all()
 
 
 @pytest.mark.parametrize("kind", [Gaussian, GaussianFixed, GaussianShared, Laplace])
-@pytest.mark.parametrize("variance", [0.0, -1.0, math.nan])
-def test_variances_must_be_positive(kind, variance):
-    with pytest.raises(UsageError, match="positive"):
+@pytest.mark.parametrize("variance", [0.0, -1.0, math.nan, 1e-40, math.inf])
+def test_variances_must_be_positive_and_fit_into_single_precision(kind, variance):
+    with pytest.raises(
+        UsageError, match=r"^variance(_floor)? must (be positive|lie between 1.2e-38 and 3.4e\+38), not "
+    ):
         kind(variance)
 
 

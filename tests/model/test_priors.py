@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from vsc.errors import UsageError
+from vsc.model import VSC
 from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
 from vsc.model.divergences import kl_parts
 from vsc.model.priors import (
@@ -316,6 +317,33 @@ def test_gradients_are_finite_at_extreme_logits(name, logit):
     assert torch.isfinite(torch.autograd.grad(divergence.sum(), logits)[0]).all()
 
 
+class Curious(SpikeSlabPrior):
+    """Asks the encoder about inputs of its own."""
+
+    def kl(self, qz, x, posterior):
+        self.told = posterior(torch.ones(3, M)), posterior(x)
+        return super().kl(qz, x, posterior)
+
+
+def test_a_prior_is_handed_the_encoder_itself():
+    model, x = VSC((M,), J, hidden=(4,), prior=Curious(J, ALPHA)), torch.rand(7, M)
+    for lam in (1.0, 0.3):
+        model(x, lam=lam)
+        for found, inputs in zip(model.prior.told, (torch.ones(3, M), x), strict=True):
+            expected = model.posterior(inputs, lam)
+            torch.testing.assert_close((found.mu, found.logvar), (expected.mu, expected.logvar))
+
+
+def test_pseudo_inputs_share_the_pass_of_the_batch_and_other_inputs_are_encoded():
+    prior, x, posterior = build("pseudo-inputs")
+    calls = []
+    qz, beside = prior.encoded(x, lambda inputs: calls.append(len(inputs)) or posterior(inputs))
+    torch.testing.assert_close(prior.kl(qz, x, beside), prior.kl(posterior(x), x, posterior))
+    assert calls == [len(x) + U]
+    torch.testing.assert_close(beside(x[:2]).mu, posterior(x[:2]).mu)
+    assert calls == [len(x) + U, 2]
+
+
 @pytest.mark.parametrize("alpha", [0.01, 0.3, 1.0])
 def test_spike_slab_samples(alpha):
     z = SpikeSlabPrior(4, alpha).sample(DRAWS, None)
@@ -352,6 +380,8 @@ def test_alpha_is_a_probability_above_zero(name, alpha):
         (PseudoInputPrior, (M, J, ALPHA, U, "optimum"), "did you mean 'optimal'"),
         (PseudoInputPrior, (M, J, ALPHA, U, "optimal", 0.0), "nu"),
         (PseudoInputPrior, (M, J, ALPHA, U, "optimal", math.nan), "nu"),
+        (PseudoInputPrior, (M, J, ALPHA, U, "optimal", math.inf), "nu"),
+        (FreeMixturePrior, (M, J, ALPHA, U, "optimal", False, math.nan), "gate_init"),
     ],
 )
 def test_refused(kind, options, words):

@@ -7,6 +7,7 @@ from torch.distributions import Laplace, Normal
 from vsc.errors import UsageError
 from vsc.model.base import Autoencoder, Codes
 from vsc.model.bounds import decompose_kl, dense
+from vsc.model.distributions import WIDEST, laplace_like
 from vsc.model.priors import LaplacePrior, NormalPrior
 
 
@@ -59,7 +60,7 @@ class VAE(Autoencoder):
     def forward(self, x, lam=1.0, relaxation=0.5):
         """Return the terms of the ELBO of x (B, M)."""
         qz = self.posterior(x)  # q(z|x)  (B, J)
-        log_px = self.log_px(x, qz.rsample())  # E_q log p(x|z)  (B,)
+        log_px = self.log_px(x, qz.loc + qz.scale * torch.randn_like(qz.loc))  # E_q log p(x|z)  (B,)
         return dense(log_px, self.prior.kl(qz, x, self.posterior).slab, self.latent_dim)
 
     def codes(self, x):
@@ -89,7 +90,7 @@ class TCVAE(Autoencoder):
     def forward(self, x, lam=1.0, relaxation=0.5):
         """Return the terms of the ELBO of x (B, M), and the total correlation of the batch."""
         qz = self.posterior(x)  # q(z|x)  (B, J)
-        z = qz.rsample()
+        z = qz.loc + qz.scale * torch.randn_like(qz.loc)
         log_px = self.log_px(x, z)  # E_q log p(x|z)  (B,)
         kl = self.prior.kl(qz, x, self.posterior).slab
         if not self.training:  # only the loss needs it, and it takes B x B x J numbers
@@ -120,12 +121,12 @@ class LaplaceVAE(Autoencoder):
     def posterior(self, x: Tensor) -> Laplace:
         """Return q(z|x), shape (B, J), of x (B, M)."""
         mu, logscale = self.encoder(x).chunk(2, -1)
-        return Laplace(mu, logscale.exp(), validate_args=False)
+        return Laplace(mu, logscale.clamp(-WIDEST / 2, WIDEST / 2).exp(), validate_args=False)
 
     def forward(self, x, lam=1.0, relaxation=0.5):
         """Return the terms of the ELBO of x (B, M)."""
         qz = self.posterior(x)  # q(z|x)  (B, J)
-        log_px = self.log_px(x, qz.rsample())  # E_q log p(x|z)  (B,)
+        log_px = self.log_px(x, qz.loc + qz.scale * laplace_like(qz.loc))  # E_q log p(x|z)  (B,)
         return dense(log_px, self.prior.kl(qz, x, self.posterior).slab, self.latent_dim)
 
     def codes(self, x):
@@ -135,7 +136,7 @@ class LaplaceVAE(Autoencoder):
 
 def _normal(out: Tensor) -> Normal:
     mu, logvar = out.chunk(2, -1)
-    return Normal(mu, (0.5 * logvar).exp(), validate_args=False)
+    return Normal(mu, (0.5 * logvar.clamp(-WIDEST, WIDEST)).exp(), validate_args=False)
 
 
 def _codes(mu: Tensor) -> Codes:

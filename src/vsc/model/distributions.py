@@ -11,8 +11,8 @@ from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid
 
 LOG_2PI = math.log(2 * math.pi)
-WIDEST = 100.0
-"""Log-variance that a draw takes for any beyond it: e^50 is as far away as matters, and nets stay finite there."""
+WIDEST = 80.0
+"""Log-variance that a draw takes for any beyond it: e^40 is as far away as matters, and nets stay finite there."""
 
 
 def largest(like: Tensor) -> float:
@@ -38,7 +38,13 @@ def gate_entropy(logits: Tensor) -> Tensor:
 
 def draw_gates(gamma: Tensor) -> Tensor:
     """Draw w ~ Bernoulli(gamma), 0 or 1; a gamma that is no number stays shut, and is found where nats are summed."""
-    return torch.bernoulli(torch.nan_to_num(gamma.detach()))
+    return (torch.rand_like(gamma) < gamma).to(gamma.dtype)
+
+
+def laplace_like(x: Tensor) -> Tensor:
+    """Draw from Lap(0, 1), of the shape of x."""
+    u = 2 * torch.rand_like(x) - 1  # in [-1, 1)
+    return -u.sign() * torch.log1p(-u.abs().clamp(max=1 - torch.finfo(x.dtype).eps))
 
 
 class Spiked(Distribution, ABC):
@@ -90,7 +96,7 @@ class Spiked(Distribution, ABC):
     @property
     def variance(self) -> Tensor:
         """Variance gamma (v + (1 - gamma) mu^2) for a slab of variance v, shape (...)."""
-        return self.gamma * (self.slab_moments()[0] + (1 - self.gamma) * self.mu.square())
+        return self.gamma * self.slab_moments()[0] + self.mean * ((1 - self.gamma) * self.mu)
 
     @property
     def active(self) -> Tensor:
@@ -121,8 +127,9 @@ class Spiked(Distribution, ABC):
         """Log-density with respect to delta_0 + Lebesgue, shape of `value` and the parameters (see Notes)."""
         if self._validate_args:
             self._validate_sample(value)
-        on = logsigmoid(self.spike_logits) + self.slab_log_prob(value)
-        return torch.where(value == 0, logsigmoid(-self.spike_logits), on)
+        off = value == 0
+        on = self.slab_log_prob(torch.where(off, self.mu.detach(), value))  # where it does not count, finite
+        return torch.where(off, logsigmoid(-self.spike_logits), logsigmoid(self.spike_logits) + on)
 
     def entropy(self) -> Tensor:
         """Entropy gamma H(slab) + H(gate) with respect to delta_0 + Lebesgue, in nats, shape (...)."""
@@ -200,7 +207,7 @@ class SpikeAndSlab(Spiked):
 
     def slab(self, sample_shape=()) -> Tensor:
         """Reparameterised draw mu + s * eps from the slab alone, shape sample_shape + (...)."""
-        eps = torch.randn((*sample_shape, *self.mu.shape), dtype=self.mu.dtype, device=self.mu.device)
+        eps = torch.randn_like(self.mu.expand(*sample_shape, *self.mu.shape))
         return self.mu + (0.5 * self.logvar.clamp(max=WIDEST)).exp() * eps
 
     def slab_log_prob(self, value: Tensor) -> Tensor:
@@ -249,10 +256,8 @@ class ThresholdedLaplace(Spiked):
 
     def slab(self, sample_shape=()) -> Tensor:
         """Reparameterised draw from Lap(mu, b), shape sample_shape + (...)."""
-        shape = (*sample_shape, *self.mu.shape)
-        u = 2 * torch.rand(shape, dtype=self.mu.dtype, device=self.mu.device) - 1  # in [-1, 1)
-        size = -torch.log1p(-u.abs().clamp(max=1 - torch.finfo(u.dtype).eps))
-        return self.mu + self.logscale.clamp(max=WIDEST / 2).exp() * u.sign() * size
+        noise = laplace_like(self.mu.expand(*sample_shape, *self.mu.shape))
+        return self.mu + self.logscale.clamp(max=WIDEST / 2).exp() * noise
 
     def slab_log_prob(self, value: Tensor) -> Tensor:
         """Return ln Lap(value; mu, b), elementwise."""

@@ -1,6 +1,8 @@
 """Divergences in closed form: of slabs and gates, of two spike-and-slabs, and of all pairs by matrix products."""
 
-from typing import NamedTuple
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,9 +25,9 @@ class KLParts(NamedTuple):
 
 
 def normal_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, s^2) || N(0, 1)) elementwise, in nats; the largest float where it is beyond that."""
-    logvar = logvar.clamp(max=largest(logvar))
-    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).clamp(max=torch.finfo(mu.dtype).max)
+    """KL(N(mu, s^2) || N(0, 1)) elementwise, in nats; finite, since a shut gate's share is 0 times it."""
+    logvar, far = logvar.clamp(max=largest(logvar)), 0.5 * math.sqrt(torch.finfo(mu.dtype).max)
+    return 0.5 * (mu.clamp(-far, far).square() + logvar.exp() - logvar - 1)
 
 
 def laplace_kl(mu: Tensor, logscale: Tensor) -> Tensor:
@@ -101,6 +103,12 @@ def _bilinear(q: SpikeAndSlab, p: SpikeAndSlab) -> _Bilinear:
     return _Bilinear(left, right, -0.5 * a * (1 + logvar), a, a * l + logsigmoid(-l), k)
 
 
+def _no_autocast(like: Tensor) -> AbstractContextManager[Any]:
+    """Keep autocast, where there is one, from rounding the products to half precision."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
 def _widest(like: Tensor) -> torch.dtype:
     """Return float64 on the CPU; accelerators are slow at it, and some have none."""
     return torch.float64 if like.device.type == "cpu" else like.dtype
@@ -126,7 +134,7 @@ def pairwise_kl(q: SpikeAndSlab, p: SpikeAndSlab) -> KLParts:
     KLParts
         Nats, shape (B, U).
     """
-    with torch.autocast(q.mu.device.type, enabled=False):  # which would round the products to half precision
+    with _no_autocast(q.mu):
         left, right, own, a, certainty, k = _bilinear(q, p)
         slab = left @ right.T + own.sum(-1, keepdim=True)
         spike = certainty.sum(-1, keepdim=True) - a @ k.T - logsigmoid(-k).sum(-1)
@@ -149,7 +157,7 @@ def chosen_kl(q: SpikeAndSlab, p: SpikeAndSlab, C: Tensor) -> KLParts:
     KLParts
         Nats, shape (B, J).
     """
-    with torch.autocast(q.mu.device.type, enabled=False):
+    with _no_autocast(q.mu):
         left, right, own, a, certainty, k = _bilinear(q, p)
         C = C.to(left.dtype)
         slab = (left * (C @ right)).unflatten(-1, (3, -1)).sum(-2) + own
@@ -173,7 +181,7 @@ def mixture_log_prob(z: Tensor, p: SpikeAndSlab) -> Tensor:
     torch.Tensor, shape (N, U)
         Nats, with respect to delta_0 + Lebesgue in each dimension.
     """
-    with torch.autocast(z.device.type, enabled=False):
+    with _no_autocast(z):
         wide = _widest(z)
         k, logvar, m = p.spike_logits.to(wide).clamp(-40, 40), p.logvar.to(wide).clamp(min=-35), p.mu.to(wide)
         shift, on = m.mean(0), (z != 0).to(wide)

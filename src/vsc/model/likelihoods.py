@@ -6,11 +6,10 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Laplace as _LaplaceDraw
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vsc.errors import UsageError
-from vsc.model.distributions import LOG_2PI, exp
+from vsc.model.distributions import LOG_2PI, exp, laplace_like
 
 
 class Likelihood(nn.Module, ABC):
@@ -291,7 +290,8 @@ class Laplace(Floored):
 
     def sample(self, out):
         """Draw x."""
-        return _LaplaceDraw(self.mean(out), self.scales(out), validate_args=False).sample()
+        mean = self.mean(out)
+        return mean + self.scales(out) * laplace_like(mean)
 
     def constant(self, x):
         """Return the columns' medians and the logarithms of their mean distances from them, less the floor."""

@@ -1,0 +1,235 @@
+"""Numerics are those of the place where a model is: any device, precision, grad mode, default, and under torch.func."""
+
+import inspect
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Laplace, Normal
+from torch.func import functional_call, grad, jacrev, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from vsc.model import MODELS, VSC
+from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
+from vsc.model.likelihoods import LIKELIHOODS
+from vsc.model.priors import PRIORS, LaplacePrior, MixturePrior, NormalPrior, ThresholdedLaplacePrior
+from vsc.model.spikes import SPIKES, hard
+
+B, M, J, U = 6, 5, 3, 4
+ALL = PRIORS | {"laplace": LaplacePrior, "thresholded-laplace": ThresholdedLaplacePrior}
+VARIANTS = {name: (kind, {}) for name, kind in ALL.items()} | {
+    "spike-slab, open": (PRIORS["spike-slab"], {"alpha": 1.0}),
+    "pseudo-inputs, sharp": (PRIORS["pseudo-inputs"], {"nu": 10.0, "selector": "paper"}),
+    "pseudo-inputs, unit": (PRIORS["pseudo-inputs"], {"unit_slab": True, "selector": "released"}),
+    "mixture, unit": (PRIORS["mixture"], {"unit_slab": True, "selector": "softmax"}),
+}
+
+
+class Elsewhere(TorchDispatchMode):
+    """A pretended accelerator, on the meta device: refuses float64, and tensors of two devices in one operation."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        seen = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.ndim] + made
+        assert all(t.device.type == "meta" for t in seen), f"{func} leaves the device"
+        assert all(t.dtype != torch.float64 for t in made), f"{func} makes float64"
+        return out
+
+
+def build(name, dtype=torch.float32, device="cpu"):
+    """Return the prior, x and an encoder of the prior's family, whose outputs are in single precision at least."""
+    kind, more = VARIANTS[name]
+    options = {"inputs": M, "latent_dim": J, "alpha": 0.3, "components": U} | more
+    prior = kind(**{key: value for key, value in options.items() if key in inspect.signature(kind).parameters})
+    prior = prior.to(dtype).to(device)
+    weight = torch.randn(M, 3 * J).to(dtype).to(device)
+
+    def posterior(x):
+        out = x.to(dtype) @ weight
+        mu, logvar, logits = out.to(torch.promote_types(dtype, torch.float32)).chunk(3, -1)
+        if isinstance(prior, LaplacePrior):
+            return Laplace(mu, logvar.exp(), validate_args=False)
+        if isinstance(prior, ThresholdedLaplacePrior):
+            return ThresholdedLaplace(mu, logvar, prior.threshold.to(mu.dtype), validate_args=False)
+        if isinstance(prior, NormalPrior):
+            return Normal(mu, (0.5 * logvar).exp(), validate_args=False)
+        return SpikeAndSlab(
+            mu, logvar, spike_logits=logits + (math.inf if prior.gates_open else 0), validate_args=False
+        )
+
+    return prior, torch.rand(B, M).to(dtype).to(device), posterior
+
+
+def everything(prior, x, posterior):
+    """Return all that a prior says, in one list of tensors."""
+    qz, beside = prior.encoded(x, posterior)
+    z = prior.sample(B, posterior)
+    draws = [] if isinstance(qz, Normal | Laplace) else [qz.mean, qz.hard, qz.entropy(), qz.variance, qz.log_prob(z)]
+    return [*prior.kl(qz, x, beside), prior.latent_kl(qz, x, posterior), z, prior.log_prob(z, posterior), *draws]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+class TestEveryPrior:
+    def test_stays_on_its_device_without_float64(self, name):
+        prior, x, posterior = build(name, device="meta")
+        with Elsewhere():
+            found = everything(prior, x, posterior)
+            with torch.no_grad():
+                found += everything(prior, x, posterior)
+        assert {t.dtype for t in found} == {torch.float32}
+
+    def test_half_precision_weights_are_as_good_as_their_digits(self, name):
+        """The weights alone are rounded: nats stay in single precision, and are those of the rounded weights."""
+        prior, x, posterior = build(name, torch.bfloat16)
+        rough = prior.kl(posterior(x), x, posterior)
+        assert all(part.dtype == torch.float32 for part in rough)
+        sample = prior.sample(1000, posterior)
+        assert torch.isfinite(prior.log_prob(sample, posterior)).all()
+        prior = prior.float()
+        for part, exact in zip(rough, prior.kl(posterior(x), x, posterior), strict=True):
+            torch.testing.assert_close(part, exact, rtol=0.05, atol=0.05)
+
+    @pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+    def test_defaults_of_the_caller_change_no_number(self, name, default):
+        prior, x, posterior = build(name)
+        with torch.no_grad():  # torch's own normal draws of float64 take other random numbers than those of float32
+            torch.manual_seed(1)
+            expected = everything(prior, x, posterior)
+            before = torch.get_default_dtype()
+            torch.set_default_dtype(default)
+            try:
+                with torch.device("meta"):
+                    torch.manual_seed(1)
+                    found = everything(prior, x, posterior)
+            finally:
+                torch.set_default_dtype(before)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+    def test_gradients_do_not_depend_on_what_was_looked_at_before(self, name):
+        prior, x, posterior = build(name)
+        gradients = []
+        for looks in (False, True):
+            qz = posterior(x.clone().requires_grad_())
+            x_leaf = qz.mean if isinstance(qz, Normal | Laplace) else qz.mu
+            if looks:
+                with torch.no_grad():
+                    _ = qz.mean, qz.sample(), qz.stddev
+            kl = prior.kl(qz, x, posterior)
+            gradients.append(torch.autograd.grad((kl.slab + kl.spike).sum(), x_leaf, retain_graph=True)[0])
+            if isinstance(qz, SpikeAndSlab):
+                gradients[-1] = torch.cat(
+                    [gradients[-1], torch.autograd.grad((kl.slab + kl.spike).sum(), qz.spike_logits)[0]]
+                )
+        torch.testing.assert_close(*gradients)
+
+    def test_what_was_made_in_inference_mode_can_be_used_outside(self, name):
+        prior, x, posterior = build(name)
+        with torch.inference_mode():
+            inside = everything(prior, x, posterior)
+        assert all(t.is_inference() or not t.requires_grad for t in inside)
+        assert torch.isfinite(sum(part.sum() for part in prior.kl(posterior(x), x, posterior)))
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_likelihoods_stay_on_their_device_without_float64(name):
+    likelihood = LIKELIHOODS[name]().to("meta")
+    x, out = torch.rand(B, M, device="meta"), torch.randn(B, likelihood.outputs * M, device="meta")
+    with Elsewhere():
+        found = [likelihood.log_prob(x, out), likelihood.mean(out), likelihood.sample(out)]
+        floor = likelihood.at_floor(out)
+    assert {t.dtype for t in [*found, *([] if floor is None else [floor])]} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", [*SPIKES, "hard"])
+def test_estimators_stay_on_their_device_without_float64(name):
+    mu, logvar, logits = torch.randn(3, B, J, device="meta")
+    with Elsewhere():
+        value = (SPIKES | {"hard": hard})[name](
+            SpikeAndSlab(mu, logvar, spike_logits=logits, validate_args=False), lambda z: z.sum(-1), 0.5
+        )
+    assert value.shape == (B,)
+
+
+ELBOS = (
+    {f"estimator {name}": lambda name=name: VSC((M,), J, hidden=(4,), spike_estimator=name) for name in SPIKES}
+    | {
+        f"prior {name}": lambda name=name: VSC((M,), J, hidden=(4,), prior=build(name)[0])
+        for name, (kind, _) in VARIANTS.items()
+        if issubclass(kind, MixturePrior) or name in ("learned", "spike-slab, open")
+    }
+    | {
+        f"likelihood {name}": lambda kind=kind: VSC((M,), J, hidden=(4,), likelihood=kind())
+        for name, kind in LIKELIHOODS.items()
+    }
+    | {f"model {name}": lambda kind=kind: kind((M,), J, hidden=(4,)) for name, kind in MODELS.items() if name != "vsc"}
+)
+
+
+@pytest.mark.parametrize("name", ELBOS)
+def test_functional_transforms_of_the_elbo(name):
+    """jacrev's rows are per-example gradients, and sum to backward's; vmap of grad gives such rows too."""
+    model, x = ELBOS[name](), torch.rand(B, M)
+    weights = {key: value.detach() for key, value in model.named_parameters()}
+
+    def elbo(weights, x):
+        return functional_call(model, weights, (x,)).elbo
+
+    torch.manual_seed(2)
+    rows = jacrev(elbo)(weights, x)
+    torch.manual_seed(2)
+    model(x).elbo.sum().backward()
+    for key, parameter in model.named_parameters():
+        expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(rows[key].sum(0), expected, rtol=1e-4, atol=1e-4)
+
+    def one(weights, row):
+        return elbo(weights, row.unsqueeze(0)).squeeze(0)
+
+    torch.manual_seed(3)
+    each = vmap(grad(one), (None, 0), randomness="same")(weights, x)
+    for i in range(B):
+        torch.manual_seed(3)
+        alone = grad(one)(weights, x[i])
+        torch.testing.assert_close({key: value[i] for key, value in each.items()}, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != "laplace"])
+def test_second_derivatives_of_likelihoods(name):
+    likelihood = LIKELIHOODS[name]().double()
+    out = torch.randn(2, likelihood.outputs * 2, dtype=torch.float64, requires_grad=True)
+    x = torch.rand(2, 2, dtype=torch.float64)
+    assert torch.autograd.gradgradcheck(lambda out: likelihood.log_prob(x, out), out)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_second_derivatives_of_divergences(name):
+    """Against differences of gradients; the optimal choice is held fixed, so mixtures choose by their scores here."""
+    more = VARIANTS[name][1]
+    prior, x, posterior = build(name, torch.float64)
+    if isinstance(prior, MixturePrior) and prior.scores is None:
+        prior = type(prior)(M, J, 0.3, U, "softmax", **{k: v for k, v in more.items() if k != "selector"}).double()
+
+    def kl(x):
+        qz = posterior(x)
+        parts = prior.kl(qz, x, posterior)
+        return parts.slab + parts.spike + parts.selection
+
+    assert torch.autograd.gradgradcheck(kl, x.requires_grad_())
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian-fixed", "gaussian-shared", "laplace"])
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_far_out_have_a_bound_that_is_a_number(name, likelihood):
+    """100 to 1e30 standard deviations away a log-density is finite or -inf, and never NaN; so is every weight."""
+    model = MODELS[name]((M,), J, hidden=(8,), likelihood=LIKELIHOODS[likelihood]()).eval()
+    x = torch.cat([scale * torch.randn(20, M) for scale in (1e2, 1e5, 1e10, 1e20, 1e30)])
+    with torch.no_grad():
+        bound = model(x)
+        assert not torch.stack([*bound, bound.elbo]).isnan().any()
+        assert not (bound.elbo == math.inf).any()
+        assert torch.isfinite(bound.elbo[:20]).all()
+        if name != "ae":
+            assert not model.log_weights(x, 3).isnan().any()

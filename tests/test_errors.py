@@ -1,8 +1,10 @@
 """Looking up names, and the two kinds of failure."""
 
+import pickle
+
 import pytest
 
-from vsc.errors import RunError, UsageError, choose
+from vsc.errors import Interrupted, RunError, UsageError, choose, first_line
 
 REGISTRY = {"gaussian": 1, "bernoulli": 2}
 
@@ -36,3 +38,18 @@ def test_kinds():
     assert issubclass(UsageError, ValueError)
     assert issubclass(RunError, RuntimeError)
     assert not issubclass(UsageError, RunError)
+
+
+@pytest.mark.parametrize("command", [None, "vsc train --resume"])
+def test_an_interruption_crosses_a_process_border(command):
+    stop = Interrupted("stopped at step 5", command, 15)
+    back = pickle.loads(pickle.dumps(stop))
+    assert (str(back), back.reached, back.command, back.signum, back.code) == (
+        *(str(stop), "stopped at step 5", command, 15, 143),
+    )
+
+
+def test_the_first_line_of_another_librarys_page():
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(MemoryError()) == "MemoryError"
+    assert len(first_line(ValueError("x" * 10_000))) == 200

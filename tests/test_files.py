@@ -2,9 +2,12 @@
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,17 @@ import pytest
 import torch
 
 from vsc.errors import Busy
-from vsc.files import claimed, whole, write_json, write_npz
+from vsc.files import (
+    as_json,
+    claimed,
+    clear_temporaries,
+    parse_json,
+    read_json,
+    read_yaml,
+    whole,
+    write_json,
+    write_npz,
+)
 
 
 def test_whole_makes_missing_folders_and_keeps_the_suffix(tmp_path):
@@ -96,7 +109,7 @@ def test_write_npz_takes_numpy_and_torch_and_needs_no_pickle(tmp_path):
         assert found["b"].shape == (2, 2)
 
 
-def test_a_claim_can_be_repeated_by_its_process_and_leaves_nothing(tmp_path):
+def test_a_claim_can_be_repeated_by_its_thread_and_leaves_nothing(tmp_path):
     folder = tmp_path / "new"
     with claimed(folder), claimed(folder):
         assert (folder / ".lock").is_file()
@@ -107,6 +120,13 @@ def test_a_claim_can_be_repeated_by_its_process_and_leaves_nothing(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["mine"]
     with claimed(None):
         pass
+
+
+def test_a_folder_that_another_thread_has_claimed_is_busy(tmp_path):
+    with claimed(tmp_path), ThreadPoolExecutor(1) as pool:
+        found = pool.submit(lambda: claimed(tmp_path / "." / "").__enter__()).exception()
+    assert isinstance(found, Busy)
+    assert "another thread is at work in" in str(found)
 
 
 def test_a_folder_that_another_process_has_claimed_is_busy(tmp_path):
@@ -122,3 +142,57 @@ def test_a_folder_that_another_process_has_claimed_is_busy(tmp_path):
         other.kill()
     with claimed(tmp_path):  # free again, though its holder had no time to say so
         pass
+
+
+def test_what_is_no_number_becomes_null_in_json(tmp_path):
+    value = {"a": [math.inf, -math.inf, math.nan, 1.5, np.float32(2), np.int64(3)], "b": (None, True, "x")}
+    expected = {"a": [None, None, None, 1.5, 2.0, 3], "b": [None, True, "x"]}
+    assert parse_json(as_json(value)) == expected
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == expected
+
+
+DEEP = {"json": "[" * 100_000 + "]" * 100_000, "yaml": "[" * 5000 + "]" * 5000}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"a": NaN}', "[Infinity]", DEEP["json"], "1" * 5000, "\x00"], ids=lambda text: text[:12]
+)
+def test_json_that_is_none_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match=r"^.{1,300}$"):
+        read_json(tmp_path / "x.json")
+
+
+LAUGHS = "a: &a [x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(9 * [f'*{before}'])}]\n" for before, name in pairwise("abcdefgh")
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "a: &a [*a]", LAUGHS, DEEP["yaml"], "1" * 5000, "a: !!python/object:os.system x"],
+    ids=lambda text: text[:12],
+)
+def test_yaml_that_is_none_or_refers_to_itself_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"^.{1,300}$"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path):
+    with (tmp_path / "x.json").open("wb") as file:
+        file.truncate(2**32)
+    with pytest.raises(ValueError, match="more than 64 MiB"):
+        read_json(tmp_path / "x.json")
+
+
+def test_what_dead_processes_had_begun_to_write_is_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    kept = [f".results.{os.getpid()}-3.tmp.json", "mine.tmp.json", ".hidden"]
+    gone = [f".results.{dead.pid}-3.tmp.json", f".last.{os.getpid()}-3.tmp.pt", f".last.{dead.pid}.tmp.pt"]
+    for name in (*kept, *gone):
+        (tmp_path / name).write_text("half")
+    clear_temporaries(tmp_path, ("last",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

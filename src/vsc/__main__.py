@@ -2,6 +2,6 @@
 
 import sys
 
-from vsc.cli.commands import main
+from vsc.cli import main
 
 sys.exit(main())

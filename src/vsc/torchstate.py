@@ -164,12 +164,16 @@ def modes(gradients: bool) -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        before = _denormals_are_zero()
+        before, threads = _denormals_are_zero(), torch.get_num_threads()
         torch.set_flush_denormal(True)
+        if _forked:  # what the parent's threads had begun would never end
+            torch.set_num_threads(1)
         try:
             yield
         finally:
             torch.set_flush_denormal(before)
+            if _forked:
+                torch.set_num_threads(threads)
 
 
 def _denormals_are_zero() -> bool:
@@ -187,8 +191,7 @@ def cpu_threads(module: nn.Module) -> Iterator[None]:
     Use one CPU thread for a small model inside the block.
 
     Threads that share small matrices gain nothing on an idle machine, and wait for each other on a busy one: a run that
-    takes 4 seconds with one thread can take a minute with two. A process that was forked has one thread in any case:
-    what its parent's had begun would never end.
+    takes 4 seconds with one thread can take a minute with two. A process that was forked has one thread in any case.
 
     Parameters
     ----------

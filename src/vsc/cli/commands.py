@@ -283,7 +283,7 @@ COMMANDS: dict[str, Callable[[Any], None]] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, ready: Callable[[], Any] = lambda: None) -> int:
     """
     Run one command.
 
@@ -291,6 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ----------
     arguments : sequence of str, optional
         The words after `vsc`; by default the process's own.
+    ready : callable
+        Is called when a command, with all that it needs imported, begins with work that Ctrl-C may not end without
+        tidying up; `train` sees to that itself.
 
     Returns
     -------
@@ -301,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return _run(words)
+        return _run(words, ready)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (the reader has gone; nothing is left to close)
         return 0
@@ -314,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _explain(error)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], ready: Callable[[], Any]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -327,13 +330,28 @@ def _run(words: list[str]) -> int:
 
     command = choose(COMMANDS, words[0], "command")
     config = parse(words[0], _takes(command), words[1:])
-    if config is not None:
-        command(config)
+    if config is None:
+        return 0
+    if command is not train:
+        import vsc.measure.scores
+        import vsc.training.loop  # noqa: F401 (while Ctrl-C still ends the process)
+
+        _alone(words[0], config)
+        ready()
+    command(config)
     return 0
 
 
 MOST = 290
 """Characters of a message."""
+
+
+def _alone(name: str, config: Any) -> None:
+    """Refuse a command of one process to several."""
+    settings = getattr(config, "train", None)
+    asked = settings is not None and settings.devices * settings.nodes > 1
+    if asked or os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        raise UsageError(f"vsc {name} is the work of one process; vsc train alone is shared by several (torchrun)")
 
 
 def _explain(error: Exception) -> int:

@@ -4,8 +4,10 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,13 +28,15 @@ def launch(settings: TrainConfig):
     level = logger.level
     logger.setLevel(logging.WARNING)  # it tells of itself on stderr
     try:
-        fabric = Fabric(
-            accelerator=settings.device,
-            devices=devices,
-            num_nodes=nodes,
-            strategy="ddp" if devices * nodes > 1 else "auto",
-            precision=settings.precision,  # pyright: ignore[reportArgumentType]
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on a CPU it takes bf16-mixed for 16-mixed
+            fabric = Fabric(
+                accelerator=settings.device,
+                devices=devices,
+                num_nodes=nodes,
+                strategy="ddp" if devices * nodes > 1 else "auto",
+                precision=settings.precision,  # pyright: ignore[reportArgumentType]
+            )
         if settings.batch_size % (devices * nodes):
             raise UsageError(
                 f"train.batch_size {settings.batch_size} must be a multiple of the {devices * nodes} processes"
@@ -72,23 +76,28 @@ def gather(fabric, mine: Tensor) -> Tensor:
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of stopping at once; a second SIGINT stops at once after all."""
+    """Collect SIGINT and SIGTERM instead of stopping at once; a second SIGINT does what it would have done before."""
     received: list[int] = []
-
-    def note(signum, frame):
-        if received and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(signum)
-
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(signum, frame):
+        if received and signum == signal.SIGINT:
+            if callable(before[signum]):
+                before[signum](signum, frame)
+            raise KeyboardInterrupt
+        received.append(signum)
+
+    mine = [number for number, handler in before.items() if handler is not None]  # None is not Python's own
+    for number in mine:
+        signal.signal(number, note)
     try:
         yield received
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        for number in mine:
+            signal.signal(number, before[number])
 
 
 def mean_over(fabric, values: Tensor) -> float:

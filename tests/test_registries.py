@@ -65,7 +65,7 @@ def test_loading_a_data_set_by_a_wrong_name(name):
         assert known in str(caught.value)
 
 
-@pytest.mark.parametrize("registry", [SPIKES, NETS, SELECTORS], ids=["spikes", "nets", "selectors"])
+@pytest.mark.parametrize("registry", [SPIKES, SELECTORS], ids=["spikes", "selectors"])
 def test_members_of_a_family_share_one_signature(registry):
     counts = {len(inspect.signature(member).parameters) for member in registry.values()}
     assert len(counts) == 1

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import TypeVar
+from numbers import Integral
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -91,3 +92,27 @@ def choose(registry: Mapping[str, T], name: str, what: str) -> T:
     near = get_close_matches(name, registry, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise UsageError(f"unknown {what} {name!r}; one of: {', '.join(registry)}{hint}")
+
+
+def at_least(least: int, number: Any, what: str) -> None:
+    """
+    Refuse what is no whole number, or too small.
+
+    Parameters
+    ----------
+    least : int
+        The smallest that will do.
+    number : int
+        What was given.
+    what : str
+        Its name.
+
+    Raises
+    ------
+    UsageError
+        In one line.
+    """
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise UsageError(f"{what} must be a whole number, not {number!r}")
+    if number < least:
+        raise UsageError(f"{what} must be at least {least}, not {number}")

@@ -23,14 +23,24 @@ from vsc.measure.showcase import effects, showcase
 from vsc.model import AE, VAE, VSC, Codes
 from vsc.model.bounds import importance_weighted
 from vsc.model.likelihoods import GaussianFixed
+from vsc.model.nets import mlp
+from vsc.model.priors import SpikeSlabPrior
 from vsc.model.scaling import fit_scaler
+from vsc.model.spikes import SPIKES
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+
+
+def network(kind, shape, latent_dim, hidden=(), **options):
+    """Build a model with fully connected nets."""
+    outputs = options["likelihood"].outputs if options.get("likelihood") else 1
+    nets = mlp(shape, kind.features * latent_dim, latent_dim, outputs, hidden)
+    return kind(*nets, shape=shape, latent_dim=latent_dim, **options)
 
 
 def linear(kind, data, J, likelihood=None, scale="unit-interval", **options):
     """Build a model of one linear layer each way, all weights and biases zero."""
     scaler = fit_scaler(scale, data.train.x, data.high)
-    model = kind(data.shape, J, hidden=(), likelihood=likelihood, scaler=scaler, **options).eval()
+    model = network(kind, data.shape, J, likelihood=likelihood, scaler=scaler, **options).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -80,7 +90,7 @@ def without_labels(data):
 
 def random_vsc(data, **options):
     scaler = fit_scaler("unit-interval", data.train.x, data.high)
-    model = VSC(data.shape, 6, hidden=(16,), alpha=0.2, scaler=scaler, **options).eval()
+    model = network(VSC, data.shape, 6, hidden=(16,), prior=SpikeSlabPrior(6, 0.2), scaler=scaler, **options).eval()
     with torch.no_grad():
         model.encoder[-1].weight.mul_(10)  # codes and gates that differ between examples
         model.decoder[0].weight.mul_(3)
@@ -121,7 +131,7 @@ def test_noise_is_a_tenth_of_the_range_clipped_to_it(tiny):
 def test_noise_is_the_same_for_every_model(tiny):
     """What doing nothing scores depends on the data and the seed alone, not on how much a model draws before."""
     config = Config(model=ModelConfig(spikes="concrete"), train=TrainConfig(steps=10))
-    relaxed = evaluate(random_vsc(tiny, spike_estimator="concrete"), tiny, config, samples=3)
+    relaxed = evaluate(random_vsc(tiny, spikes=SPIKES["concrete"]), tiny, config, samples=3)
     assert relaxed.noisy_psnr == evaluate(identity(tiny), tiny).noisy_psnr
     assert relaxed.noisy_psnr != evaluate(identity(tiny), tiny, seed=1).noisy_psnr
 
@@ -138,7 +148,7 @@ def test_psnr_of_a_constant_reconstruction(tiny):
 
 def test_psnr_is_relative_to_the_range():
     x = torch.tensor([[0.0, 10.0], [10.0, 0.0]])
-    data = Dataset("two", (2,), Split(x), Split(x), Split(x), high=1.0)  # model units are 0 and 10
+    data = Dataset("two", (2,), Split(x), Split(x), Split(x), high=10.0)  # model units are 0 and 10
     scores = evaluate(linear(AE, data, 1, GaussianFixed(1.0), scale="none"), data)
     assert scores.mse == pytest.approx(50)
     assert scores.denoise_psnr == pytest.approx(10 * math.log10(100 / 50), abs=1e-5)
@@ -152,7 +162,7 @@ def test_posterior_at_the_prior_costs_nothing(tiny):
 
 
 def test_shut_gates_cost_what_the_prior_gave_to_open_ones(tiny):
-    model = linear(VSC, tiny, 3, alpha=0.2)
+    model = linear(VSC, tiny, 3, prior=SpikeSlabPrior(3, 0.2))
     with torch.no_grad():
         model.encoder[0].bias[6:] = -200
     scores = evaluate(model, tiny)
@@ -168,7 +178,7 @@ def test_counts_of_latents():
     active_on = torch.tensor([0, 1, 2, 3, 100, 198, 199, 200])
     x = (torch.arange(200)[:, None] < active_on).to(torch.uint8)
     data = Dataset("counts", (8,), Split(x), Split(x), Split(x), high=1.0)
-    model = linear(VSC, data, 8, alpha=0.2)
+    model = linear(VSC, data, 8, prior=SpikeSlabPrior(8, 0.2))
     with torch.no_grad():
         model.encoder[0].weight[16:] = 20 * torch.eye(8)
         model.encoder[0].bias[16:] = -10
@@ -244,7 +254,7 @@ class TestRelaxedBound:
         assert evaluate(random_vsc(tiny), tiny, self.settings("straight-through")).relaxed_elbo is None
         assert evaluate(random_vsc(tiny), tiny).relaxed_elbo is None
         for spikes in ("sigmoid", "concrete"):
-            model = random_vsc(tiny, spike_estimator=spikes)
+            model = random_vsc(tiny, spikes=SPIKES[spikes])
             assert evaluate(model, tiny, self.settings(spikes)).relaxed_elbo is not None
             assert not model.training
 
@@ -252,7 +262,7 @@ class TestRelaxedBound:
         ("spikes", "train"), [("concrete", {"relaxation": "0.7 -> 1e-6"}), ("sigmoid", {"relaxation": "50 -> 1e7"})]
     )
     def test_equals_the_hard_one_in_the_limit(self, tiny, spikes, train):
-        model = random_vsc(without_labels(tiny), spike_estimator=spikes)
+        model = random_vsc(without_labels(tiny), spikes=SPIKES[spikes])
         runs = [evaluate(model, without_labels(tiny), self.settings(spikes, **train), seed=s) for s in range(20)]
         gap = np.array([run.relaxed_elbo - run.elbo for run in runs])
         assert gap.std() > 0  # apart draws
@@ -266,7 +276,7 @@ class TestRelaxedBound:
         """
         x = torch.ones(20_000, 1)
         data = Dataset("leak", (1,), Split(x), Split(x), Split(x), high=1.0)
-        model = linear(VSC, data, 1, GaussianFixed(1.0), alpha=0.1, spike_estimator="sigmoid")
+        model = linear(VSC, data, 1, GaussianFixed(1.0), spikes=SPIKES["sigmoid"])
         with torch.no_grad():
             model.encoder[0].bias.copy_(torch.tensor([1.0, -50.0, -50.0]))
             model.decoder[0].weight.fill_(50 / math.log(2))
@@ -308,7 +318,7 @@ def test_random_state_is_left_alone_and_seeds_decide(tiny):
 
 
 def test_a_model_left_in_training_mode_is_measured_with_hard_spikes(tiny):
-    model = random_vsc(tiny, spike_estimator="sigmoid")
+    model = random_vsc(tiny, spikes=SPIKES["sigmoid"])
     expected = evaluate(model, tiny)
     assert evaluate(model.train(), tiny) == expected
     assert model.training
@@ -423,7 +433,7 @@ class TestShowcase:
 
 
 def test_effects_of_a_linear_decoder_are_its_columns(tiny):
-    model = linear(VSC, tiny, 3, GaussianFixed(1.0), alpha=0.2)
+    model = linear(VSC, tiny, 3, GaussianFixed(1.0), prior=SpikeSlabPrior(3, 0.2))
     with torch.no_grad():
         model.decoder[0].weight.copy_(torch.arange(3 * 64.0).reshape(64, 3))
         model.decoder[0].bias.fill_(7.0)
@@ -438,6 +448,6 @@ def test_effects_of_a_linear_decoder_are_its_columns(tiny):
 
 
 def test_no_effects_of_a_code_that_is_all_zeros(tiny):
-    model = linear(VSC, tiny, 3, alpha=0.2)
+    model = linear(VSC, tiny, 3, prior=SpikeSlabPrior(3, 0.2))
     off = torch.zeros(5, 3)
     assert effects(model, Codes(off, off, off)).change.shape == (0, 64)

@@ -6,8 +6,16 @@ import torch
 
 from vsc.measure.latents import Survey, by_class, extremes, survey, together
 from vsc.model import AE, VAE, VSC, Codes
+from vsc.model.nets import mlp
+from vsc.model.priors import SpikeSlabPrior
 
 N, M, J = 40, 6, 5
+
+
+def network(kind, shape, latent_dim, hidden=(), **options):
+    """Build a model with fully connected nets."""
+    nets = mlp(shape, kind.features * latent_dim, latent_dim, 1, hidden)
+    return kind(*nets, shape=shape, latent_dim=latent_dim, **options)
 
 
 def made(value, gated=True):
@@ -42,7 +50,7 @@ def codes():
 
 
 def test_each_number_is_what_counting_gives(codes):
-    found = survey(VSC((M,), J, hidden=(4,)), torch.rand(N, M), codes)
+    found = survey(network(VSC, (M,), J, hidden=(4,)), torch.rand(N, M), codes)
     assert found.gated
     np.testing.assert_allclose(found.rate, [0.75, 0, 0.025, 1, 0.5])
     assert found.shown.tolist() == [3, 0, 4, 2]  # 1 is never on
@@ -56,7 +64,7 @@ def test_each_number_is_what_counting_gives(codes):
 
 
 def test_what_the_latents_cost_is_the_kl_of_the_bound():
-    model, x = VSC((M,), J, hidden=(4,)).eval(), torch.rand(N, M)
+    model, x = network(VSC, (M,), J, hidden=(4,)).eval(), torch.rand(N, M)
     found = survey(model, x, model.encode(x), batch_size=7)
     with torch.no_grad():
         bound = model(x)
@@ -68,14 +76,17 @@ def test_without_gates_the_variance_says_which_latents_are_used():
     x = torch.rand(N, M)
     mu = torch.randn(N, 4) * torch.tensor([0.05, 1.0, 0.0, 2.0])
     codes = Codes(mu, torch.ones(N, 4), mu)
-    assert survey(VAE((M,), 4, hidden=(3,)), x, codes).shown.tolist() == [3, 1]  # variance 0.0025 is below 0.01
+    assert survey(network(VAE, (M,), 4, hidden=(3,)), x, codes).shown.tolist() == [
+        3,
+        1,
+    ]  # variance 0.0025 is below 0.01
     small = Codes(0.01 * mu, codes.gamma, 0.01 * mu)
-    assert survey(VAE((M,), 4, hidden=(3,)), x, small).shown.tolist() == []
-    found = survey(AE((M,), 4, hidden=(3,)), x, small)
+    assert survey(network(VAE, (M,), 4, hidden=(3,)), x, small).shown.tolist() == []
+    found = survey(network(AE, (M,), 4, hidden=(3,)), x, small)
     assert found.shown.tolist() == [3, 1]  # an AE's code has no scale of its own
     assert found.kl is None
     np.testing.assert_allclose(found.rest, 0.01 * mu.mean(0), rtol=1e-5)
-    assert not survey(VSC((M,), 4, hidden=(3,), alpha=1.0), x, codes).gated
+    assert not survey(network(VSC, (M,), 4, hidden=(3,), prior=SpikeSlabPrior(4, 1.0)), x, codes).gated
 
 
 def test_rates_by_class_are_counted():

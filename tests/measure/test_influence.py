@@ -7,14 +7,21 @@ import torch
 from vsc.measure import latents as features
 from vsc.measure.effects import contributions, influence, strips
 from vsc.model import AE, VSC
+from vsc.model.nets import mlp
 
 N, M, J = 30, 6, 4
+
+
+def network(kind, shape, latent_dim, hidden=(), **options):
+    """Build a model with fully connected nets."""
+    nets = mlp(shape, kind.features * latent_dim, latent_dim, 1, hidden)
+    return kind(*nets, shape=shape, latent_dim=latent_dim, **options)
 
 
 @pytest.fixture(params=["vsc", "ae"])
 def case(request):
     """Return a model, its inputs and their survey."""
-    model = {"vsc": VSC, "ae": AE}[request.param]((M,), J, hidden=(8,)).eval()
+    model = network({"vsc": VSC, "ae": AE}[request.param], (M,), J, hidden=(8,)).eval()
     x = torch.rand(N, M)
     return model, x, features.survey(model, x, model.encode(x))
 
@@ -23,7 +30,7 @@ def case(request):
 def decoded(model, x, z):
     """Return E[x|z] and log p(x|z) of one example and one code."""
     z = torch.as_tensor(np.asarray(z, np.float32))[None]
-    out = model.decoder(z)
+    out = model.from_decoder(z)
     x, p = x.double(), torch.sigmoid(out[0].double())
     log_px = (x * p.log() + (1 - x) * (1 - p).log()).sum()
     return p.numpy(), log_px.item()
@@ -51,7 +58,7 @@ def test_leaving_one_latent_out(case):
 
 
 def test_an_example_with_nothing_on_has_no_parts():
-    model, x = VSC((M,), J, hidden=(8,), gate_init=-30.0).eval(), torch.rand(N, M)
+    model, x = network(VSC, (M,), J, hidden=(8,), gate_init=-30.0).eval(), torch.rand(N, M)
     parts = contributions(model, x, features.survey(model, x, model.encode(x)), 0)
     assert len(parts.latent) == len(parts.drop) == 0
     assert parts.change.shape == (0, M)

@@ -13,14 +13,22 @@ from torch.distributions import Normal
 from vsc.model import TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
 from vsc.model.bounds import Bound, decompose_kl, dense, importance_weighted
 from vsc.model.likelihoods import GaussianFixed
-from vsc.model.priors import SELECTORS, FreeMixturePrior, LearnedPrior, NormalPrior, PseudoInputPrior
+from vsc.model.nets import mlp
+from vsc.model.priors import SELECTORS, FreeMixturePrior, LearnedPrior, NormalPrior, PseudoInputPrior, SpikeSlabPrior
 
 M, VARIANCE, ALPHA, DRAWS = 4, 0.3, 0.3, 20_000
 
 
+def made(kind, shape, latent_dim, hidden=(), **options):
+    """Build a model with fully connected nets."""
+    outputs = options["likelihood"].outputs if options.get("likelihood") else 1
+    nets = mlp(shape, kind.features * latent_dim, latent_dim, outputs, hidden)
+    return kind(*nets, shape=shape, latent_dim=latent_dim, **options)
+
+
 def linear_model(kind, J, **options):
     """Build a model whose encoder and decoder are one linear layer each, in float64."""
-    model = kind((M,), J, hidden=(), likelihood=GaussianFixed(VARIANCE), **options).double().eval()
+    model = made(kind, (M,), J, likelihood=GaussianFixed(VARIANCE), **options).double().eval()
     with torch.no_grad():
         for layer in (model.encoder[0], model.decoder[0]):
             layer.weight.copy_(torch.randn_like(layer.weight) * 0.7)
@@ -69,14 +77,14 @@ def test_elbo_never_exceeds_the_log_likelihood(kind, seed):
     torch.manual_seed(seed)
     J = 2 + seed % 2
     alpha = 1 if kind is VAE else ALPHA
-    model = linear_model(kind, J, **({} if kind is VAE else {"alpha": ALPHA}))
+    model = linear_model(kind, J, **({} if kind is VAE else {"prior": SpikeSlabPrior(J, ALPHA)}))
     x = torch.randn(5, M, dtype=torch.float64)
     elbo, error = mean_elbo(model, x)
     assert (elbo <= exact(model, x, alpha) + 4 * error).all()
 
 
 def test_training_draws_of_straight_through_are_a_bound_too():
-    model = linear_model(VSC, 3, alpha=ALPHA).train()
+    model = linear_model(VSC, 3, prior=SpikeSlabPrior(3, ALPHA)).train()
     x = torch.randn(5, M, dtype=torch.float64)
     elbo, error = mean_elbo(model, x)
     assert (elbo <= exact(model, x, ALPHA) + 4 * error).all()
@@ -102,7 +110,7 @@ def test_vae_elbo_is_exact_at_the_true_posterior(J):
 @pytest.mark.parametrize("J", [1, 2, 3])
 def test_vsc_elbo_is_exact_at_the_true_posterior(J):
     """With orthogonal columns the gates' posterior factorises: Bayes' rule for each latent on its own."""
-    model = linear_model(VSC, J, alpha=ALPHA)
+    model = linear_model(VSC, J, prior=SpikeSlabPrior(J, ALPHA))
     W = orthogonal_decoder(model, J)
     x = torch.randn(1, M, dtype=torch.float64)
     precision = 1 + W.square().sum(0) / VARIANCE
@@ -152,10 +160,12 @@ def standard_error(draws):
     return draws.std(0) / math.sqrt(len(draws))
 
 
-@pytest.mark.parametrize(("kind", "options"), [(VAE, {}), (VSC, {"alpha": ALPHA})], ids=["vae", "vsc"])
+@pytest.mark.parametrize(
+    ("kind", "options"), [(VAE, {}), (VSC, {"prior": SpikeSlabPrior(3, ALPHA)})], ids=["vae", "vsc"]
+)
 def test_importance_weighted_bound_rises_to_the_log_likelihood(kind, options):
     model, x = linear_model(kind, 3, **options), torch.randn(4, M, dtype=torch.float64)
-    log_weights, truth = pool(model, x), exact(model, x, options.get("alpha", 1))
+    log_weights, truth = pool(model, x), exact(model, x, ALPHA if options else 1)
     bounds = {K: groups(log_weights, K) for K in (1, 4, 16, 64)}
     for few, many in itertools.pairwise(bounds.values()):
         error = (standard_error(few).square() + standard_error(many).square()).sqrt()
@@ -170,8 +180,8 @@ SINGLE = {
     "tcvae": (TCVAE, {}),
     "laplace": (LaplaceVAE, {}),
     "thresholded-laplace": (ThresholdedLaplaceVSC, {"alpha": ALPHA}),
-    "vsc": (VSC, {"alpha": ALPHA}),
-    "vsc-open": (VSC, {"alpha": 1.0}),
+    "vsc": (VSC, {"prior": SpikeSlabPrior(2, ALPHA)}),
+    "vsc-open": (VSC, {"prior": SpikeSlabPrior(2, 1.0)}),
     "vsc-normal": (VSC, {"prior": NormalPrior(2)}),
     "vsc-learned": (VSC, {"prior": LearnedPrior(2, ALPHA)}),
 }
@@ -191,7 +201,7 @@ def test_one_importance_weight_is_the_elbo(name):
 @pytest.mark.parametrize("kind", [PseudoInputPrior, FreeMixturePrior])
 def test_mixtures_keep_the_order_of_elbo_weighted_bound_and_log_likelihood(kind, selector):
     """The choice of a component is charged; the weighted bound sums it out; the truth sums out everything."""
-    prior = kind(M, 2, ALPHA, components=5, selector=selector)
+    prior = kind(M, 2, ALPHA, components=5, selector=SELECTORS[selector])
     model, x = linear_model(VSC, 2, prior=prior), torch.randn(4, M, dtype=torch.float64)
     with torch.no_grad():
         parts = prior.mixed(model.posterior)

@@ -35,7 +35,7 @@ def every_pair(q, p):
 def mixture(kind=PseudoInputPrior, selector="optimal", **options):
     """Return the prior in float64, x, the encoder's layer and the encoder."""
     options = {"inputs": M, "latent_dim": J, "alpha": ALPHA, "components": U} | options
-    prior = kind(selector=selector, **options).double()
+    prior = kind(selector=SELECTORS[selector], **options).double()
     layer = nn.Linear(options["inputs"], 3 * options["latent_dim"]).double()
 
     def posterior(x):

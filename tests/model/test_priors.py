@@ -42,7 +42,7 @@ def build(name, selector=None, dtype=torch.float64):
     """Return the prior with its parameters moved from where they start, x, and q(z|.)."""
     wanted = inspect.signature(ALL[name]).parameters
     options = {key: value for key, value in OPTIONS.items() if key in wanted}
-    prior = ALL[name](**options, **({"selector": selector} if selector else {})).to(dtype)
+    prior = ALL[name](**options, **({"selector": SELECTORS[selector]} if selector else {})).to(dtype)
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter += 0.4 * torch.randn_like(parameter)
@@ -377,11 +377,10 @@ def test_alpha_is_a_probability_above_zero(name, alpha):
         (ThresholdedLaplacePrior, (J, 1.0), "alpha"),
         (FreeMixturePrior, (M, J, 1.0), "alpha"),
         (FreeMixturePrior, (M, J, ALPHA, 0), "at least 1 component"),
-        (PseudoInputPrior, (M, J, ALPHA, U, "optimum"), "did you mean 'optimal'"),
-        (PseudoInputPrior, (M, J, ALPHA, U, "optimal", 0.0), "nu"),
-        (PseudoInputPrior, (M, J, ALPHA, U, "optimal", math.nan), "nu"),
-        (PseudoInputPrior, (M, J, ALPHA, U, "optimal", math.inf), "nu"),
-        (FreeMixturePrior, (M, J, ALPHA, U, "optimal", False, math.nan), "gate_init"),
+        (PseudoInputPrior, (M, J, ALPHA, U, None, 0.0), "nu"),
+        (PseudoInputPrior, (M, J, ALPHA, U, None, math.nan), "nu"),
+        (PseudoInputPrior, (M, J, ALPHA, U, None, math.inf), "nu"),
+        (FreeMixturePrior, (M, J, ALPHA, U, None, False, math.nan), "gate_init"),
     ],
 )
 def test_refused(kind, options, words):

@@ -10,7 +10,18 @@ from torch.distributions import kl_divergence
 from vsc.errors import UsageError
 from vsc.model import AE, MODELS, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
 from vsc.model.distributions import SpikeAndSlab
-from vsc.model.priors import PRIORS, FreeMixturePrior, LearnedPrior, MixturePrior, NormalPrior, Prior, PseudoInputPrior
+from vsc.model.nets import mlp
+from vsc.model.priors import (
+    PRIORS,
+    FreeMixturePrior,
+    LearnedPrior,
+    MixturePrior,
+    NormalPrior,
+    Prior,
+    PseudoInputPrior,
+    SpikeSlabPrior,
+)
+from vsc.model.priors.mixtures import softmax
 from vsc.model.sampling import PATHS, ancestral, conditional, decode, interpolate, largest_changes, traversal
 from vsc.model.scaling import Scaler
 from vsc.model.spikes import SPIKES
@@ -18,12 +29,19 @@ from vsc.model.spikes import SPIKES
 J, M = 6, 16
 SCALER = Scaler("unit-interval", torch.zeros(1), torch.tensor([1 / 255]))
 PRIOR = {
-    "spike-slab": lambda: None,
+    "spike-slab": lambda: SpikeSlabPrior(J, 0.3),
     "learned": lambda: LearnedPrior(J, 0.3),
     "pseudo-inputs": lambda: PseudoInputPrior(M, J, 0.3, components=4),
     "mixture": lambda: FreeMixturePrior(M, J, 0.3, components=4),
-    "classifier": lambda: FreeMixturePrior(M, J, 0.3, components=4, selector="softmax"),
+    "classifier": lambda: FreeMixturePrior(M, J, 0.3, components=4, selector=softmax),
 }
+
+
+def made(kind, shape=(1, 4, 4), latent_dim=J, hidden=(12,), **options):
+    """Build a model with fully connected nets."""
+    outputs = options["likelihood"].outputs if options.get("likelihood") else 1
+    nets = mlp(shape, kind.features * latent_dim, latent_dim, outputs, hidden)
+    return kind(*nets, shape=shape, latent_dim=latent_dim, **options)
 
 
 def spread(model):
@@ -35,11 +53,11 @@ def spread(model):
 
 
 def vsc(prior="spike-slab", **settings):
-    return spread(VSC((1, 4, 4), J, hidden=(12,), scaler=SCALER, alpha=0.3, prior=PRIOR[prior](), **settings))
+    return spread(made(VSC, scaler=SCALER, prior=PRIOR[prior](), **settings))
 
 
 def thresholded():
-    return spread(ThresholdedLaplaceVSC((1, 4, 4), J, hidden=(12,), scaler=SCALER, alpha=0.3))
+    return spread(made(ThresholdedLaplaceVSC, scaler=SCALER, alpha=0.3))
 
 
 def images(n=5):
@@ -54,7 +72,7 @@ def reconstruct(model, x):
     """Return what the decoder makes of the hard codes, one example after another."""
     codes = torch.from_numpy(hard(model, x))
     with torch.no_grad():
-        return torch.stack([model.likelihood.mean(model.decoder(z[None]))[0] for z in codes]).numpy()
+        return torch.stack([model.likelihood.mean(model.from_decoder(z[None]))[0] for z in codes]).numpy()
 
 
 @pytest.fixture
@@ -99,7 +117,7 @@ def test_ancestral_draws_from_the_prior(prior):
 
 @pytest.mark.parametrize("kind", [VAE, LaplaceVAE])
 def test_ancestral_of_dense_models_has_no_zeros(kind):
-    z, _ = ancestral(kind((M,), J, hidden=(12,)), 2000)
+    z, _ = ancestral(made(kind), 2000)
     variance, kurtosis = (1, 3) if kind is VAE else (2, 6)
     assert (z != 0).all()
     assert abs(z.mean()) <= 4 * math.sqrt(variance / z.size)
@@ -179,13 +197,13 @@ def test_an_input_without_active_latents_stays_without():
 @pytest.mark.parametrize("name", ["ae", "vae", "tcvae", "laplace"])
 def test_dense_models_have_no_conditional_samples(name):
     with pytest.raises(UsageError, match="all latents are on; use ancestral"):
-        conditional(MODELS[name]((M,), J, hidden=(12,)), images(), 2)
+        conditional(made(MODELS[name]), images(), 2)
 
 
-@pytest.mark.parametrize("settings", [{"alpha": 1.0}, {"prior": NormalPrior(J)}])
+@pytest.mark.parametrize("settings", [{"prior": SpikeSlabPrior(J, 1.0)}, {"prior": NormalPrior(J)}])
 def test_open_gates_have_no_conditional_samples(settings):
     with pytest.raises(UsageError, match="all latents are on"):
-        conditional(VSC((M,), J, hidden=(12,), **settings), images(), 2)
+        conditional(made(VSC, **settings), images(), 2)
 
 
 def test_every_prior_with_an_atom_at_zero_has_conditional_samples():
@@ -297,7 +315,7 @@ def test_a_path_from_a_code_to_itself(model):
 
 
 def test_paths_of_dense_models_run_between_their_codes():
-    model = AE((M,), J, hidden=(12,), scaler=SCALER)
+    model = made(AE, scaler=SCALER)
     a, b = images(2)
     z = interpolate(model, a, b).z
     np.testing.assert_array_equal(z[[0, -1]], model.encode(np.stack([a, b])).z.numpy())
@@ -365,7 +383,7 @@ def test_nothing_else_is_disturbed(call, training):
 
 
 def test_the_mode_is_restored_after_a_failure():
-    model = AE((M,), J, hidden=(12,)).train()
+    model = made(AE).train()
     with pytest.raises(UsageError, match="an AE has no prior"):
         ancestral(model, 3)
     assert model.training
@@ -374,7 +392,7 @@ def test_the_mode_is_restored_after_a_failure():
 @pytest.mark.parametrize("estimator", SPIKES)
 def test_draws_do_not_depend_on_the_spike_estimator(estimator, model):
     """Spikes are hard, whatever the estimator relaxes in training."""
-    twin = vsc(spike_estimator=estimator).train()
+    twin = vsc(spikes=SPIKES[estimator]).train()
     twin.load_state_dict(model.state_dict())
     np.testing.assert_array_equal(conditional(twin, IMAGES, 3).z, conditional(model, IMAGES, 3).z)
 

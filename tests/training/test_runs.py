@@ -182,7 +182,7 @@ def damaged(path):
     yield whole[:-1]
     yield b""
     yield bytes(range(256)) * 4
-    for share in (0.3, 0.5, 0.8):
+    for share in (0.31, 0.52, 0.83):
         flipped = bytearray(whole)
         flipped[int(share * len(whole))] ^= 0x10
         yield bytes(flipped)

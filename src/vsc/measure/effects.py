@@ -112,7 +112,7 @@ def influence(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64) 
         z = torch.from_numpy(found.value[where]).repeat(4, 1, 1)  # as it is, at rest, low, high  (4, n, J)
         for row, end in zip(z[1:], (found.rest, found.low, found.high), strict=True):
             row[:, j] = float(end[j])
-        out = model.decoder(z.flatten(0, 1))
+        out = model.from_decoder(z.flatten(0, 1))
         mean = model.likelihood.mean(out).unflatten(0, z.shape[:2])
         log_px = model.likelihood.log_prob(x[where].repeat(2, 1), out[: 2 * len(where)]).unflatten(0, (2, len(where)))
         drop[k] = np.median((log_px[0] - log_px[1]).numpy())  # log-densities of single examples can be far out
@@ -182,7 +182,7 @@ def contributions(model: Autoencoder, x: Tensor, found: Survey, example: int) ->
     z = torch.from_numpy(np.repeat(own[None], len(latent) + 2, 0))
     z[torch.arange(len(latent)), latent] = torch.from_numpy(found.rest[latent])
     z[-2] = torch.from_numpy(found.rest)  # the last two rows: all at rest, and the code as it is
-    out = model.decoder(z)
+    out = model.from_decoder(z)
     mean = model.likelihood.mean(out).numpy()
     log_px = model.likelihood.log_prob(x[[example]].expand(len(z), -1), out).double().numpy()
     drop = log_px[-1] - log_px[:-2]

@@ -416,7 +416,7 @@ def reconstruct(model: Autoencoder, x: Tensor, batch_size: int = 1000) -> Tensor
 
 
 def _at_floor(model: Autoencoder, codes: Codes, batch_size: int = 1000) -> float | None:
-    shares = [model.likelihood.at_floor(model.decoder(z)) for z in codes.hard.split(batch_size)]
+    shares = [model.likelihood.at_floor(model.from_decoder(z)) for z in codes.hard.split(batch_size)]
     known = [share for share in shares if share is not None]
     return torch.cat(known).mean().item() if known else None
 

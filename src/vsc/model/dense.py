@@ -20,15 +20,14 @@ class AE(Autoencoder):
 
     features = 1
 
-    def forward(self, x, lam=1.0, relaxation=0.5):
+    def forward(self, x, lam=1.0, relaxation=None):
         """Return log p(x|z) of x (B, M) with zero KL."""
-        log_px = self.log_px(x, self.encoder(x))  # (B,)
+        log_px = self.log_px(x, self.from_encoder(x))  # (B,)
         return dense(log_px, torch.zeros_like(log_px), self.latent_dim)
 
     def codes(self, x):
         """Return z = mu = encoder(x), gamma = 1."""
-        z = self.encoder(x)
-        return Codes(z, torch.ones_like(z), z)
+        return _codes(self.from_encoder(x))
 
     def sample_code(self, n):
         """Refuse: an AE has no prior."""
@@ -48,16 +47,13 @@ class VAE(Autoencoder):
 
     features = 2
     schedules = frozenset({"beta"})
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.prior = NormalPrior(self.latent_dim)
+    own_prior = NormalPrior
 
     def posterior(self, x: Tensor) -> Normal:
         """Return q(z|x), shape (B, J), of x (B, M)."""
-        return _normal(self.encoder(x))
+        return _normal(self.from_encoder(x))
 
-    def forward(self, x, lam=1.0, relaxation=0.5):
+    def forward(self, x, lam=1.0, relaxation=None):
         """Return the terms of the ELBO of x (B, M)."""
         qz = self.posterior(x)  # q(z|x)  (B, J)
         log_px = self.log_px(x, qz.loc + qz.scale * torch.randn_like(qz.loc))  # E_q log p(x|z)  (B,)
@@ -78,16 +74,13 @@ class TCVAE(Autoencoder):
 
     features = 2
     schedules = frozenset({"beta", "total_correlation"})
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.prior = NormalPrior(self.latent_dim)
+    own_prior = NormalPrior
 
     def posterior(self, x: Tensor) -> Normal:
         """Return q(z|x), shape (B, J), of x (B, M)."""
-        return _normal(self.encoder(x))
+        return _normal(self.from_encoder(x))
 
-    def forward(self, x, lam=1.0, relaxation=0.5):
+    def forward(self, x, lam=1.0, relaxation=None):
         """Return the terms of the ELBO of x (B, M), and the total correlation of the batch."""
         qz = self.posterior(x)  # q(z|x)  (B, J)
         z = qz.loc + qz.scale * torch.randn_like(qz.loc)
@@ -113,17 +106,14 @@ class LaplaceVAE(Autoencoder):
 
     features = 2
     schedules = frozenset({"beta"})
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.prior = LaplacePrior(self.latent_dim)
+    own_prior = LaplacePrior
 
     def posterior(self, x: Tensor) -> Laplace:
         """Return q(z|x), shape (B, J), of x (B, M)."""
-        mu, logscale = self.encoder(x).chunk(2, -1)
+        mu, logscale = self.from_encoder(x).chunk(2, -1)
         return Laplace(mu, logscale.clamp(-WIDEST / 2, WIDEST / 2).exp(), validate_args=False)
 
-    def forward(self, x, lam=1.0, relaxation=0.5):
+    def forward(self, x, lam=1.0, relaxation=None):
         """Return the terms of the ELBO of x (B, M)."""
         qz = self.posterior(x)  # q(z|x)  (B, J)
         log_px = self.log_px(x, qz.loc + qz.scale * laplace_like(qz.loc))  # E_q log p(x|z)  (B,)

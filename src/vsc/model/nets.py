@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
 from vsc.errors import UsageError
 
 Shape = tuple[int, ...]
 
 
-def mlp(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Sequence[int]):
+def mlp(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Sequence[int] = (400,)):
     """
     Build fully connected nets, mirrored; any shape of data (ICLR: one hidden layer of 400).
 
@@ -32,12 +32,19 @@ def mlp(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Sequ
     -------
     encoder, decoder : torch.nn.Sequential
         (B, M) -> (B, features) and (B, J) -> (B, outputs * M).
+
+    Raises
+    ------
+    UsageError
+        If a width is below 1.
     """
+    if any(width < 1 for width in hidden):
+        raise UsageError(f"hidden widths must be at least 1, not {tuple(hidden)}")
     M = math.prod(shape)
     return _dense([M, *hidden, features]), _dense([latent_dim, *reversed(hidden), outputs * M])
 
 
-def conv(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Sequence[int]):
+def conv(shape: Shape, features: int, latent_dim: int, outputs: int):
     """
     Build the course report's convolutional nets: 16 and 32 channels (kernel 3, stride 2), then 64 over what is left.
 
@@ -51,8 +58,6 @@ def conv(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Seq
         J, the decoder's inputs.
     outputs : int
         Decoder outputs per data dimension.
-    hidden : sequence of int
-        Not used; the widths are the report's.
 
     Returns
     -------
@@ -106,12 +111,6 @@ def _dense(widths: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-NetBuilder = Callable[[Shape, int, int, int, Sequence[int]], tuple[nn.Sequential, nn.Sequential]]
+NetBuilder = Callable[..., tuple[nn.Module, nn.Module]]
+"""(shape, features, latent_dim, outputs, and settings of the model by their names) -> encoder, decoder."""
 NETS: dict[str, NetBuilder] = {"mlp": mlp, "conv": conv}
-
-
-def last_bias(net: nn.Sequential) -> Tensor:
-    """Return the bias of a net's last layer, to set what it puts out before training."""
-    bias = net[-1].bias
-    assert isinstance(bias, Tensor)
-    return bias

@@ -75,30 +75,36 @@ class Scaler(nn.Module):
     """
     x -> (x - shift) * factor, then unit L2 norm per example if `unit_norm`; kept with the model it was fitted for.
 
+    Moving a model moves it too but never rounds it: in half precision a mean would be another one.
+
     Parameters
     ----------
     kind : str
         Name in `SCALES`.
     shift, factor : torch.Tensor, shape (1,) or (M,)
-        The affine map from stored values to model inputs.
+        The affine map from stored values to model inputs. The shift is float64 where the training data are: they are
+        centred before they are rounded to float32.
+    high : float, optional
+        The stored value that means 1 (`Dataset.high`).
     """
 
     shift: Tensor
     factor: Tensor
 
-    def __init__(self, kind: str, shift: Tensor, factor: Tensor):
+    def __init__(self, kind: str, shift: Tensor, factor: Tensor, high: float | None = None):
         super().__init__()
         choose(SCALES, kind, "scale")
-        self.kind = kind
+        self.kind, self.high = kind, high
         self.register_buffer("shift", shift)
         self.register_buffer("factor", factor)
-        self._shifts = bool((shift != 0).any())  # the usual image case is one multiplication
+        self._shifts = shift.is_meta or bool((shift != 0).any())  # the usual image case is one multiplication
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map stored values (B, M), uint8 or float, to model inputs (B, M) of the factor's type."""
-        stored = x.dtype
-        x = x.float() if stored == torch.float64 != self.shift.dtype else x
-        x = (x - self.shift) * self.factor if self._shifts else x * self.factor
+        """Map stored values (B, M), uint8 or float, wherever they are, to model inputs (B, M), float32."""
+        stored, exact = x.dtype, x.dtype == self.shift.dtype == torch.float64
+        x = x if exact or not x.is_floating_point() else x.float()
+        x = x.to(self.shift.device)
+        x = ((x - self.shift).to(self.factor) if self._shifts else x.to(self.factor.device)) * self.factor
         if self.kind == "unit-norm":
             x = x / x.norm(dim=-1, keepdim=True).clamp_min(1e-12)
         elif self.kind == "unit-interval" and stored != torch.uint8:
@@ -108,6 +114,31 @@ class Scaler(nn.Module):
     def inverse(self, x: Any) -> Tensor:
         """Map model units (..., M), an array or a tensor, back to stored values; the norm of `unit-norm` is lost."""
         return torch.as_tensor(x) / self.factor + self.shift
+
+    def checked(self, x: "Examples") -> "Examples":
+        """Return stored examples, unless they are plainly in other units than those of the training data."""
+        if self.high is None or isinstance(x, Chunked) or not x.numel():
+            return x
+        top, high = float(x.max()), self.high
+        known = f"the training data had values from 0 to {high:g}"
+        if high > 1 and x.is_floating_point() and 0 < top <= 1:
+            raise UsageError(f"{known}, and these lie in [0, 1]; multiply them by {high:g}")
+        if top > 2 * high:
+            raise UsageError(f"{known}, and these go up to {top:g}; divide them by what means 1")
+        return x
+
+    def _apply(self, fn, recurse=True):
+        """Move the map to where `fn` takes tensors; where there is no float64, such a shift stays behind."""
+        device = fn(self.factor).device
+        self.factor = self.factor.to(device)
+        stays = device.type == "mps" and self.shift.dtype == torch.float64
+        self.shift = self.shift if stays else self.shift.to(device)
+        return self
+
+
+def identity() -> Scaler:
+    """Return the scaler that takes values as they are stored."""
+    return Scaler("none", torch.zeros(1, dtype=torch.float32), torch.ones(1, dtype=torch.float32))
 
 
 Examples = Tensor | Chunked
@@ -120,23 +151,32 @@ def _none(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
 def _unit_interval(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
     if high is not None:
         return torch.zeros(1), torch.tensor([1.0 / high])
-    low, top = x.min().float(), x.max().float()
+    low, top = x.min().double(), x.max().double()
     # data of one value have no range of their own: they become zero rather than undefined
     factor = 1.0 / (top - low) if top > low else torch.ones(1)
     return low.reshape(1), factor.reshape(1)
 
 
 def _standard(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
-    mean, std = x.moments if isinstance(x, Chunked) else _moments(lambda: [x], len(x))
+    mean, std = x.moments if isinstance(x, Chunked) else _moments(lambda: x.split(_rows(x)), len(x))
     # a constant column has no scale of its own: it becomes zero rather than infinite
-    return mean, torch.where(std > 1e-8, 1.0 / std, torch.ones_like(std))
+    return mean, torch.where(std > CONSTANT * mean.abs(), 1.0 / std, 1.0).clamp(max=torch.finfo(torch.float32).max)
+
+
+CONSTANT = 1e-12
+"""Standard deviation, as a share of a column's mean, that is left of a constant by rounding in float64."""
 
 
 def _moments(parts: Callable[[], Iterable[Tensor]], N: int) -> tuple[Tensor, Tensor]:
-    """Return the mean and standard deviation of every column, in two passes over N rows."""
-    mean = (_total(part.sum(0, dtype=torch.float64) for part in parts()) / N).float()
-    square = _total((part.float() - mean).square().sum(0).double() for part in parts())
-    return mean, (square / N).float().sqrt()
+    """Return the mean and standard deviation of every column, float64, in two passes over N rows."""
+    mean = _total(part.sum(0, dtype=torch.float64) for part in parts()) / N
+    square = _total((part.double() - mean).square().sum(0) for part in parts()) / N
+    return mean, square.sqrt()
+
+
+def _rows(x: Tensor) -> int:
+    """Return how many rows to take at a time, so that they need little memory in float64."""
+    return max(1, 2**22 // x.shape[1])
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:
@@ -180,7 +220,9 @@ def fit_scaler(kind: str, x: Examples, high: float | None) -> Scaler:
     UsageError
         If the kind is unknown.
     """
-    return Scaler(kind, *choose(SCALES, kind, "scale")(x, high))
+    shift, factor = choose(SCALES, kind, "scale")(x, high)
+    exact = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return Scaler(kind, shift.to(exact), factor.float(), high)
 
 
 def as_examples(x: Any, M: int, columns: Sequence[str] = ()) -> Examples:

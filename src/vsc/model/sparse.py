@@ -1,20 +1,47 @@
 """Models whose latents have gates: VSC and the thresholded Laplace. Each forward is read straight down."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from vsc.errors import choose
-from vsc.model import spikes
+from vsc.model import spikes as estimators
 from vsc.model.base import Autoencoder, Codes
 from vsc.model.bounds import Bound, decompose_kl
 from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
-from vsc.model.nets import last_bias
+from vsc.model.likelihoods import Likelihood
 from vsc.model.priors import Prior, SpikeSlabPrior, ThresholdedLaplacePrior
+from vsc.model.scaling import Scaler
 from vsc.model.spikes import SpikeEstimator
+
+ALPHA = 0.1
+"""Prior spike probability of a model that is given no prior."""
+
+
+def logit_head(v: Tensor) -> Tensor:
+    """Take the encoder's output as the spike logit."""
+    return v
+
+
+def log_relu_head(v: Tensor) -> Tensor:
+    """
+    Return the logit of gamma where ln gamma = -ReLU(-v) (ICLR), kept 1e-6 below gamma = 1.
+
+    For reproduction only: the gradient is exactly zero for v > 0, where half of the gates start.
+    """
+    log_gamma = -torch.relu(-v) - 1e-6
+    return log_gamma - torch.log(-torch.expm1(log_gamma))
+
+
+def open_gates(v: Tensor) -> Tensor:
+    """Hold every gate open: an infinite spike logit."""
+    return torch.full_like(v, math.inf)
+
+
+HEADS = {"logit": logit_head, "log-relu": log_relu_head}
 
 
 class VSC(Autoencoder):
@@ -23,26 +50,31 @@ class VSC(Autoencoder):
 
     Parameters
     ----------
-    *args, **kwargs
+    encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise
         As for `Autoencoder`.
-    alpha : float
-        Prior spike probability in (0, 1]; smaller is sparser. At 1 the gates are held open: the VAE.
     prior : Prior, optional
-        p(z); by default the fixed spike-and-slab with `alpha`.
-    spike_estimator : str
-        Name in `spikes.SPIKES`.
-    head : str
-        Name in `HEADS`: how encoder outputs become spike logits.
+        p(z); by default the fixed spike-and-slab with alpha = `ALPHA`. One without gates holds the gates open: the VAE.
+    spikes : callable
+        The spike estimator, as those in `spikes.SPIKES`.
+    relaxation : float
+        Its T or c where `forward` is given none: in training the last one.
+    head : callable
+        How encoder outputs become spike logits, as those in `HEADS`.
     gate_init : float
-        Spike logit at the start of training; 0 is gamma = 1/2, larger opens the gates.
+        What is added to these outputs, always: the spike logit at the start of training. 0 is gamma = 1/2, larger opens
+        the gates.
     off_value : float
-        What the decoder is given for a latent that is off, at the start; learned from there (`OffValues`). At 0 the
-        decoder is given the code as it is, always.
+        What the decoder is given for a latent that is off, at the start: learned from there for each latent. A spike at
+        zero lies in the middle of the slab, so that "off" reads as an average value; with a value of its own a shut
+        gate can say that something is absent. It changes p(x|z) only: codes keep their zeros. At 0 the decoder is given
+        the code as it is, always.
+    correlated : bool
+        Whether training is given the total correlation of the slabs, which takes B x B x J numbers.
 
     Raises
     ------
     UsageError
-        If alpha is outside (0, 1] or a name is unknown, and as `Autoencoder`.
+        As `Autoencoder`.
     """
 
     features = 3
@@ -53,35 +85,52 @@ class VSC(Autoencoder):
 
     def __init__(
         self,
-        *args,
-        alpha: float = 0.01,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        shape: tuple[int, ...],
+        latent_dim: int,
         prior: Prior | None = None,
-        spike_estimator: str = "straight-through",
-        head: str = "logit",
+        likelihood: Likelihood | None = None,
+        spikes: SpikeEstimator = estimators.straight_through,
+        relaxation: float = 0.5,
+        head: Callable[[Tensor], Tensor] = logit_head,
         gate_init: float = 0.0,
         off_value: float = 0.0,
-        **kwargs,
+        correlated: bool = False,
+        scaler: Scaler | None = None,
+        columns: tuple[str, ...] = (),
+        classes: tuple[str, ...] = (),
+        binarise: bool = False,
     ):
-        super().__init__(*args, **kwargs)
-        self.prior = SpikeSlabPrior(self.latent_dim, alpha) if prior is None else prior
-        self.spikes = choose(spikes.SPIKES, spike_estimator, "spike estimator")
-        self.head = open_gates if self.prior.gates_open else choose(HEADS, head, "head")
-        with torch.no_grad():
-            last_bias(self.encoder)[2 * self.latent_dim :] += gate_init
-        if off_value:
-            self.decoder = nn.Sequential(OffValues(self.latent_dim, off_value), self.decoder)
-        self.correlated = False  # whether training asks for the total correlation, which takes B x B x J numbers
+        super().__init__(
+            encoder,
+            decoder,
+            shape=shape,
+            latent_dim=latent_dim,
+            likelihood=likelihood,
+            scaler=scaler,
+            columns=columns,
+            classes=classes,
+            binarise=binarise,
+        )
+        self.prior = SpikeSlabPrior(latent_dim, ALPHA) if prior is None else prior
+        self.spikes, self.relaxation, self.correlated = spikes, relaxation, correlated
+        self.head = open_gates if self.prior.gates_open else head
+        self.gate_init: Tensor
+        self.register_buffer("gate_init", torch.tensor(float(gate_init), dtype=torch.float32))
+        self.off_value = nn.Parameter(torch.full((latent_dim,), float(off_value))) if off_value else None
 
     def posterior(self, x: Tensor, lam: float = 1.0) -> SpikeAndSlab:
         """Return q_lambda(z|x), shape (B, J), of x (B, M) (UAI sec. 3.4)."""
-        mu, logvar, v = (part.contiguous() for part in self.encoder(x).chunk(3, -1))  # strided exp is slow
+        mu, logvar, v = (part.contiguous() for part in self.from_encoder(x).chunk(3, -1))  # strided exp is slow
         if lam < 1:  # the slab N(lam mu, lam s^2 + 1 - lam): variances are interpolated, not deviations
             mu, logvar = lam * mu, torch.log(lam * logvar.exp() + (1 - lam))
-        return SpikeAndSlab(mu, logvar, spike_logits=self.head(v), validate_args=False)
+        return SpikeAndSlab(mu, logvar, spike_logits=self.head(v + self.gate_init), validate_args=False)
 
-    def forward(self, x, lam=1.0, relaxation=0.5):
+    def forward(self, x, lam=1.0, relaxation=None):
         """Return the terms of the ELBO of x (B, M); in eval mode the spikes are hard, whatever the estimator."""
-        estimate = self.spikes if self.training else spikes.hard
+        estimate = self.spikes if self.training else estimators.hard
         # q(z|x)  (B, J)       ICLR eq. 5; a prior's pseudo-inputs pass the encoder beside x
         qz, posterior = self.prior.encoded(x, partial(self.posterior, lam=lam))
         log_px = self._expected_log_px(estimate, qz, x, relaxation)  # E_q log p(x|z)  (B,)
@@ -89,14 +138,17 @@ class VSC(Autoencoder):
         tc = slab_correlation(qz) if self.correlated and self.training else torch.zeros_like(log_px)
         return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty, tc)
 
-    def _expected_log_px(self, estimate: SpikeEstimator, qz: SpikeAndSlab, x: Tensor, relaxation: float) -> Tensor:
+    def _expected_log_px(self, estimate, qz: SpikeAndSlab, x: Tensor, relaxation: float | None) -> Tensor:
         """Estimate E_q log p(x|z), (B,); an off value is where a gate that shuts takes its latent."""
-        first = next(self.decoder.children())
-        if not isinstance(first, OffValues):
+        off, relaxation = self.off_value, self.relaxation if relaxation is None else relaxation
+        if off is None:
             return estimate(qz, partial(self.log_px, x), relaxation)
-        off = first.value
         centred = SpikeAndSlab(qz.mu - off, qz.logvar, spike_logits=qz.spike_logits, validate_args=False)
         return estimate(centred, lambda z: self.log_px(x, z + off), relaxation)  # w (slab - off) + off
+
+    def from_decoder(self, z):
+        """Return what the decoder makes of codes z (B, J), a latent that is exactly zero taken to its off value."""
+        return super().from_decoder(z if self.off_value is None else torch.where(z == 0, self.off_value.to(z.dtype), z))
 
     def codes(self, x):
         """Return z = gamma mu, gamma and mu."""
@@ -113,41 +165,67 @@ class ThresholdedLaplaceVSC(Autoencoder):
 
     Parameters
     ----------
-    *args, **kwargs
+    encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise
         As for `Autoencoder`.
     alpha : float
         Where every alpha_j = exp(-t_j) starts, in (0, 1); the gates themselves start at 1/2.
-    spike_estimator : str
-        Name in `spikes.SPIKES`.
+    spikes, relaxation
+        As for `VSC`.
 
     Raises
     ------
     UsageError
-        If alpha is outside (0, 1) or a name is unknown, and as `Autoencoder`.
+        If alpha is outside (0, 1), and as `Autoencoder`.
     """
 
     features = 2
     spiked = True
     schedules = frozenset({"beta", "slab_beta", "spike_beta", "price", "target_l0", "relaxation", "prior_lr"})
 
-    def __init__(self, *args, alpha: float = 0.1, spike_estimator: str = "straight-through", **kwargs):
-        super().__init__(*args, **kwargs)
-        self.prior = ThresholdedLaplacePrior(self.latent_dim, alpha)
-        self.spikes = choose(spikes.SPIKES, spike_estimator, "spike estimator")
-        with torch.no_grad():
-            last_bias(self.encoder)[self.latent_dim :] += math.log(-math.log(alpha) / math.log(2))
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        shape: tuple[int, ...],
+        latent_dim: int,
+        alpha: float = ALPHA,
+        likelihood: Likelihood | None = None,
+        spikes: SpikeEstimator = estimators.straight_through,
+        relaxation: float = 0.5,
+        scaler: Scaler | None = None,
+        columns: tuple[str, ...] = (),
+        classes: tuple[str, ...] = (),
+        binarise: bool = False,
+    ):
+        super().__init__(
+            encoder,
+            decoder,
+            shape=shape,
+            latent_dim=latent_dim,
+            likelihood=likelihood,
+            scaler=scaler,
+            columns=columns,
+            classes=classes,
+            binarise=binarise,
+        )
+        self.prior = ThresholdedLaplacePrior(latent_dim, alpha)
+        self.spikes, self.relaxation = spikes, relaxation
+        self.scale_init: Tensor  # ln b at the start of training, added always: gamma = exp(-t / b) = 1/2
+        self.register_buffer("scale_init", torch.tensor(math.log(-math.log(alpha) / math.log(2)), dtype=torch.float32))
 
     def posterior(self, x: Tensor) -> ThresholdedLaplace:
         """Return q(z|x), shape (B, J), of x (B, M)."""
-        mu, logscale = (part.contiguous() for part in self.encoder(x).chunk(2, -1))
-        return ThresholdedLaplace(mu, logscale, self.prior.threshold, validate_args=False)  # pyright: ignore[reportArgumentType]
+        mu, logscale = (part.contiguous() for part in self.from_encoder(x).chunk(2, -1))
+        threshold = self.prior.threshold
+        return ThresholdedLaplace(mu, logscale + self.scale_init, threshold, validate_args=False)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, x, lam=1.0, relaxation=0.5):
+    def forward(self, x, lam=1.0, relaxation=None):
         """Return the terms of the ELBO of x (B, M); in eval mode the spikes are hard, whatever the estimator."""
-        estimate = self.spikes if self.training else spikes.hard
+        estimate = self.spikes if self.training else estimators.hard
         qz = self.posterior(x)  # q(z|x)  (B, J)
-        log_px = estimate(qz, partial(self.log_px, x), relaxation)  # E_q log p(x|z)  (B,)
-        kl = self.prior.kl(qz, x, self.posterior)
+        log_px = estimate(qz, partial(self.log_px, x), self.relaxation if relaxation is None else relaxation)
+        kl = self.prior.kl(qz, x, self.posterior)  # (B,)
         zero = torch.zeros_like(log_px)
         return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty, zero)
 
@@ -155,30 +233,6 @@ class ThresholdedLaplaceVSC(Autoencoder):
         """Return z = gamma mu, gamma and mu."""
         qz = self.posterior(x)
         return Codes(qz.mean, qz.gamma, qz.mu)
-
-
-class OffValues(nn.Module):
-    """
-    Give the decoder a learned value for each latent that is exactly zero, and the others as they are.
-
-    A spike at zero lies in the middle of the slab, so that "off" reads as an average value. A value of its own lets a
-    shut gate say that something is absent. It changes p(x|z) only: codes keep their zeros.
-
-    Parameters
-    ----------
-    latent_dim : int
-        J.
-    start : float
-        The value of each at the start.
-    """
-
-    def __init__(self, latent_dim: int, start: float):
-        super().__init__()
-        self.value = nn.Parameter(torch.full((latent_dim,), start))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Return what the decoder is given of z, (B, J) each."""
-        return torch.where(z == 0, self.value.to(z.dtype), z)
 
 
 def slab_correlation(qz: SpikeAndSlab) -> Tensor:
@@ -206,26 +260,3 @@ def slab_correlation(qz: SpikeAndSlab) -> Tensor:
     log_q = slab.log_prob(z.unsqueeze(1))  # ln q(z_ij | x_k)  (B/2, B/2, J)
     tc = decompose_kl(z, log_q, torch.zeros_like(mu[:, 0])).total_correlation
     return tc.mean().expand(len(qz.mu))
-
-
-def logit_head(v: Tensor) -> Tensor:
-    """Take the encoder's output as the spike logit."""
-    return v
-
-
-def log_relu_head(v: Tensor) -> Tensor:
-    """
-    Return the logit of gamma where ln gamma = -ReLU(-v) (ICLR), kept 1e-6 below gamma = 1.
-
-    For reproduction only: the gradient is exactly zero for v > 0, where half of the gates start.
-    """
-    log_gamma = -torch.relu(-v) - 1e-6
-    return log_gamma - torch.log(-torch.expm1(log_gamma))
-
-
-def open_gates(v: Tensor) -> Tensor:
-    """Hold every gate open: an infinite spike logit."""
-    return torch.full_like(v, math.inf)
-
-
-HEADS = {"logit": logit_head, "log-relu": log_relu_head}

@@ -1,23 +1,32 @@
 """From names to objects: the only place that looks the members of the families up."""
 
+import inspect
 import math
-from collections.abc import Iterable
-from dataclasses import replace
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from operator import attrgetter
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from vsc.data.split import Dataset
-from vsc.errors import UsageError, choose
-from vsc.model import MODELS, VSC, Autoencoder
+from vsc.errors import UsageError, at_least, choose
+from vsc.model import HEADS, MODELS, VSC, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
-from vsc.model.priors import PRIORS, FreeMixturePrior, MixturePrior, NormalPrior, Prior, PseudoInputPrior
+from vsc.model.nets import NETS
+from vsc.model.priors import PRIORS, SELECTORS
 from vsc.model.scaling import SCALES, Scaler, fit_scaler
 from vsc.model.spikes import RELAXATION, SPIKES
-from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig
+from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig, as_plain
 from vsc.settings.presets import changed
 from vsc.settings.schedule import Schedule
+
+CUSTOM = "custom"
+"""Name in the settings of a model that was made in Python."""
 
 
 def resolve(config: Config, data: Dataset) -> Config:
@@ -129,7 +138,11 @@ def _in_unit_interval(data: Dataset, scale: str) -> bool:
     return scale == "unit-interval"
 
 
-def build_model(model: ModelConfig, shape: tuple[int, ...], scaler: Scaler) -> Autoencoder:
+FUNCTIONS = {"spikes": (SPIKES, "spike estimator"), "head": (HEADS, "head"), "selector": (SELECTORS, "selector")}
+"""Settings that name a function, which is passed on as it is -> its family, and what that is called."""
+
+
+def build_model(model: ModelConfig, shape: tuple[int, ...], **known: Any) -> Autoencoder:
     """
     Build an untrained model.
 
@@ -139,75 +152,222 @@ def build_model(model: ModelConfig, shape: tuple[int, ...], scaler: Scaler) -> A
         With a likelihood named (`resolve`).
     shape : tuple of int
         One example's shape.
-    scaler : Scaler
-        From stored values to model inputs.
+    **known
+        What else the model's class takes and the settings do not say: `scaler`, `columns` and so on.
 
     Returns
     -------
     Autoencoder
-        With weights from torch's current random state.
+        On the CPU in float32, whatever the defaults are, with weights from torch's current random state.
 
     Raises
     ------
     UsageError
-        If a name is unknown or a value out of its range.
+        If a name is unknown, a value out of its range, or the model too large for this machine's memory.
     """
-    kind = choose(MODELS, model.name, "model")
-    choose(SPIKES, model.spikes, "spike estimator")
-    settings: dict[str, Any] = {
-        "shape": shape,
-        "latent_dim": model.latent_dim,
-        "net": model.net,
-        "hidden": tuple(model.hidden),
-        "likelihood": build_likelihood(model),
-        "scaler": scaler,
-    }
-    choose(PRIORS, model.prior, "prior")
-    if kind.spiked:
-        settings |= {"alpha": model.alpha, "spike_estimator": model.spikes}
-    if kind is VSC:
-        prior = build_prior(model, math.prod(shape))
-        settings |= {"prior": prior, "head": model.head, "gate_init": model.gate_init, "off_value": model.off_value}
-    return kind(**settings)
-
-
-def build_prior(model: ModelConfig, inputs: int) -> Prior:
-    """Build the prior that a VSC's settings name, with its own settings, for examples of M = `inputs` values."""
-    kind = choose(PRIORS, model.prior, "prior")
-    settings: dict[str, Any] = {"latent_dim": model.latent_dim}
-    if kind is not NormalPrior:
-        settings["alpha"] = model.alpha
-    if issubclass(kind, MixturePrior):
-        settings |= {"inputs": inputs, "components": model.components, "selector": model.selector}
-        settings["unit_slab"] = model.unit_slab
-    if kind is PseudoInputPrior:
-        settings["nu"] = model.nu
-    if kind is FreeMixturePrior:
-        settings["gate_init"] = model.gate_init
-    return kind(**settings)
+    check_numbers(model)
+    size, memory = _bytes_to_train(model, shape), _memory()
+    if size > memory:
+        raise UsageError(
+            f"to train this model takes {size / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g}; lower "
+            "model.latent_dim, model.hidden or model.components"
+        )
+    with _on("cpu"):
+        made = _parts(model, shape)
+        return _made(choose(MODELS, model.name, "model"), _given(model, shape) | made | known)
 
 
 def build_likelihood(model: ModelConfig) -> Likelihood:
     """Build the likelihood that a model's settings name, with its own settings."""
-    kind = choose(LIKELIHOODS, model.likelihood, "likelihood")
-    floor = {"variance_floor": model.variance_floor}
-    settings = {
-        "gaussian": floor,
-        "gaussian-shared": floor,
-        "laplace": floor,
-        "gaussian-fixed": {"variance": model.variance},
-    }
-    return kind(**settings.get(model.likelihood, {}))
+    return _made(choose(LIKELIHOODS, model.likelihood, "likelihood"), _given(model, ()))
 
 
-def new_model(config: Config, data: Dataset) -> Autoencoder:
-    """Build the untrained model of a resolved config, its scaler fitted to the training set."""
+def check_numbers(model: ModelConfig) -> None:
+    """Refuse settings that are no numbers, or too large or small for 32 bits, by name."""
+    for name, value in vars(model).items():
+        if isinstance(value, float) and not (value == 0 or 1e-30 <= abs(value) <= 1e30):
+            raise UsageError(f"model.{name} must be a number that 32 bits hold, between 1e-30 and 1e30, not {value}")
+    at_least(1, model.latent_dim, "model.latent_dim")
+
+
+def _given(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return all that a part of the model may take, by name; None leaves it to the part's own default."""
+    given = {name: value for name, value in vars(model).items() if value is not None}
+    given |= {name: choose(family, given[name], what) for name, (family, what) in FUNCTIONS.items()}
+    features = choose(MODELS, model.name, "model").features * model.latent_dim
+    return given | {"shape": shape, "features": features, "inputs": math.prod(shape)}
+
+
+def _parts(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, nn.Module]:
+    """Build what a model is made of."""
+    given, likelihood = _given(model, shape), build_likelihood(model)
+    parts: dict[str, nn.Module] = {"likelihood": likelihood}
+    prior = choose(PRIORS, model.prior, "prior")
+    if "prior" in _takes(choose(MODELS, model.name, "model")):
+        parts["prior"] = _made(prior, given)
+    parts["encoder"], parts["decoder"] = _made(choose(NETS, model.net, "net"), given | {"outputs": likelihood.outputs})
+    return parts
+
+
+def _made(make: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    """Call a class or function with what its signature names: so a member says itself which settings it takes."""
+    return make(**{name: given[name] for name in _takes(make) if name in given})
+
+
+def _takes(make: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(make).parameters)
+
+
+@contextmanager
+def _on(device: str) -> Iterator[None]:
+    """Make tensors on a device, in float32, that can be trained, whatever the caller has set."""
+    with _single(), torch.device(device), torch.inference_mode(False):
+        yield
+
+
+@contextmanager
+def _single() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _outline(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Return the weights of a model's parts without their values, which takes no memory."""
+    with _on("meta"):
+        return nn.ModuleDict(_parts(model, shape)).state_dict()
+
+
+def _bytes_to_train(model: ModelConfig, shape: tuple[int, ...]) -> float:
+    """Estimate what weights, gradients and Adam's two moments take."""
+    try:
+        return 16.0 * sum(weight.numel() for weight in _outline(model, shape).values())
+    except (RuntimeError, TypeError, OverflowError):  # more than 2^63 numbers
+        return math.inf
+
+
+def _memory() -> float:
+    """Return this machine's memory in bytes, where it can be known."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -> Autoencoder:
+    """
+    Return what is to be trained: the model of a resolved config, or one of the user's, its scaler fitted to the data.
+
+    Parameters
+    ----------
+    config : Config
+        As `resolve` returns it.
+    data : Dataset
+        The data.
+    model : Autoencoder, optional
+        A model of the user's own, whose weights are left as they are.
+
+    Returns
+    -------
+    Autoencoder
+        On the CPU.
+    """
     assert config.data.scale != "auto"
-    model = build_model(config.model, data.shape, fit_scaler(config.data.scale, data.train.x, data.high))
-    model.columns, model.classes = data.features, data.classes
-    if isinstance(model, VSC):
-        model.correlated = bool(config.train.total_correlation)
-    if isinstance(model, VSC) and isinstance(model.prior, PseudoInputPrior):
-        chosen = torch.randperm(len(data.train))[: model.prior.components]
-        model.prior.start_at(model.scaler(data.train.x[chosen]))
-    return model
+    with _on("cpu"):
+        scaler = fit_scaler(config.data.scale, data.train.x, data.high)
+    known = {"columns": data.features, "classes": data.classes, "binarise": config.data.binarise}
+    if model is not None:
+        model = model.to("cpu")
+        model.adopt(scaler, **known)
+        return model
+    known["correlated"] = bool(config.train.total_correlation)
+    if config.train.relaxation is not None:
+        known["relaxation"] = config.train.relaxation.last
+    built = build_model(config.model, data.shape, scaler=scaler, **known)
+    prior = getattr(built, "prior", None)
+    if prior is not None and prior.wants:
+        chosen = torch.randperm(len(data.train), device="cpu")[: prior.wants]
+        prior.start_at(built.scaler(data.train.x[chosen]))
+    return built
+
+
+def described(model: Autoencoder, settings: ModelConfig) -> dict[str, Any]:
+    """Return, as JSON has it, what `restored` needs besides the weights."""
+    return {
+        "model": as_plain(asdict(settings)),
+        "shape": list(model.shape),
+        "scale": model.scaler.kind,
+        "high": model.scaler.high,
+        "binarise": model.binarise,
+        "relaxation": getattr(model, "relaxation", None),
+        "columns": list(model.columns),
+        "classes": list(model.classes),
+    }
+
+
+def restored(
+    saved: Mapping[str, Any], settings: ModelConfig, weights: dict[str, Tensor], model: Autoencoder | None = None
+) -> Autoencoder:
+    """
+    Return a saved model.
+
+    Parameters
+    ----------
+    saved : mapping
+        What `described` returned, with its `format`.
+    settings : ModelConfig
+        What it says of the model.
+    weights : dict of str to torch.Tensor
+        Its state.
+    model : Autoencoder, optional
+        An untrained model of the user's, into which the weights are put.
+
+    Returns
+    -------
+    Autoencoder
+        In eval mode, on the CPU.
+
+    Raises
+    ------
+    UsageError
+        If the weights are those of another model.
+    """
+    if saved["format"] == 1:
+        weights = _renamed(weights)
+    shape = tuple(saved["shape"])
+    with _on("cpu"):
+        scaler = Scaler(saved["scale"], weights["scaler.shift"], weights["scaler.factor"], saved.get("high"))
+        known: dict[str, Any] = {name: tuple(saved[name]) for name in ("columns", "classes")}
+        known["binarise"] = saved.get("binarise", False)
+        if model is None:
+            _check_same(_outline(settings, shape), weights)
+            own = {} if saved.get("relaxation") is None else {"relaxation": saved["relaxation"]}
+            model = build_model(settings, shape, scaler=scaler, **known, **own)
+        else:
+            model.adopt(scaler, **known)
+        state = model.state_dict()
+        if saved["format"] == 1:  # there, what is added at the start was added to the encoder's last bias
+            weights |= {name: torch.zeros(()) for name in ("gate_init", "scale_init") if name in state}
+        _check_same(state, weights, whole=True)
+        model.load_state_dict(weights)
+    return model.eval()
+
+
+def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give weights of format 1 their names of today: values for what is off stood before the decoder's own layers."""
+    if "decoder.0.value" not in weights:
+        return dict(weights)
+    names = {name: re.sub(r"^decoder\.1\.", "decoder.", name) for name in weights} | {"decoder.0.value": "off_value"}
+    return {names[name]: value for name, value in weights.items()}
+
+
+def _check_same(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], whole: bool = False) -> None:
+    """Refuse weights that are those of another model, before they take memory or torch says so in many lines."""
+    for name in [*expected, *(weights if whole else ())]:
+        if name not in weights or name not in expected:
+            raise UsageError(f"the weights are those of another model: {name} is in one of the two alone")
+        if (there := tuple(weights[name].shape)) != (here := tuple(expected[name].shape)):
+            raise UsageError(f"the weights are those of another model: {name} has shape {here}, and {there} was saved")

@@ -24,7 +24,6 @@ from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError, first_line, listed
 from vsc.files import LOCK, clear_temporaries, parse_json, read_json, whole, write_json, write_npz
 from vsc.model import Autoencoder, Codes
-from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, as_plain
 from vsc.settings.upgrade import FORMAT, from_plain, read_settings, upgraded
@@ -215,21 +214,14 @@ def save_model(folder: Path, model: Autoencoder, config: Config) -> None:
         Its resolved settings.
     """
     weights = write_tensors({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
-    described = {
-        "format": FORMAT,
-        "model": as_plain(asdict(config.model)),
-        "shape": list(model.shape),
-        "scale": model.scaler.kind,
-        "columns": list(model.columns),
-        "classes": list(model.classes),
-        "sha256": hashlib.sha256(weights).hexdigest(),
-    }
+    described = {"format": FORMAT, **build.described(model, config.model)}
+    described["sha256"] = hashlib.sha256(weights).hexdigest()
     with whole(folder / "model" / "model.safetensors") as temporary:
         temporary.write_bytes(weights)
     write_json(folder / "model" / "config.json", described)
 
 
-def load(path: str | Path) -> Autoencoder:
+def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
     """
     Load a trained model, ready to encode.
 
@@ -237,6 +229,8 @@ def load(path: str | Path) -> Autoencoder:
     ----------
     path : str or Path
         A run folder, or its `model` folder.
+    model : Autoencoder, optional
+        For a run of a model of your own: one built in the same way, which the saved weights are put into.
 
     Returns
     -------
@@ -258,13 +252,17 @@ def load(path: str | Path) -> Autoencoder:
         with (
             modes(gradients=True),
             seeded(0),
-        ):  # whoever calls keeps its random state, and no weight is an inference tensor
-            return _load(folder).eval()
+        ):  # the caller keeps its random state, and no weight is an inference tensor
+            found = _load(folder, model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"the model in {folder} is damaged or not ours: {first_line(error)}") from error
+        kind, trouble = (UsageError, "is not that which was given") if model else (RunError, "is damaged or not ours")
+        raise kind(f"the model in {folder} {trouble}: {first_line(error)}") from error
+    if found is None:
+        raise UsageError(f"{folder} holds a model that was made in Python; load it there: vsc.load(path, model=...)")
+    return found
 
 
-def _load(folder: Path) -> Autoencoder:
+def _load(folder: Path, model: Autoencoder | None) -> Autoencoder | None:
     described = read_json(folder / "config.json")
     settings = from_plain(upgraded({"model": described["model"], "format": described["format"]}), "config.json").model
     raw = (folder / "model.safetensors").read_bytes()
@@ -274,25 +272,19 @@ def _load(folder: Path) -> Autoencoder:
     wrong = [name for name, value in weights.items() if not value.isfinite().all()]
     if wrong:
         raise ValueError(f"model.safetensors: {listed(wrong)} is not finite")
-    scaler = Scaler(described["scale"], weights["scaler.shift"].float(), weights["scaler.factor"].float())
-    shape = tuple(described["shape"])
-    with torch.device("meta"):  # takes no memory
-        sizes = {k: v.shape for k, v in build.build_model(settings, shape, scaler).state_dict().items()}
-    if sizes != {name: value.shape for name, value in weights.items()}:
-        raise ValueError("model.safetensors has not the weights that config.json describes")
-    model = build.build_model(settings, shape, scaler)
-    model.load_state_dict(weights)
-    model.columns, model.classes = _names(described, "columns", math.prod(shape)), _names(described, "classes")
-    return model
+    _check_names(described, "columns", math.prod(described["shape"]))
+    _check_names(described, "classes")
+    if settings.name == build.CUSTOM and model is None:
+        return None
+    return build.restored(described, settings, weights, model)
 
 
-def _names(described: dict[str, Any], what: str, size: int | None = None) -> tuple[str, ...]:
+def _check_names(described: dict[str, Any], what: str, size: int | None = None) -> None:
     names = described[what]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"config.json: {what} are not names")
     if names and size is not None and len(names) != size:
         raise ValueError(f"config.json: {len(names)} {what} where an example has {size} values")
-    return tuple(names)
 
 
 def encoded(folder: Path, model: Autoencoder, x: Tensor, split: str) -> Codes:

@@ -65,6 +65,14 @@ class Prior(nn.Module, ABC):
         """
         return posterior(x), posterior
 
+    @property
+    def wants(self) -> int:
+        """Training examples that `start_at` is to be given before training."""
+        return 0
+
+    def start_at(self, x: Tensor) -> None:
+        """Start at as many training examples as there are, at most `wants`: model inputs (n, M)."""
+
     @abstractmethod
     def sample(self, n: int, posterior: Posterior) -> Tensor:
         """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, logsigmoid
 
-from vsc.errors import UsageError, choose
+from vsc.errors import UsageError
 from vsc.model.distributions import SpikeAndSlab, at_least_single
 from vsc.model.divergences import chosen_kl, mixture_log_prob, pairwise_kl
 from vsc.model.priors.base import Divergence, Posterior, Prior, checked
@@ -32,15 +32,15 @@ class MixturePrior(Prior):
         In (0, 1): the sparsity that `penalty` asks of the components.
     components : int
         U >= 1.
-    selector : str
-        Name in `SELECTORS`: how C comes about.
+    selector : callable, optional
+        How C comes about, as those in `SELECTORS`; by default `optimal`.
     unit_slab : bool
         Whether all components have the slab N(0, 1), so that they differ in their gates only.
 
     Raises
     ------
     UsageError
-        If alpha is outside (0, 1), U < 1 or the selector is unknown.
+        If alpha is outside (0, 1), or U < 1.
     """
 
     schedules = frozenset({"penalty", "prior_lr"})
@@ -51,14 +51,14 @@ class MixturePrior(Prior):
         latent_dim: int,
         alpha: float,
         components: int = 100,
-        selector: str = "optimal",
+        selector: "Selector | None" = None,
         unit_slab: bool = False,
     ):
         super().__init__()
         if components < 1:
             raise UsageError(f"a mixture needs at least 1 component, not {components}")
         self.latent_dim, self.alpha, self.components = latent_dim, checked(alpha), components
-        self.select = choose(SELECTORS, selector, "selector")
+        self.select = optimal if selector is None else selector
         self.scores = None if self.select is optimal else nn.Linear(inputs, components)
         self.unit_slab = unit_slab
 
@@ -122,7 +122,7 @@ class PseudoInputPrior(MixturePrior):
         latent_dim: int,
         alpha: float,
         components: int = 100,
-        selector: str = "optimal",
+        selector: "Selector | None" = None,
         nu: float | None = None,
         unit_slab: bool = False,
     ):
@@ -148,6 +148,11 @@ class PseudoInputPrior(MixturePrior):
         both = posterior(torch.cat([x, own.to(x.dtype)]))
         qz, parts = both[: len(x)], both[len(x) :]
         return qz, lambda inputs: parts if inputs is own else posterior(inputs)
+
+    @property
+    def wants(self):
+        """U: each pseudo-input starts at a training example."""
+        return self.components
 
     def mixed(self, posterior):
         """Return q(z|x_u), (U, J)."""
@@ -184,7 +189,7 @@ class FreeMixturePrior(MixturePrior):
         latent_dim: int,
         alpha: float,
         components: int = 100,
-        selector: str = "optimal",
+        selector: "Selector | None" = None,
         unit_slab: bool = False,
         gate_init: float = 0.0,
     ):

@@ -1,4 +1,4 @@
-"""Schedules: what text says, their values at, between and around corners, and the price that holds an l0."""
+"""Schedules: what text says, their values at, between and around corners."""
 
 import copy
 import itertools
@@ -11,7 +11,7 @@ import pytest
 
 from vsc.errors import UsageError
 from vsc.settings.config import as_plain
-from vsc.settings.schedule import Corner, Schedule, price
+from vsc.settings.schedule import Corner, Schedule
 
 TEXTS = {
     "0 -> 1 at 0.2 over 0.1": (0.0, ((1.0, 0.2, 0.1),)),
@@ -121,20 +121,3 @@ def test_it_cannot_be_changed_and_is_true_where_it_is_ever_other_than_zero():
     assert schedule
     assert not Schedule(0.0)
     assert not Schedule.parse("0 -> 0 at 0.5")
-
-
-@pytest.mark.parametrize(("start", "target"), [(0.05, 0.2), (1.0, 0.5), (1.0, 8.0), (60.0, 0.5), (60.0, 8.0)])
-def test_the_price_brings_l0_to_its_target(start, target):
-    """On a model whose l0 falls by a factor of e for every two nats, slowly."""
-    steps, l0, integral = 2000, start, 0.0
-    for _ in range(steps):
-        asked, added = price(integral, l0, target, steps)
-        integral += added
-        l0 += 0.02 * (start * math.exp(-asked / 2) - l0)
-    assert l0 == pytest.approx(target, rel=0.02)
-
-
-def test_the_price_is_a_reward_where_there_are_too_few():
-    assert price(0.0, 4.0, 8.0, 100)[0] < 0 < price(0.0, 16.0, 8.0, 100)[0]
-    assert price(0.0, 8.0, 8.0, 100) == (0.0, 0.0)
-    assert all(math.isfinite(value) for value in price(0.0, 0.0, 8.0, 100))

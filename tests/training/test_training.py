@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vsc.data.batches import Batches
-from vsc.data.split import Dataset, Split
+from vsc.data.split import Split
 from vsc.errors import RunError, UsageError
 from vsc.model import VSC
 from vsc.model.scaling import Scaler
@@ -423,54 +423,7 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint_or_a_model(tiny, 
     assert not (tmp_path / "run" / "model").exists()
 
 
-# ---- pressure on the codes
-
-
-def clusters():
-    """300 examples of 12 pixels: 4 patterns, of which 1 to 3 are on."""
-    generator = torch.Generator().manual_seed(0)
-    on = torch.rand(300, 4, generator=generator) < 0.5
-    x = (on.repeat_interleave(3, 1) * 255).to(torch.uint8)
-    return Dataset("clusters", (12,), *(Split(part) for part in x.split([200, 50, 50])), high=255.0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("prior", ["spike-slab", "learned", "pseudo-inputs", "mixture"])
-@pytest.mark.parametrize("target", [1.0, 3.0])
-def test_a_target_for_l0_is_reached(prior, target):
-    settings = TrainConfig(steps=1500, target_l0=target, device="cpu", valid_every=1500)
-    data = clusters()
-    model = train(data, config(train=settings, latent_dim=8, prior=prior, components=16))
-    gamma = model.encode(data.train.x).gamma  # 50 held-out examples have other patterns on by chance
-    assert gamma.sum(1).mean().item() == pytest.approx(target, rel=0.1)
-
-
-def test_a_target_out_of_reach_does_no_harm(tiny):
-    """A latent cannot be on for less than what float32 can say; the price has a limit."""
-    settings = TrainConfig(steps=400, target_l0=1e-9, device="cpu", valid_every=400)
-    model = train(tiny, config(train=settings))
-    assert model.encode(tiny.train.x).gamma.sum(1).mean() < 0.1
-
-
-@pytest.mark.parametrize("prior", ["pseudo-inputs", "mixture"])
-def test_mixture_priors_aim_at_alpha_unless_told_otherwise(tiny, prior):
-    def target(**settings):
-        return build.resolve(config(train=replace(SHORT, **settings), prior=prior, alpha=0.3), tiny).train.target_l0
-
-    assert target().start == pytest.approx(0.3 * 4)
-    assert not target(penalty=1.0)
-    assert not target(target_l0=0.0)
-    assert not target(price=1.0)
-    assert not target(price="-1 -> 0 at 0.5")
-    assert target(target_l0=2.0) == 2.0
-    assert not build.resolve(config(prior="spike-slab"), tiny).train.target_l0
-
-
-def test_a_target_sets_alpha_and_must_be_below_the_number_of_latents(tiny):
-    target = replace(SHORT, target_l0=1.0)
-    assert build.resolve(config(train=target), tiny).model.alpha == 0.25
-    with pytest.raises(UsageError, match="target_l0 must end below the number of latents, 4, not at 4"):
-        build.resolve(config(train=replace(SHORT, target_l0=4.0)), tiny)
+# ---- weights in the loss
 
 
 def test_a_penalty_on_the_components_closes_their_gates(tiny):
@@ -526,28 +479,6 @@ def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, prior_lr):
     for name, pace in (("prior.spike_logits", prior_lr), ("decoder.2.bias", 1.0)):
         moved = (after[name] - before[name]).abs()
         torch.testing.assert_close(moved.median(), torch.tensor(0.01 * pace), rtol=1e-3, atol=0)
-
-
-def test_the_price_of_a_target_sets_in_after_the_hold():
-    settings = TrainConfig(steps=100, target_l0="30 -> 2 at 0.5")
-    early, late = Progress(torch.zeros(1), step=49), Progress(torch.zeros(1), step=50)
-    assert early.asked(20.0, settings.knobs(49), settings) == (0.0, early)
-    price, after = late.asked(20.0, settings.knobs(50), settings)
-    assert price > 0
-    assert after.price > 0
-
-
-def test_a_target_falls_from_all_latents_to_what_is_asked():
-    settings = TrainConfig(steps=100, target_l0="32 -> 2 at 0.2 over 0.5")
-
-    def price(step, l0):
-        return Progress(torch.zeros(1), step=step).asked(l0, settings.knobs(step), settings)[0]
-
-    for step, target in ((20, 32.0), (45, 8.0), (70, 2.0), (99, 2.0)):  # 8 is half way from 32 to 2
-        assert price(step, 1.01 * target) > 0
-        assert price(step, target) == pytest.approx(0, abs=1e-9)
-        below = price(step, 0.99 * target)
-        assert below < 0 if step >= 70 else below == 0  # what has shut early is not called back
 
 
 def test_the_old_order_says_what_to_type(tiny):

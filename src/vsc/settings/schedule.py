@@ -208,28 +208,3 @@ class Schedule:
 def _short(value: float) -> str:
     """Write a number so that it is read again as the same one."""
     return repr(value).removesuffix(".0")
-
-
-def price(integral: float, l0: float, target: float, steps: int) -> tuple[float, float]:
-    """
-    Return the price per active latent that brings l0 to its target: a proportional-integral controller on ln l0.
-
-    Parameters
-    ----------
-    integral : float
-        What earlier calls added up, 0 at first, in nats.
-    l0, target : float
-        Active latents expected now, and asked for.
-    steps : int
-        Steps of the whole training.
-
-    Returns
-    -------
-    price : float
-        Nats per active latent at this step; negative where there are too few.
-    added : float
-        What to add to the integral for the next call.
-    """
-    surplus = math.log(max(l0, 1e-3) / target)
-    scale = max(1.0, abs(integral) / 4)  # what costs much moves in larger steps
-    return integral + 10.0 * surplus, 200.0 / steps * scale * surplus

@@ -13,14 +13,10 @@ from vsc.errors import RunError, UsageError, first_line, short
 from vsc.files import as_json, told_as, whole
 from vsc.model import Autoencoder
 from vsc.model.bounds import Bound
-from vsc.settings.config import Config, Knobs, TrainConfig
-from vsc.settings.schedule import price
+from vsc.settings.config import Config, TrainConfig
 from vsc.torchstate import Noise
 from vsc.training import runs
 from vsc.training.processes import by_lead, gather
-
-MOST = 200.0
-"""Nats per active latent beyond which `train.target_l0` asks for no more: what is worth that much stays on."""
 
 
 class Progress(NamedTuple):
@@ -38,7 +34,7 @@ class Progress(NamedTuple):
     in_window : int
         See `window`.
     price : float
-        Nats per active latent that `train.target_l0` has come to ask.
+        Nats per active latent that `train.target_l0` has come to ask: the integral of `pressure`.
     best, waited, best_weights
         For early stopping: the best validation ELBO, the validations since then, and the weights that had it.
     """
@@ -56,33 +52,6 @@ class Progress(NamedTuple):
         """Return the progress with a training batch's bound added to the window."""
         window = self.window + torch.stack(bound).detach().mean(1)
         return self._replace(window=window, in_window=self.in_window + 1)
-
-    def asked(self, l0: float, now: Knobs, settings: TrainConfig) -> tuple[float, "Progress"]:
-        """
-        Return the price per active latent at this step, in nats, and the progress with what the next one needs.
-
-        Parameters
-        ----------
-        l0 : float
-            Active latents expected on the present batch.
-        now : Knobs
-            The schedules; while the KL's weight rises, the price rises with it.
-        settings : TrainConfig
-            With a target_l0.
-
-        Returns
-        -------
-        price : float
-            Not negative before the target's last value is reached.
-        progress : Progress
-        """
-        assert settings.target_l0
-        assert settings.steps
-        least = -MOST if settings.target_l0.ended(self.step, settings.steps) else 0.0
-        weight = now.beta / settings.beta.last if settings.beta and settings.beta.last else 1.0
-        asked, added = price(self.price, l0, now.target_l0, settings.steps)
-        after = self._replace(price=min(max(self.price + weight * added, least), MOST))
-        return weight * max(asked, least), after
 
     def judged(self, row: dict[str, Any], module: Autoencoder | None) -> "Progress":
         """Return the progress after a validation; with a module, the best weights are kept."""

@@ -23,6 +23,7 @@ from vsc.settings.config import Config, TrainConfig
 from vsc.torchstate import Noise, cpu_threads, modes
 from vsc.training import checkpoint, runs
 from vsc.training.checkpoint import Log, Progress
+from vsc.training.pressure import asked
 from vsc.training.processes import agreed, by_lead, gather, launch, mean_over, signals
 
 Watch = Callable[[dict[str, Any]], None]
@@ -123,17 +124,11 @@ def _train(
     settings = config.train
     assert settings.steps is not None  # resolved
     assert settings.valid_every is not None
-    lead, rank, world, device = fabric.is_global_zero, fabric.global_rank, fabric.world_size, fabric.device
+    lead, world, device = fabric.is_global_zero, fabric.world_size, fabric.device
     if folder is not None:
         by_lead(fabric, lambda: runs.prepare(folder, resume or overwrite))
-    with Noise(settings.seed).turn():
-        module = build.new_model(config, data) if model is None else model
-        adam = torch.optim.Adam(paces(module, settings), lr=1e-3, fused=device.type in ("cpu", "cuda"))
-        wrapped, optimizer = fabric.setup(module, adam)
-        batch_of = batches_of(
-            *(data.train, module.scaler, settings.batch_size, settings.seed, config.data.binarise, rank, world, device)
-        )
-    noise = Noise(mixed(1, settings.seed, rank), device)  # it differs between processes
+    module, wrapped, optimizer, batch_of = _set_up(fabric, config, data, model)
+    noise = Noise(mixed(1, settings.seed, fabric.global_rank), device)  # it differs between processes
     done = Progress(window=torch.zeros(len(Bound._fields), dtype=torch.float32, device=device))
     if folder is not None and resume:
         done = checkpoint.restore(folder, fabric, module, optimizer, noise)
@@ -142,32 +137,15 @@ def _train(
     log = Log(folder if lead else None, done.step)
     bar = tqdm(total=settings.steps, initial=done.step, disable=not (progress and lead), unit="step")
     start = time.perf_counter() - done.seconds
-    at_each = device.type == "cpu"  # elsewhere a look at every loss would wait for the device
     module.train()
     with cpu_threads(module), bar:
         while done.step < settings.steps and not (settings.patience and done.waited >= settings.patience):
-            now = settings.knobs(done.step)
             last = done.step + 1 == settings.steps
             at_log = last or (done.step + 1) % settings.log_every == 0
+            look = at_log or device.type == "cpu"  # elsewhere a look at every loss would wait for the device
             with noise.turn(), _told_at(done.step + 1, folder):
                 x = batch_of(done.step)
-                bound: Bound = wrapped(x, lam=now.lam, relaxation=now.relaxation)
-                asked = now.price
-                if settings.target_l0:
-                    asked, done = done.asked(mean_over(fabric, bound.l0), now, settings)
-                goal = bound.weighted(
-                    now.beta, now.penalty, asked, now.spike_beta, now.total_correlation, now.slab_beta
-                )
-                loss = -goal.mean()
-                if (at_each or at_log) and not math.isfinite(loss.item()):
-                    raise RunError(_not_finite(_bad_terms(bound), done.step + 1, folder))
-                for group in optimizer.param_groups:
-                    group["lr"] = now.lr * group["pace"]
-                optimizer.zero_grad()
-                fabric.backward(loss)
-                if settings.clip:
-                    fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip)
-                optimizer.step()
+                bound, done = _step(fabric, wrapped, optimizer, x, settings, done, look, folder)
             if folder is not None and done.step == 0:  # a setting that the model cannot take has left nothing behind
                 by_lead(fabric, lambda: runs.create(folder, config, data, overwrite))
             done = done.seen(bound)._replace(step=done.step + 1, seconds=time.perf_counter() - start)
@@ -203,6 +181,49 @@ def _train(
     if folder is not None:
         by_lead(fabric, lambda: runs.save_model(folder, module, config))
     return module
+
+
+def _set_up(fabric, config: Config, data: Dataset, model: Autoencoder | None):
+    """Return the model, the same as the processes share it, its optimiser, and what gives the inputs of a step."""
+    settings, device = config.train, fabric.device
+    with Noise(settings.seed).turn():
+        module = build.new_model(config, data) if model is None else model
+        adam = torch.optim.Adam(paces(module, settings), lr=1e-3, fused=device.type in ("cpu", "cuda"))
+        wrapped, optimizer = fabric.setup(module, adam)
+        batch_of = batches_of(
+            data.train,
+            module.scaler,
+            settings.batch_size,
+            settings.seed,
+            config.data.binarise,
+            fabric.global_rank,
+            fabric.world_size,
+            device,
+        )
+    return module, wrapped, optimizer, batch_of
+
+
+def _step(
+    fabric, wrapped, optimizer, x: Tensor, settings: TrainConfig, done: Progress, look: bool, folder: Path | None
+) -> tuple[Bound, Progress]:
+    """Take one step of the optimiser on model inputs x (B, M)."""
+    now = settings.knobs(done.step)
+    bound: Bound = wrapped(x, lam=now.lam, relaxation=now.relaxation)
+    price = now.price
+    if settings.target_l0:
+        price, integral = asked(done.price, mean_over(fabric, bound.l0), now, settings, done.step)
+        done = done._replace(price=integral)
+    loss = -bound.weighted(now.beta, now.penalty, price, now.spike_beta, now.total_correlation, now.slab_beta).mean()
+    if look and not math.isfinite(loss.item()):
+        raise RunError(_not_finite(_bad_terms(bound), done.step + 1, folder))
+    for group in optimizer.param_groups:
+        group["lr"] = now.lr * group["pace"]
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    if settings.clip:
+        fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip)
+    optimizer.step()
+    return bound, done
 
 
 def paces(module: Autoencoder, settings: TrainConfig) -> list[dict[str, Any]]:

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from vsc.data.batches import Batches
-from vsc.errors import UsageError
+from vsc.errors import Interrupted, UsageError
 from vsc.settings.config import Compare, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import PRESETS, changed
 from vsc.studies import comparison
 from vsc.studies.comparison import compare
-from vsc.training.loop import Interrupted, runs
+from vsc.training import runs
 
 SETTINGS = Compare(
     DataConfig("tiny"),
@@ -121,7 +121,7 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_ends_the_same(tiny, tmp
     monkeypatch.setattr(Batches, "__call__", kill)
     with pytest.raises(Interrupted) as caught:
         compare(only("ae,vsc"), tiny, tmp_path / "parts", "vsc compare --out 'my runs' --overwrite")
-    assert str(caught.value) == "VSC stopped at step 4 of 5; go on with: vsc compare --out 'my runs' --resume"
+    assert str(caught.value) == "stopped with 1 of 2 runs finished; go on with: vsc compare --out 'my runs' --resume"
     assert caught.value.code == 143
     assert not (tmp_path / "parts" / "results.json").exists()
     parts = compare(only("ae,vsc", resume=True), tiny, tmp_path / "parts", "vsc compare")

@@ -71,7 +71,7 @@ def said(finding):
 
 
 def keys(rows):
-    return {key(build.resolve(changed(COMMON, row.settings), DIGITS)) for row in rows}
+    return {key(build.resolve(changed(COMMON, row.settings), DIGITS), DIGITS) for row in rows}
 
 
 def test_runs_over_alpha_are_those_over_j():
@@ -87,8 +87,8 @@ def test_runs_over_alpha_are_those_over_j():
 def test_soft_sparsity_trains_with_the_settings_of_the_table_in_the_results():
     old = {"data.name": "digits", "model.latent_dim": 60, "model.alpha": 0.01, "train.steps": 6000}
     old |= {"model.name": "thresholded-laplace", "train.target_l0": 8.0}
-    assert key(build.resolve(changed(Config(), old), DIGITS)) in {
-        key(build.resolve(changed(Config(DataConfig("digits")), row.settings), DIGITS))
+    assert key(build.resolve(changed(Config(), old), DIGITS), DIGITS) in {
+        key(build.resolve(changed(Config(DataConfig("digits")), row.settings), DIGITS), DIGITS)
         for row in soft_sparsity.rows(Ask(DIGITS))
     }
 

@@ -13,12 +13,12 @@ import yaml
 
 from vsc.cli import commands as cli
 from vsc.cli import options
-from vsc.errors import RunError, UsageError
+from vsc.errors import Interrupted, RunError, UsageError
 from vsc.settings.config import Config, Tune
 from vsc.settings.presets import changed
 from vsc.sweep import space, tune
-from vsc.sweep.claims import Queue
-from vsc.training.loop import Interrupted, runs, train
+from vsc.sweep.trials import open_study
+from vsc.training.loop import runs, train
 
 SMALL = {"train.steps": 20, "model.latent_dim": 3, "model.hidden": (8,), "train.valid_every": 4}
 BASE = changed(Config(), SMALL)
@@ -300,7 +300,7 @@ def test_the_command_prints_a_table_and_what_to_type_next(tmp_path, monkeypatch,
 
 def test_a_password_is_written_nowhere(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["vsc", "tune", "--storage", "postgresql://me:secret@host/db"])
-    assert cli._command() == "vsc tune --storage postgresql://me:PASSWORD@host/db"
+    assert cli._command() == "vsc tune --storage postgresql://me:...@host/db"
 
 
 @pytest.mark.slow
@@ -328,8 +328,8 @@ def test_an_interrupted_search_says_how_to_go_on_and_keeps_its_runs(tmp_path, wo
     assert err.startswith("vsc: stopped with 0 of 2 trials ended; go on with: vsc tune --steps 100000")
     assert err.count("\n") == 1
     (journal,) = tmp_path.glob("runs/*/journal.log")
-    queue = Queue(str(journal), tune_name(journal))
-    assert {trial.state.name for trial in queue.study.trials} == {"WAITING"}
+    study = open_study(str(journal), tune_name(journal), "maximize")
+    assert {trial.state.name for trial in study.trials} == {"RUNNING"}
 
 
 def tune_name(journal):

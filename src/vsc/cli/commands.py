@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import shlex
 import sys
 import traceback
@@ -416,8 +415,10 @@ def _with_suffix(path: str, *allowed: str) -> Path:
 
 
 def _command() -> str:
-    """Return what was typed; it is written into files, so a password in a database's URL is left out."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:PASSWORD@", shlex.join(["vsc", *sys.argv[1:]]))
+    """Return what was typed; it is written into files, so what is secret in a database's URL is left out."""
+    from vsc.sweep.trials import without_secrets
+
+    return shlex.join(["vsc", *map(without_secrets, sys.argv[1:])])
 
 
 COLUMNS = {

@@ -283,6 +283,7 @@ def _add_choices(parser) -> None:
     from vsc.model.scaling import SCALES
     from vsc.model.spikes import SPIKES
     from vsc.settings.presets import PRESETS
+    from vsc.sweep.engine import ENGINES
     from vsc.sweep.tune import PRUNERS, SCORES
 
     registries = {
@@ -297,6 +298,7 @@ def _add_choices(parser) -> None:
         "metrics": {"all": None, **METRICS},
         "metric": {**SCORES, **{name: None for name, metric in METRICS.items() if metric.better}},
         "pruner": PRUNERS,
+        "engine": ENGINES,
         "model.head": HEADS,
         "models": PRESETS,
         "name": DATASETS,

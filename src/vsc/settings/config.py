@@ -295,6 +295,11 @@ class Compare(Config):
     """Models to compare, separated by commas."""
     seeds: int = 1
     """Runs of each model, with seeds train.seed, train.seed + 1 and so on; the page shows means and spread."""
+    workers: int = 1
+    """Processes that train at the same time, with a share of the CPU cores each."""
+    engine: str = "loky"
+    """Who does the runs: loky, those processes on this machine; or dask:tcp://HOST:8786, the workers of a cluster that
+    sees the same folders."""
     out: str | None = None
     """Folder for the page and the runs; by default runs/compare-DATA."""
     resume: bool = False
@@ -324,11 +329,11 @@ class RunStudy(Config):
     split: str = "test"
     """Part of the data that is measured: test, or valid to choose settings by."""
     workers: int = 1
-    """Processes that train at the same time, with a share of the CPU cores each. The same command typed on another
-    machine that sees the same folder helps too."""
-    storage: str | None = None
-    """Where several machines agree on who trains what, if the locks of the disk that they share --out on cannot be
-    relied on: optuna's journal file, or a database as sqlite:///FILE or another URL of SQLAlchemy."""
+    """Processes that train at the same time, with a share of the CPU cores each. The same command typed in another
+    terminal helps too."""
+    engine: str = "loky"
+    """Who does the runs: loky, those processes on this machine; or dask:tcp://HOST:8786, the workers of a cluster that
+    sees the same folders."""
     out: str = "runs/studies"
     """Folder of all studies, which share their runs: those that are finished are found again."""
 
@@ -349,8 +354,11 @@ class Tune(Config):
     """When a bad run is stopped: median, at a validation below the median of the others; halving, unless it is in the
     better half after 20, 40 and 80 % of the steps; or none. Only for elbo and log_px, which training measures."""
     workers: int = 1
-    """Processes that train at the same time, with a share of the CPU cores each. The same command typed on another
-    machine that sees the same folder helps too."""
+    """Processes that train at the same time, with a share of the CPU cores each. The same command typed in another
+    terminal helps too."""
+    engine: str = "loky"
+    """Who does the trials: loky, those processes on this machine; or dask:tcp://HOST:8786, the workers of a cluster
+    that sees the same folders."""
     storage: str | None = None
     """Where the trials are kept: optuna's journal file, by default OUT/journal.log, or a database as sqlite:///FILE or
     another URL of SQLAlchemy."""

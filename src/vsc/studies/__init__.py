@@ -1,10 +1,10 @@
 """Every experiment of the sources by its name; each is one `Study` in a file of this folder."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from vsc.errors import UsageError, choose
-from vsc.files import claimed
 from vsc.settings.config import Config, RunStudy
 from vsc.studies import (
     activations,
@@ -88,10 +88,9 @@ def run(asked: RunStudy, command: str, progress: bool = False) -> None:
         raise UsageError(f"dims must be at least 1, not {min(dims)}")
     if any(not 0 < alpha <= 1 for alpha in alphas):
         raise UsageError(f"alphas are probabilities in (0, 1], not {asked.alphas!r}")
-    if asked.workers < 1:
-        raise UsageError(f"workers must be at least 1, not {asked.workers}")
     root = Path(asked.out)
-    with claimed(root / "check"):  # a folder that cannot be written to is known before anything is trained
+    place = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    with tempfile.TemporaryFile(dir=place):  # a folder that cannot be written to is known before anything is trained
         pass
     for name, one in chosen.items():
         given = asked.data.name
@@ -108,8 +107,8 @@ def run(asked: RunStudy, command: str, progress: bool = False) -> None:
             alphas=alphas,
             split=asked.split,
             workers=asked.workers,
-            progress=progress and asked.workers == 1,
-            storage=asked.storage,
+            progress=progress,
+            engine=asked.engine,
         )
         print(
             "\n".join(

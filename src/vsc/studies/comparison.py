@@ -5,44 +5,82 @@ import shlex
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from vsc import report
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
 from vsc.files import whole, write_json
-from vsc.measure.results import measured
+from vsc.measure.results import Results
 from vsc.measure.scores import Scores
 from vsc.measure.showcase import showcase
+from vsc.model import Autoencoder
 from vsc.report import writing as reporting
 from vsc.settings import build, upgrade
 from vsc.settings.config import Compare, Config, ModelConfig, as_plain
 from vsc.settings.presets import DATA_PRESETS, PRESETS, changed
+from vsc.sweep.jobs import Job, checked, sweep
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
-from vsc.training.loop import Interrupted, train
+from vsc.training.checkpoint import check_same
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One model of a comparison, trained and measured on every seed."""
+    """
+    One model of a comparison, trained and measured on every seed.
+
+    Attributes
+    ----------
+    name, title : str
+        In `PRESETS`.
+    jobs : list of Job
+        Its runs.
+    results : list of Results
+        Their numbers.
+    model : Autoencoder
+        That of the first.
+    """
 
     name: str
     title: str
-    config: Config
-    folder: Path
-    scores: list[Scores]
-    seconds: list[float]
-    parameters: int
+    jobs: list[Job]
+    results: list[Results]
+    model: Autoencoder
+
+    @property
+    def config(self) -> Config:
+        """The settings, with the first seed."""
+        return self.jobs[0].config
+
+    @property
+    def folder(self) -> Path:
+        """The first run's folder."""
+        return self.jobs[0].folder
+
+    @property
+    def scores(self) -> list[Scores]:
+        """The scores of every seed."""
+        return [one.scores for one in self.results]
+
+    @property
+    def seconds(self) -> list[float]:
+        """How long each was trained."""
+        return [runs.read_history(job.folder)[-1]["seconds"] for job in self.jobs]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers a model has learned."""
+        return sum(p.numel() for p in self.model.parameters())
 
     @property
     def likelihood(self) -> str:
         """The likelihood's name, with every setting that its nats depend on."""
-        return build.build_likelihood(self.config.model).label
+        return self.results[0].likelihood
 
     @property
     def mean(self) -> Scores:
@@ -52,9 +90,7 @@ class Trained:
     @property
     def spread(self) -> Scores | None:
         """Standard deviation over the seeds; None for a single one."""
-        if len(self.scores) < 2:
-            return None
-        return _over(statistics.stdev, self.scores)
+        return _over(statistics.stdev, self.scores) if len(self.scores) > 1 else None
 
 
 def _over(statistic: Callable[[Sequence[float]], float], scores: Sequence[Scores]) -> Scores:
@@ -90,22 +126,24 @@ def compare(config: Compare, data: Dataset, folder: Path, command: str, progress
     UsageError
         If a name is unknown, the folder is taken, or a setting is wrong; checked before anything is trained.
     """
-    plan = _plan(config, data)
-    _prepare(folder, config)
-    trained = []
-    for name, one in plan.items():
-        print(f"training {PRESETS[name][0]}", flush=True)
-        try:
-            trained.append(_train_and_measure(name, one, data, folder, config.seeds, progress))
-        except Interrupted as stop:
-            raise Interrupted(f"{PRESETS[name][0]} {stop.reached}", _to_resume(command), stop.signum) from None
+    planned = _plan(config, data, folder)
+    _prepare(folder, config, data)
+    jobs = [job for group in planned.values() for job in group]
+    kept: dict[Path, Autoencoder] = {}
+    how = {"workers": config.workers, "engine": config.engine, "progress": progress, "data": data, "keep": kept}
+    results = iter(sweep(jobs, tell=partial(print, flush=True), command=_to_resume(command), **how))
+    trained = [
+        Trained(name, PRESETS[name][0], group, [next(results) for _ in group], kept.get(first) or runs.load(first))
+        for name, group in planned.items()
+        for first in [group[0].folder]
+    ]
     _write_results(trained, data, folder, command)
     _write_page(trained, data, folder, command)
     return trained
 
 
-def _plan(config: Compare, data: Dataset) -> dict[str, Config]:
-    """Return each model's settings, all checked: every mistake shows before the first step."""
+def _plan(config: Compare, data: Dataset, folder: Path) -> dict[str, list[Job]]:
+    """Return each model's runs, their settings checked: every mistake shows before the first step."""
     names = [name.strip() for name in config.models.split(",") if name.strip()]
     if not names or len(set(names)) != len(names):
         raise UsageError(f"models needs different names separated by commas, not {config.models!r}")
@@ -119,14 +157,21 @@ def _plan(config: Compare, data: Dataset) -> dict[str, Config]:
     default = ModelConfig()
     if (common.model.likelihood, common.model.variance) == (default.likelihood, default.variance):
         common = changed(common, DATA_PRESETS.get(data.name, {}))
-    plan = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
-    idle = {name: build.unused(one) for name, one in plan.items()}
+    models = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
+    idle = {name: build.unused(one) for name, one in models.items()}
     if nowhere := set.intersection(*map(set, idle.values())):
         raise UsageError(f"{min(nowhere)} does nothing with any of these models; leave it out")
-    plan = {name: build.without(one, idle[name]) for name, one in plan.items()}
-    for one in plan.values():
-        build.new_model(build.resolve(one, data), data)
-    return plan
+    planned: dict[str, list[Job]] = {name: [] for name in names}
+    resumed = config.resume and (folder / "comparison.yaml").is_file()
+    for name, one in models.items():
+        for seed in range(config.train.seed, config.train.seed + config.seeds):
+            resolved = checked(changed(build.without(one, idle[name]), {"train.seed": seed}), data)
+            run = folder / (name if config.seeds == 1 else f"{name}-seed{seed}")
+            if resumed and runs.is_run(run) and not runs.changed_data(run, data):
+                check_same(run, resolved, data)
+            label = PRESETS[name][0] + ("" if config.seeds == 1 else f", seed {seed}")
+            planned[name].append(Job(label, resolved, run, data.content))
+    return planned
 
 
 def _to_resume(command: str) -> str:
@@ -134,7 +179,7 @@ def _to_resume(command: str) -> str:
     return shlex.join([*words, "--resume"])
 
 
-def _prepare(folder: Path, config: Compare) -> None:
+def _prepare(folder: Path, config: Compare, data: Dataset) -> None:
     """Make the folder, or check that it may be used; comparison.yaml marks it as ours."""
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / "comparison.yaml").is_file():
@@ -145,9 +190,15 @@ def _prepare(folder: Path, config: Compare) -> None:
             raise UsageError(
                 f"{folder} holds a comparison; go on with --resume, replace it with --overwrite, or choose --out"
             )
+        elif old := [run for run in _runs(folder) if runs.changed_data(run, data)]:
+            aside = next(path for i in range(1, 1000) if not (path := folder / f"before-{i}").exists())
+            print(f"{runs.changed_data(old[0], data)}; {len(old)} runs go to {aside}, new ones follow", flush=True)
+            aside.mkdir()
+            for run in old:
+                run.rename(aside / run.name)
     elif folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another folder with --out")
-    asked = {k: v for k, v in as_plain(asdict(config)).items() if k not in ("out", "resume", "overwrite")}
+    asked = {k: v for k, v in as_plain(asdict(config)).items() if k not in NOT_KEPT}
     with whole(folder / "comparison.yaml") as temporary:
         temporary.write_text(yaml.safe_dump({"format": upgrade.FORMAT} | asked, sort_keys=False), encoding="utf-8")
 
@@ -180,28 +231,26 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return saved
 
 
-def _remove(folder: Path) -> None:
-    """Remove what a comparison wrote, its runs included; whatever else is in the folder stays."""
+NOT_KEPT = ("out", "resume", "overwrite", "workers", "engine")
+"""Options that say how a comparison is made, not what of."""
+
+
+def _runs(folder: Path) -> list[Path]:
+    """Return a comparison's run folders: those of other names are not its own."""
+    found = []
     for run in folder.iterdir():
         name, _, seed = run.name.partition("-seed")
         if name in PRESETS and (seed.isdecimal() or run.name == name) and runs.is_run(run):
-            runs.remove(run)
+            found.append(run)
+    return found
+
+
+def _remove(folder: Path) -> None:
+    """Remove what a comparison wrote, its runs included; whatever else is in the folder stays."""
+    for run in _runs(folder):
+        runs.remove(run)
     for name in ("report.html", "results.json", "comparison.yaml"):
         (folder / name).unlink(missing_ok=True)
-
-
-def _train_and_measure(name: str, config: Config, data: Dataset, folder: Path, seeds: int, progress: bool) -> Trained:
-    first = folder / name if seeds == 1 else folder / f"{name}-seed{config.train.seed}"
-    scores, seconds, parameters = [], [], 0
-    for seed in range(config.train.seed, config.train.seed + seeds):
-        run = folder / name if seeds == 1 else folder / f"{name}-seed{seed}"
-        one = changed(config, {"train.seed": seed})
-        started = runs.is_finished(run) or (run / "checkpoints" / "last.pt").is_file()
-        model = train(data, one, run, resume=started, overwrite=not started, progress=progress)
-        scores.append(measured(run, data, again=False).scores)
-        seconds.append(runs.read_history(run)[-1]["seconds"])
-        parameters = sum(p.numel() for p in model.parameters())
-    return Trained(name, PRESETS[name][0], runs.read_config(first), first, scores, seconds, parameters)
 
 
 def _write_results(trained: list[Trained], data: Dataset, folder: Path, command: str) -> None:
@@ -224,10 +273,8 @@ def _write_results(trained: list[Trained], data: Dataset, folder: Path, command:
 def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: str) -> None:
     entries = []
     for one in trained:
-        with torch.random.fork_rng(devices=[]):
-            model = runs.load(one.folder)
-            with cpu_threads(model):
-                shown = showcase(model, data)
+        with cpu_threads(one.model):
+            shown = showcase(one.model, data)
         entries.append(
             report.Entry(
                 name=one.name,
@@ -258,6 +305,5 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
     )
     report.write(page, folder / "report.html")
     for one in trained:
-        model = runs.load(one.folder)
-        with cpu_threads(model):
-            reporting.write(one.folder, model, data, scores=one.scores[0])
+        with cpu_threads(one.model):
+            reporting.write(one.folder, one.model, data, scores=one.scores[0])

@@ -22,7 +22,6 @@ from vsc.settings.build import unused, without
 from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import changed
 from vsc.studies.base import Ask, Finding, Group, Row, Study
-from vsc.sweep.claims import Queue
 from vsc.sweep.jobs import Job, Tell, dataset, plan, sweep
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
@@ -56,7 +55,7 @@ def conduct(
     workers: int = 1,
     tell: Tell = print,
     progress: bool = False,
-    storage: str | None = None,
+    engine: str = "loky",
 ) -> Finding:
     """
     Conduct one study.
@@ -87,8 +86,8 @@ def conduct(
         Is given lines about the progress.
     progress : bool
         Whether to show a bar for each run.
-    storage : str, optional
-        Where machines agree on who trains what, as for `vsc.claims.Queue`.
+    engine : str
+        As for `vsc.sweep.engine.run`.
 
     Returns
     -------
@@ -114,8 +113,7 @@ def conduct(
     missing = len({job.folder for job in jobs if not runs.is_finished(job.folder)})
     count = len({job.folder for job in jobs})
     tell(f"{name} on {ask.data.name}: {count} run{'s' * (count > 1)}, {missing} of them to be trained")
-    queue = Queue(storage, f"{folder.absolute().name}-runs") if storage else None  # studies share their runs
-    results = iter(sweep(jobs, workers, split, tell, command, progress, queue))
+    results = iter(sweep(jobs, workers, split, tell, command, progress, engine))
     groups = [Group(row, group, [next(results) for _ in group]) for row, group in plans]
     with cpu_threads(groups[0].model()):
         finding = study.draw(ask, groups)

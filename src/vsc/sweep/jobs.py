@@ -1,25 +1,30 @@
-"""A sweep: many runs, each found again by its settings, trained by one or several processes that share a folder."""
+"""A sweep: many runs, each found again by its settings and its data, and trained by whoever an engine gives it to."""
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from vsc import data
 from vsc.data.split import Dataset
-from vsc.errors import Busy, RunError, UsageError
+from vsc.errors import Interrupted, RunError, UsageError
 from vsc.files import claimed
 from vsc.measure.results import Results, measured
+from vsc.model import Autoencoder
+from vsc.model.priors import PseudoInputPrior
+from vsc.model.scaling import Scaler
 from vsc.settings import build
-from vsc.settings.config import Config, DataConfig, as_plain
-from vsc.sweep.claims import Queue
-from vsc.sweep.crew import in_processes, stoppable
+from vsc.settings.config import Config, DataConfig, ModelConfig, as_plain
+from vsc.sweep.engine import Ended, run
 from vsc.training import runs
-from vsc.training.loop import Interrupted, Watch, train
+from vsc.training.loop import Watch, train
 
 Tell = Callable[[str], None]
 """What is done with a line about the sweep's progress."""
@@ -27,7 +32,7 @@ Tell = Callable[[str], None]
 
 class Job(NamedTuple):
     """
-    One run of a sweep.
+    One run of a sweep: light, for it is sent to workers, which load the data themselves.
 
     Attributes
     ----------
@@ -36,7 +41,9 @@ class Job(NamedTuple):
     config : Config
         Its resolved settings.
     folder : Path
-        Its run folder, named after these settings.
+        Its run folder, by `plan` named after these settings and the data.
+    content : str
+        The data's `Dataset.content`.
     metrics : tuple of str
         What to measure besides the scores.
     iwae : int or None
@@ -46,24 +53,27 @@ class Job(NamedTuple):
     label: str
     config: Config
     folder: Path
+    content: str
     metrics: tuple[str, ...] = ()
     iwae: int | None = None
 
 
-def key(config: Config) -> str:
+def key(config: Config, data: Dataset) -> str:
     """
-    Return 12 hexadecimal digits that stand for what a run's numbers depend on.
+    Return what a run's numbers depend on as 16 hexadecimal digits, 8 for the settings and 8 for the data.
 
     Parameters
     ----------
     config : Config
-        Resolved settings. Where the data lie, the device and how often a run is logged and saved do not count.
+        Resolved settings. Where the data lie, the device and how often a run is logged and saved do not count, nor do
+        settings at their default: one that is added to the library leaves earlier runs where they are.
+    data : Dataset
+        The data, of which the content counts.
 
     Returns
     -------
     str
-        The same for the same settings. Those at their default do not count either, so that a setting that is added
-        to the library leaves earlier runs where they are.
+        The same for the same settings and data.
     """
     usual = as_plain(asdict(Config()))
     plain = {
@@ -72,7 +82,11 @@ def key(config: Config) -> str:
         for name, value in settings.items()
         if (part, name) not in NEUTRAL and value != usual[part][name]
     }
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+    return _digest(json.dumps(plain, sort_keys=True)) + _digest(data.content)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 NEUTRAL = [("data", "root"), *(("train", n) for n in ("device", "devices", "nodes", "log_every", "checkpoint_every"))]
@@ -81,7 +95,7 @@ NEUTRAL = [("data", "root"), *(("train", n) for n in ("device", "devices", "node
 
 def plan(label: str, config: Config, root: Path, metrics: Sequence[str] = (), iwae: int | None = None) -> Job:
     """
-    Turn settings into a job: resolved, checked by building the model, and with a folder of its own.
+    Turn settings into a job: resolved, checked, and with a folder of its own.
 
     Parameters
     ----------
@@ -105,29 +119,94 @@ def plan(label: str, config: Config, root: Path, metrics: Sequence[str] = (), iw
         If a setting is wrong, or the run's folder was edited by hand.
     """
     loaded = dataset(config.data)
-    resolved = build.resolve(config, loaded)
-    build.new_model(resolved, loaded)
-    name = f"{Path(config.data.name).stem}-{config.model.name}-J{config.model.latent_dim}-{key(resolved)}"
-    folder = root / name
+    resolved = checked(config, loaded)
+    digits = key(resolved, loaded)
+    name = f"{Path(config.data.name).stem}-{config.model.name}-J{config.model.latent_dim}-"
+    folder = root / (name + digits)
     if runs.is_run(folder):
         saved = runs.read_config(folder)
-        if key(saved) != key(resolved):
+        if key(saved, loaded) != digits:
             raise UsageError(f"the config.yaml in {folder} is not what its name stands for; remove the folder")
         resolved = replace(saved, data=replace(saved.data, root=config.data.root))
-    return Job(label, resolved, folder, tuple(metrics), iwae)
+    return Job(label, resolved, folder, loaded.content, tuple(metrics), iwae)
+
+
+def checked(config: Config, data: Dataset) -> Config:
+    """
+    Resolve settings, and find what is wrong with them before anything is trained.
+
+    Parameters
+    ----------
+    config : Config
+        Settings as asked for.
+    data : Dataset
+        The data.
+
+    Returns
+    -------
+    Config
+        Resolved.
+
+    Raises
+    ------
+    UsageError
+        If a setting is wrong.
+    """
+    resolved = build.resolve(config, data)
+    _buildable(resolved.model, data.shape, len(data.train))
+    return resolved
+
+
+@lru_cache(maxsize=256)
+def _buildable(model: ModelConfig, shape: tuple[int, ...], examples: int) -> None:
+    """Lay a model out on the device that holds no numbers, so that nothing is built in vain."""
+    M = math.prod(shape)
+    scaler = Scaler("none", torch.zeros(M), torch.ones(M))
+    with torch.device("meta"):
+        prior = getattr(build.build_model(model, shape, scaler), "prior", None)
+        if isinstance(prior, PseudoInputPrior):
+            prior.start_at(torch.empty(min(prior.components, examples), M))
 
 
 def dataset(config: DataConfig) -> Dataset:
-    """Load a data set once for all runs of this process."""
-    return _loaded(config.name, config.root, config.valid_fraction, config.seed, config.label)
+    """Load a data set once for all runs of this process, and again when its files have changed."""
+    stamp = _stamp(config.name, config.root)
+    return _loaded(config.name, config.root, config.valid_fraction, config.seed, config.label, stamp)
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, root: str | None, valid_fraction: float, seed: int, label: str | None) -> Dataset:
+def _loaded(name: str, root: str | None, valid_fraction: float, seed: int, label: str | None, stamp: tuple) -> Dataset:
     return data.load(name, root, valid_fraction, seed, label)
 
 
-def finish(job: Job, split: str = "test", progress: bool = False, watch: Watch | None = None) -> Results:
+def _stamp(name: str, root: str | None) -> tuple:
+    """Say of a file, or of those in a folder, which they are, when they were last written, and their sizes."""
+    if name in data.DATASETS:
+        return ()
+    path = Path(name).expanduser()
+    path = path if path.exists() or not root else Path(root).expanduser() / path
+    files = [path, *path.iterdir()] if path.is_dir() else [path] if path.exists() else []
+    return (path.absolute(), *((one.name, one.stat().st_mtime_ns, one.stat().st_size) for one in files))
+
+
+def outdated(jobs: Sequence[Job]) -> str:
+    """Say in one line that runs of the same settings on other data are there, where any are to be trained anew."""
+    for job in jobs:
+        pattern = f"{job.folder.name[:-8]}{'[0-9a-f]' * 8}"
+        if not runs.is_run(job.folder) and any(map(runs.is_run, job.folder.parent.glob(pattern))):
+            where = job.folder.parent
+            return f"{job.config.data.name}: the data have changed since; runs on what they were stay in {where}"
+    return ""
+
+
+def finish(
+    job: Job,
+    split: str = "test",
+    progress: bool = False,
+    watch: Watch | None = None,
+    data: Dataset | None = None,
+    keep: dict[Path, Autoencoder] | None = None,
+) -> Results:
     """
     Train a job's run, or take it up where it is, and measure it; whatever was done before is found again.
 
@@ -141,6 +220,10 @@ def finish(job: Job, split: str = "test", progress: bool = False, watch: Watch |
         Whether to show a progress bar.
     watch : callable, optional
         As for `vsc.train`.
+    data : Dataset, optional
+        The data, if they are at hand.
+    keep : dict, optional
+        Takes up the model under its folder, if it is trained here.
 
     Returns
     -------
@@ -152,17 +235,21 @@ def finish(job: Job, split: str = "test", progress: bool = False, watch: Watch |
     Busy
         If another process is at it.
     RunError
-        If training fails or files are damaged.
+        If training fails, the data are not what they were, or files are damaged.
     Interrupted
         If SIGINT or SIGTERM arrives while it trains.
     """
-    loaded = dataset(job.config.data)
-    with claimed(job.folder):
-        started = (job.folder / "checkpoints" / "last.pt").is_file() or runs.is_finished(job.folder)
-        if not runs.is_finished(job.folder):
-            how = {"resume": started, "overwrite": not started, "progress": progress, "watch": watch}
-            train(loaded, job.config, job.folder, **how)
-        return measured(job.folder, loaded, split, job.metrics, iwae=job.iwae, again=False)
+    data = dataset(job.config.data) if data is None else data
+    if data.content != job.content:
+        raise RunError(f"the data {data.name} have changed since this was begun; give the command again")
+    if not runs.is_finished(job.folder):  # one that is finished is only read, however many do so at once
+        with claimed(job.folder):
+            resume = runs.is_finished(job.folder) or (job.folder / "checkpoints" / "last.pt").is_file()
+            how = {"resume": resume, "overwrite": not resume, "progress": progress, "watch": watch}
+            model = train(data, job.config, job.folder, **how)
+            if keep is not None:
+                keep[job.folder] = model
+    return measured(job.folder, data, split, job.metrics, iwae=job.iwae, again=False)
 
 
 def sweep(
@@ -172,14 +259,15 @@ def sweep(
     tell: Tell = print,
     command: str | None = None,
     progress: bool = False,
-    queue: Queue | None = None,
+    engine: str = "loky",
+    data: Dataset | None = None,
+    keep: dict[Path, Autoencoder] | None = None,
 ) -> list[Results]:
     """
     Finish all jobs.
 
-    Any number of processes, on this machine or on others that see the same folder, may work on the same jobs: each run
-    is claimed by one of them at a time, and a process that dies loses no more than its run's last checkpoint interval,
-    which another takes up.
+    Any number of sweeps, on this machine or on others that see the same folder, may work on the same jobs: each run is
+    claimed by one process at a time, and one that dies loses no more than its run's last checkpoint interval.
 
     Parameters
     ----------
@@ -195,8 +283,10 @@ def sweep(
         What to type to go on, for the message of an interrupted sweep.
     progress : bool
         Whether to show a bar for each run, with a single worker.
-    queue : Queue, optional
-        Says who trains what, where the folder's disk has no locks to rely on.
+    engine : str
+        As for `vsc.sweep.engine.run`.
+    data, keep
+        As for `finish`, where this process does the work.
 
     Returns
     -------
@@ -206,92 +296,51 @@ def sweep(
     Raises
     ------
     UsageError
-        If `workers` < 1.
+        If `workers` < 1, or the engine is unknown.
     RunError
         If runs failed, after all others are finished; or if workers keep dying.
     Interrupted
         If SIGINT or SIGTERM arrives; runs that were going on are saved first.
     """
-    if workers < 1:
-        raise UsageError(f"workers must be at least 1, not {workers}")
-    distinct = list({job.folder: job for job in jobs}.values())
+    distinct = _distinct(jobs)
     missing = [job for job in distinct if not runs.is_finished(job.folder)]
     clock = _Clock(missing, tell)
-    failures: dict[Path, str] = {}
-    if queue is not None:
-        queue.enrol({job.folder.name: job.label for job in missing})
-        if others := queue.elsewhere():
-            tell(others)
+    if line := outdated(missing):
+        tell(line)
+    ordered = missing + [job for job in distinct if job not in missing]
+    if not missing:
+        workers, engine = min(workers, 1), "loky"
+    failures: list[str] = []
+    found: dict[Path, Results] = {}
 
-    def ended(said: tuple[Job, str]) -> None:
-        job, problem = said
-        clock.done(job, problem)
-        failures.update({job.folder: problem} if problem else {})
+    def ended(said: Ended) -> None:
+        job = ordered[said.place]
+        clock.done(job, said.problem)
+        failures.extend([f"{job.label}: {said.problem}"] if said.problem else [])
+        found.update({} if said.problem else {job.folder: said.value})
 
+    work = partial(finish, split=split)
+    if engine == "loky" and min(workers, len(missing)) < 2:
+        workers = min(workers, 1)
+        work = partial(work, progress=progress, data=data, keep=keep)
     try:
-        if workers == 1 or len(missing) < 2:
-            with stoppable():
-                for said in work(distinct, split, progress, queue):
-                    ended(said)
-        else:
-            in_processes(partial(work, distinct, split, queue=queue), min(workers, len(missing)), ended)
+        run(work, ordered, ended, workers, engine)
     except Interrupted as stop:
         done = sum(runs.is_finished(job.folder) for job in distinct)
         raise Interrupted(f"stopped with {done} of {len(distinct)} runs finished", command, stop.signum) from None
     if failures:
-        label = next(job.label for job in distinct if job.folder in failures)
-        raise RunError(f"{len(failures)} of {len(distinct)} runs failed; {label}: {next(iter(failures.values()))}")
-    return [finish(job, split) for job in jobs]
+        raise RunError(f"{len(failures)} of {len(distinct)} runs failed; {failures[0]}")
+    return [found[job.folder] for job in jobs]
 
 
-def work(
-    jobs: Sequence[Job], split: str = "test", progress: bool = False, queue: Queue | None = None
-) -> Iterator[tuple[Job, str]]:
-    """
-    Finish jobs one after another, leaving those that others are at for later.
-
-    Parameters
-    ----------
-    jobs : sequence of Job
-        Any number of processes may be given the same ones.
-    split : str
-        Where to measure.
-    progress : bool
-        Whether to show a bar for each run.
-    queue : Queue, optional
-        As for `sweep`.
-
-    Yields
-    ------
-    Job
-        Finished, here or elsewhere.
-    str
-        Why it failed; empty if it did not.
-    """
-    waiting = list(jobs)
-    while waiting:
-        for job in list(waiting):
-            problem = ""
-            try:
-                _in_turn(job, split, progress, queue)
-            except Busy:
-                continue
-            except (RunError, UsageError, OSError) as error:
-                problem = str(error)
-            waiting.remove(job)
-            yield job, problem
-        if waiting:
-            time.sleep(1)  # the others' runs are not ours to hurry
-
-
-def _in_turn(job: Job, split: str, progress: bool, queue: Queue | None) -> None:
-    """Finish a job; with a queue, one that is not finished is done only in our turn."""
-    if queue is None or runs.is_finished(job.folder):
-        finish(job, split, progress)
-        return
-    with queue.turn(job.folder.name) as turn:
-        scores = finish(job, split, progress).scores
-        turn.value = scores.log_px if scores.elbo is None else scores.elbo
+def _distinct(jobs: Sequence[Job]) -> list[Job]:
+    """Return each run once, with all that is asked of it."""
+    distinct: dict[Path, Job] = {}
+    for job in jobs:
+        before = distinct.setdefault(job.folder, job)
+        metrics = dict.fromkeys((*before.metrics, *job.metrics))
+        distinct[job.folder] = before._replace(metrics=tuple(metrics), iwae=before.iwae or job.iwae)
+    return list(distinct.values())
 
 
 class _Clock:

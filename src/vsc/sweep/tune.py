@@ -1,35 +1,35 @@
-"""Search for the settings that are best on the validation part: trials proposed and pruned by optuna, kept as runs."""
+"""Search for the settings that are best on the validation part: trials proposed, pruned and kept by optuna."""
 
 import hashlib
 import json
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
 
 from vsc.data.batches import mixed
 from vsc.data.split import Dataset
-from vsc.errors import Busy, RunError, UsageError, choose
-from vsc.files import whole, write_json
+from vsc.errors import Busy, Interrupted, RunError, UsageError, choose
+from vsc.files import claimed, whole, write_json
 from vsc.measure.results import Results
 from vsc.measure.scores import measure, pick
-from vsc.metrics import METRICS
+from vsc.metrics import METRICS, metric_of
 from vsc.settings import build
 from vsc.settings.config import Config, Tune, as_plain
 from vsc.settings.presets import changed
-from vsc.sweep.claims import Queue
-from vsc.sweep.crew import in_processes, stoppable
-from vsc.sweep.jobs import Job, Tell, dataset, finish, key, plan
+from vsc.sweep.engine import Ended, run
+from vsc.sweep.jobs import Job, Tell, checked, dataset, finish, key, plan
 from vsc.sweep.space import Setting, default, parse
+from vsc.sweep.trials import open_study, optuna, trial_of
 from vsc.training import runs
-from vsc.training.loop import Interrupted
 
 SCORES = {"elbo": "higher", "log_px": "higher"}
 SCORES |= {"mse": "lower", "denoise_mse": "lower", "denoise_psnr": "higher", "probe": "higher"}
@@ -66,6 +66,10 @@ class Search(NamedTuple):
         How many.
     folder : Path
         Its runs lie in `folder/runs`.
+    storage : str
+        Where optuna keeps the trials.
+    name : str
+        optuna's study: trials of another question, or on other data, are another study.
     """
 
     common: Config
@@ -75,20 +79,14 @@ class Search(NamedTuple):
     pruner: str
     trials: int
     folder: Path
+    storage: str
+    name: str
 
-    @property
-    def slots(self) -> list[str]:
-        """The trials' names."""
-        return [f"trial {number}" for number in range(1, self.trials + 1)]
+    def study(self) -> Any:
+        """Open optuna's study."""
+        return open_study(self.storage, self.name, {"higher": "maximize", "lower": "minimize"}[self.better])
 
-    @property
-    def name(self) -> str:
-        """The name of optuna's study: trials of another question are another study."""
-        resolved = build.resolve(self.common, dataset(self.common.data))
-        question = json.dumps([key(resolved), [str(setting) for setting in self.space], self.metric])
-        return f"tune-{Path(self.common.data.name).stem}-{hashlib.sha256(question.encode()).hexdigest()[:12]}"
-
-    def job(self, label: str, settings: dict[str, Any]) -> Job:
+    def job(self, label: str, settings: Mapping[str, Any]) -> Job:
         """Return the run that has these settings."""
         metrics = () if self.metric in SCORES else (_family(self.metric),)
         return plan(label, changed(self.common, settings), self.folder / "runs", metrics)
@@ -122,10 +120,10 @@ class Tried(NamedTuple):
     """
 
     trial: str
-    state: str
-    value: float | None
-    settings: dict[str, Any]
-    run: str | None
+    state: str = "failed"
+    value: float | None = None
+    settings: Mapping[str, Any] = MappingProxyType({})
+    run: str | None = None
     problem: str | None = None
 
 
@@ -185,79 +183,56 @@ def tune(config: Tune, folder: Path, command: str, tell: Tell = print, progress:
     search = _search(config, folder)
     if config.storage is None:
         folder.mkdir(parents=True, exist_ok=True)
-    queue = Queue(config.storage or str(folder / "journal.log"), search.name, search.better)
-    before = queue.ended()
-    there = sum(slot in before for slot in search.slots)
+    study = search.study()
+    kept = {trial.user_attrs.get("trial"): trial for trial in study.get_trials() if trial.state.is_finished()}
+    tried = {number: _tried(search, number, kept[number]) for number in range(search.trials) if number in kept}
     tell(f"searching {', '.join(map(str, search.space))}")
     aim = {"higher": "highest", "lower": "lowest"}[search.better]
-    tell(f"{search.trials} trials for the {aim} {search.metric}, {there} of them there already")
-    queue.enrol({slot: slot for slot in search.slots if slot not in before})
-    if others := queue.elsewhere():
-        tell(others)
-    begun, reported = time.monotonic(), set(before)
+    tell(f"{search.trials} trials for the {aim} {search.metric}, {len(tried)} of them there already")
+    if not tried and _searched_before(search, study):
+        tell(f"{search.common.data.name}: the data have changed since this was searched before; it begins anew")
+    begun, there, missing = time.monotonic(), len(tried), [n for n in range(search.trials) if n not in tried]
 
-    def ended(slot: str) -> None:
-        reported.add(slot)
-        here = sum(one in reported for one in search.slots)
-        left = (time.monotonic() - begun) / max(here - there, 1) * (search.trials - here)
-        rest = f"; about {left:.0f} s left" if here < search.trials else ""
-        tell(f"[{here}/{search.trials}] {_line(_tried(search, slot, queue.ended()[slot]), search.metric)}{rest}")
+    def ended(said: Ended) -> None:
+        one = tried[missing[said.place]] = said.value or Tried(f"trial {missing[said.place] + 1}", problem=said.problem)
+        left = (time.monotonic() - begun) / (len(tried) - there) * (search.trials - len(tried))
+        rest = f"; about {left:.0f} s left" if len(tried) < search.trials else ""
+        tell(f"[{len(tried)}/{search.trials}] {_line(one, search.metric)}{rest}")
 
     try:
-        if config.workers == 1 or search.trials - there < 2:
-            with stoppable():
-                for slot in work(search, queue, progress):
-                    ended(slot)
-        else:
-            in_processes(partial(work, search, queue), min(config.workers, search.trials - there), ended)
+        work = partial(_carry_out, search, progress=progress and config.workers == 1 and config.engine == "loky")
+        run(work, missing, ended, config.workers, config.engine if missing else "loky")
     except Interrupted as stop:
-        done = sum(slot in queue.ended() for slot in search.slots)
-        raise Interrupted(f"stopped with {done} of {search.trials} trials ended", command, stop.signum) from None
-    return _write(search, queue, command)
+        raise Interrupted(f"stopped with {len(tried)} of {search.trials} trials ended", command, stop.signum) from None
+    return _write(search, [tried[number] for number in sorted(tried)], command)
 
 
-def work(search: Search, queue: Queue, progress: bool = False) -> Iterator[str]:
-    """
-    Carry out trials one after another until all have ended, here or elsewhere.
-
-    Parameters
-    ----------
-    search : Search
-        What is searched.
-    queue : Queue
-        Where the trials wait.
-    progress : bool
-        Whether to show a bar for each run.
-
-    Yields
-    ------
-    str
-        A trial that ended here.
-    """
-    pruned = queue.optuna.TrialPruned
-    queue.study.pruner = PRUNERS[search.pruner](queue.optuna.pruners)
-    while waiting := [slot for slot in search.slots if slot not in queue.ended()]:
-        for slot in waiting:
+def _carry_out(search: Search, number: int, progress: bool = False) -> Tried:
+    """Train and measure one trial, or take it up where it is; Busy if another process is at it."""
+    with claimed(search.folder / f".{search.name}-{number}"):  # it ends with its process, the trial's state does not
+        study = search.study()
+        trial = trial_of(study, number)
+        if not trial.state.is_finished():
+            study.sampler = optuna().samplers.TPESampler(seed=mixed(search.common.train.seed, number))  # repeatable
+            study.pruner = PRUNERS[search.pruner](optuna().pruners)
             try:
-                with queue.turn(slot) as turn:
-                    seed = mixed(search.common.train.seed, search.slots.index(slot))  # so that a search can be repeated
-                    queue.study.sampler = queue.optuna.samplers.TPESampler(seed=seed)
-                    turn.value = _carry_out(search, slot, turn.trial, pruned, progress)
-            except Busy:
-                continue
-            except (RunError, UsageError, pruned):  # the queue keeps why
-                pass
-            yield slot
-            break
-        else:
-            time.sleep(1)  # the others' trials are not ours to hurry
+                value = _measure(search, optuna().trial.Trial(study, trial._trial_id), number, progress)
+                study.tell(trial.number, value)
+            except optuna().TrialPruned:
+                study.tell(trial.number, state=optuna().trial.TrialState.PRUNED)
+            except (RunError, UsageError) as error:
+                if isinstance(error, Busy):
+                    raise
+                study._storage.set_trial_user_attr(trial._trial_id, "problem", str(error))
+                study.tell(trial.number, state=optuna().trial.TrialState.FAIL)
+        return _tried(search, number, trial_of(study, number))
 
 
-def _carry_out(search: Search, slot: str, trial: Any, pruned: type[Exception], progress: bool) -> float:
-    """Train and measure one trial; raise `pruned` when it falls behind the others."""
-    job = search.job(slot, {setting.name: setting.suggest(trial) for setting in search.space})
+def _measure(search: Search, trial: Any, number: int, progress: bool) -> float:
+    """Train and measure one trial; raise TrialPruned when it falls behind the others."""
+    job = search.job(f"trial {number + 1}", {setting.name: setting.suggest(trial) for setting in search.space})
     trial.set_user_attr("folder", job.folder.name)
-    steps, seen = job.config.train.steps or 1, _reported(trial)
+    steps, seen = job.config.train.steps or 1, set(trial.storage.get_trial(trial._trial_id).intermediate_values)
 
     def watch(row: dict[str, Any]) -> None:
         share, value = round(100 * row["step"] / steps), row.get(search.metric)
@@ -266,14 +241,9 @@ def _carry_out(search: Search, slot: str, trial: Any, pruned: type[Exception], p
         seen.add(share)
         trial.report(value, share)
         if trial.should_prune():
-            raise pruned
+            raise optuna().TrialPruned
 
     return search.value(finish(job, "valid", progress, watch if search.metric in WHILE_TRAINING else None))
-
-
-def _reported(trial: Any) -> set[int]:
-    """Return the shares of the steps, in per cent, that a trial reported before it was interrupted."""
-    return set(trial.storage.get_trial(trial._trial_id).intermediate_values)
 
 
 def _search(config: Tune, folder: Path) -> Search:
@@ -296,8 +266,7 @@ def _search(config: Tune, folder: Path) -> Search:
         for value in setting.extremes():
             names |= {value} if setting.name == "model.name" else set()
             try:
-                one = build.resolve(changed(common, {setting.name: value}), loaded)
-                build.new_model(one, loaded)
+                checked(changed(common, {setting.name: value}), loaded)
             except UsageError as error:
                 raise UsageError(f"space: {setting}: {error}") from error
     if config.metric == "elbo" and "ae" in names:
@@ -307,7 +276,19 @@ def _search(config: Tune, folder: Path) -> Search:
     if unlike and config.metric in WHILE_TRAINING:
         raise UsageError(f"{config.metric} does not compare across {unlike.pop()}; choose another --metric, or fix it")
     _check_metric(config.metric, common, loaded)
-    return Search(common, space, config.metric, better, config.pruner, config.trials, folder)
+    digits = key(build.resolve(common, loaded), loaded)
+    question = hashlib.sha256(json.dumps([digits[:8], *map(str, space), config.metric]).encode()).hexdigest()[:8]
+    return Search(
+        *(common, space, config.metric, better, config.pruner, config.trials, folder),
+        storage=config.storage or str(folder / "journal.log"),
+        name=f"tune-{Path(common.data.name).stem}-{question}{digits[8:]}",
+    )
+
+
+def _searched_before(search: Search, study: Any) -> bool:
+    """Whether the same was searched on other data."""
+    names = optuna().get_all_study_names(study._storage)
+    return any(name != search.name and name[:-8] == search.name[:-8] for name in names)
 
 
 def _better(metric: str) -> str:
@@ -321,7 +302,10 @@ def _better(metric: str) -> str:
 
 def _family(metric: str) -> str:
     """Return the metric that a part such as knn-1000 belongs to; what belongs to none stays as it is."""
-    return max((name for name in METRICS if metric == name or metric.startswith(f"{name}-")), key=len, default=metric)
+    try:
+        return metric_of(metric)
+    except ValueError:
+        return metric
 
 
 def _check_metric(metric: str, common: Config, data: Dataset) -> None:
@@ -336,12 +320,12 @@ def _check_metric(metric: str, common: Config, data: Dataset) -> None:
         raise UsageError(f"metric {metric!r} is not a single number; choose one of: {', '.join(parts)}")
 
 
-def _tried(search: Search, slot: str, trial: Any) -> Tried:
+def _tried(search: Search, number: int, trial: Any) -> Tried:
     """Read what optuna keeps of a trial that has ended."""
-    problem = trial.user_attrs.get("problem") if trial.state.name == "FAIL" else None
     settings = {one.name: one.value(trial.params[one.name]) for one in search.space if one.name in trial.params}
     state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}[trial.state.name]
-    return Tried(slot, state, trial.value, settings, trial.user_attrs.get("folder"), problem)
+    known = trial.user_attrs
+    return Tried(f"trial {number + 1}", state, trial.value, settings, known.get("folder"), known.get("problem"))
 
 
 def _line(tried: Tried, metric: str) -> str:
@@ -350,7 +334,7 @@ def _line(tried: Tried, metric: str) -> str:
     return f"{tried.trial}: {_words(tried.settings)}: {outcome[tried.state]}"
 
 
-def _words(settings: dict[str, Any]) -> str:
+def _words(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_text(value)}" for name, value in settings.items())
 
 
@@ -363,10 +347,8 @@ def _text(value: Any) -> str:
     return str(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
 
 
-def _write(search: Search, queue: Queue, command: str) -> Found:
+def _write(search: Search, tried: list[Tried], command: str) -> Found:
     """Write best.yaml and tune.json."""
-    ended = queue.ended()
-    tried = [_tried(search, slot, ended[slot]) for slot in search.slots if slot in ended]
     complete = [one for one in tried if one.state == "complete"]
     if not complete:
         raise RunError(f"none of {len(tried)} trials came to a good end; the last: {tried[-1].problem or 'pruned'}")

@@ -6,6 +6,9 @@ import torch
 from vsc.data import arrays, from_arrays, load
 from vsc.errors import UsageError
 from vsc.files import DATA_FILES
+from vsc.settings.config import Config, ModelConfig, TrainConfig
+from vsc.training.loop import train
+from vsc.training.runs import load as load_model
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(30, 4))
@@ -413,3 +416,20 @@ def test_rows_are_put_into_the_order_of_the_columns(tmp_path):
     assert rows.features == ("a", "b", "c")
     with pytest.raises(UsageError, match=r"a\.csv: the columns are not those of the model \(no 'd'; unknown 'c'\)"):
         arrays.read_rows(tmp_path / "a.csv", ("a", "b", "d"))
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_seconds_since_1970_reach_the_model_and_its_saved_copy(tmp_path, disk):
+    x = TABLE.copy()
+    x[:, 1] = 1.7e9 + 100 * RNG.random(30)
+    if disk:
+        np.save(tmp_path / "x.npy", x)
+    data = from_arrays(np.load(tmp_path / "x.npy", mmap_mode="r") if disk else x, valid_fraction=0.2)
+    settings = Config(model=ModelConfig(latent_dim=2, hidden=(4,)), train=TrainConfig(steps=3, device="cpu"))
+    model = train(data, settings, tmp_path / "run")
+    inputs = model.scaler(data.train.x[:])
+    assert inputs.dtype == torch.float32
+    np.testing.assert_allclose(inputs.std(0, correction=0), 1, atol=1e-3)
+    again = load_model(tmp_path / "run")
+    np.testing.assert_array_equal(again.encode(x).mu, model.encode(x).mu)
+    np.testing.assert_array_equal(again.scaler(data.train.x[:]), inputs)

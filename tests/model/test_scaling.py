@@ -157,3 +157,26 @@ def test_the_inverse_takes_arrays_as_the_sampling_functions_return_them():
     x = torch.rand(6, 3) * 5
     scaler = fit_scaler("standard", x, None)
     torch.testing.assert_close(scaler.inverse(scaler(x).numpy()), x)
+
+
+SECONDS = torch.from_numpy(1.7e9 + 100 * np.random.default_rng(0).random(216))
+
+
+@pytest.mark.parametrize("kind", ["standard", "unit-interval"])
+def test_seconds_since_1970_keep_what_tells_them_apart(kind):
+    x = torch.stack([SECONDS, SECONDS], 1)
+    scaler = fit_scaler(kind, x, None).to(torch.bfloat16).to(torch.float32)  # a model's precision leaves the shift be
+    scaler.factor = fit_scaler(kind, x, None).factor
+    scaled = scaler(x)
+    a = SECONDS.numpy()
+    expected = (a - a.mean()) / a.std() if kind == "standard" else (a - a.min()) / (a.max() - a.min())
+    assert scaled.dtype == torch.float32
+    np.testing.assert_allclose(scaled[:, 0].numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(scaler.inverse(scaled)[:, 0].numpy(), a, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [3e-10, 1e-30, 1e30])
+def test_a_column_in_other_units_has_standard_deviation_1(size):
+    x = torch.stack([size * FLOATS[:, 0], FLOATS[:, 1], torch.full((50,), size)], 1)
+    scaled = fit_scaler("standard", x, None)(x)
+    np.testing.assert_allclose(scaled.std(0, correction=0).numpy(), [1, 1, 0], atol=1e-4)

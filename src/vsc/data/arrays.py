@@ -161,8 +161,8 @@ def read_rows(path: Path, columns: tuple[str, ...] = (), label: str | None = Non
         found = read(path, label)
         x = _checked(found.arrays["x"], "x", fewest=1).x
         y = plain(found.arrays["y"], "y").values if "y" in found.arrays else None
-        if y is not None and len(y) != len(x):
-            raise UsageError(f"y holds {len(y)} labels for {len(x)} examples")
+        if y is not None and y.shape[:1] != (len(x),):
+            raise UsageError(f"y has shape {y.shape}; it must hold a label for each of the {len(x)} examples")
         order = column_order(found.features, columns)
         return Rows(x if order is None else ordered(x, order), y, found.features if order is None else columns)
 

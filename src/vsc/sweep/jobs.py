@@ -163,7 +163,7 @@ def _buildable(model: ModelConfig, shape: tuple[int, ...], examples: int) -> Non
     M = math.prod(shape)
     scaler = Scaler("none", torch.zeros(M), torch.ones(M))
     with torch.device("meta"):
-        prior = getattr(build.build_model(model, shape, scaler), "prior", None)
+        prior = getattr(build.build_model(model, shape, scaler=scaler), "prior", None)
         if isinstance(prior, PseudoInputPrior):
             prior.start_at(torch.empty(min(prior.components, examples), M))
 

@@ -135,10 +135,10 @@ def check_same(folder: Path, config: Config, data: Dataset) -> None:
         data=replace(saved.data, root=config.data.root),  # data may have moved
         train=replace(saved.train, **{name: getattr(config.train, name) for name in free}),
     )
+    if same.data == config.data and (changed := runs.changed_data(folder, data)):
+        raise UsageError(f"{folder} cannot be resumed: {changed}; start anew with --overwrite, or choose another --out")
     if replace(same, train=replace(same.train, steps=config.train.steps)) != config:
         raise UsageError(f"{folder} was made with {_difference(same, config)}; resume it without that")
-    if changed := runs.changed_data(folder, data):
-        raise UsageError(f"{folder} cannot be resumed: {changed}; start anew with --overwrite, or choose another --out")
     old, new = saved.train.steps, config.train.steps
     assert old
     assert new

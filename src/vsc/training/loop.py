@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +94,18 @@ def train(
     folder = None if folder is None else Path(folder)
     with modes(gradients=True), ExitStack() as stack:
         config = Config() if config is None else config
-        if folder is not None and resume:
+        if folder is not None and resume and model is None:
             checkpoint.check_kind(folder, config)
         config = build.resolve(config, data)
+        if model is not None:
+            own = replace(config.model, name=build.CUSTOM, latent_dim=model.latent_dim)
+            config = replace(config, model=own)
         if config.train.patience and not len(data.valid):
             raise UsageError("train.patience needs a validation set; raise data.valid_fraction above 0")
         if folder is not None and resume:
             checkpoint.check_same(folder, config, data)
             if checkpoint.is_over(folder, config):
-                return runs.load(folder)
+                return runs.load(folder, model)
         fabric = launch(config.train)
         by_lead(fabric, lambda: stack.enter_context(claimed(folder)))
         received = stack.enter_context(signals())
@@ -187,7 +191,7 @@ def _set_up(fabric, config: Config, data: Dataset, model: Autoencoder | None):
     """Return the model, the same as the processes share it, its optimiser, and what gives the inputs of a step."""
     settings, device = config.train, fabric.device
     with Noise(settings.seed).turn():
-        module = build.new_model(config, data) if model is None else model
+        module = build.new_model(config, data, model)
         adam = torch.optim.Adam(paces(module, settings), lr=1e-3, fused=device.type in ("cpu", "cuda"))
         wrapped, optimizer = fabric.setup(module, adam)
         batch_of = batches_of(

@@ -49,13 +49,24 @@ OWN = ("config", "model", "last", "metrics", "environment")
 
 def prepare(folder: Path, may_be_there: bool) -> None:
     """Refuse a folder that may not be written to; what killed processes had begun to write there is removed."""
-    there = folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()))
-    if there and not is_run(folder):
-        raise UsageError(f"{folder} exists and is not a run folder; choose another with --out")
-    if there and not may_be_there:
-        raise UsageError(f"{folder} holds a run; go on with --resume, replace it with --overwrite, or choose --out")
     for path in (folder, folder / "model", folder / "checkpoints"):
         clear_temporaries(path, OWN)
+    if not folder.exists() or (folder.is_dir() and _is_bare(folder)):
+        return
+    if not is_run(folder):
+        raise UsageError(f"{folder} exists and is not a run folder; choose another with --out")
+    if not may_be_there:
+        raise UsageError(f"{folder} holds a run; go on with --resume, replace it with --overwrite, or choose --out")
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether nothing is in a folder but what `create` writes first, where it was killed before the rest."""
+    there = {path.name for path in folder.iterdir()} - {LOCK}
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return not there or (
+            there == {"environment.json"} and environment().keys() <= read_json(folder / "environment.json").keys()
+        )
+    return False
 
 
 def create(folder: Path, config: Config, data: Dataset | None = None, overwrite: bool = False) -> None:
@@ -249,10 +260,7 @@ def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
         raise UsageError(f"{path} has no trained model; finish its run with `vsc train --resume --out {path}`")
     try:
-        with (
-            modes(gradients=True),
-            seeded(0),
-        ):  # the caller keeps its random state, and no weight is an inference tensor
+        with modes(gradients=True), seeded(0):  # no weight is an inference tensor, and the caller's noise stays
             found = _load(folder, model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         kind, trouble = (UsageError, "is not that which was given") if model else (RunError, "is damaged or not ours")

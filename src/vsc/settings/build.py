@@ -142,7 +142,7 @@ FUNCTIONS = {"spikes": (SPIKES, "spike estimator"), "head": (HEADS, "head"), "se
 """Settings that name a function, which is passed on as it is -> its family, and what that is called."""
 
 
-def build_model(model: ModelConfig, shape: tuple[int, ...], **known: Any) -> Autoencoder:
+def build_model(model: ModelConfig, shape: tuple[int, ...], device: str = "cpu", **known: Any) -> Autoencoder:
     """
     Build an untrained model.
 
@@ -152,13 +152,15 @@ def build_model(model: ModelConfig, shape: tuple[int, ...], **known: Any) -> Aut
         With a likelihood named (`resolve`).
     shape : tuple of int
         One example's shape.
+    device : str
+        The CPU, or `meta` for a model without numbers, which shows whether one can be built.
     **known
         What else the model's class takes and the settings do not say: `scaler`, `columns` and so on.
 
     Returns
     -------
     Autoencoder
-        On the CPU in float32, whatever the defaults are, with weights from torch's current random state.
+        In float32, whatever the defaults are, with weights from torch's current random state.
 
     Raises
     ------
@@ -172,7 +174,7 @@ def build_model(model: ModelConfig, shape: tuple[int, ...], **known: Any) -> Aut
             f"to train this model takes {size / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g}; lower "
             "model.latent_dim, model.hidden or model.components"
         )
-    with _on("cpu"):
+    with _on(device):
         made = _parts(model, shape)
         return _made(choose(MODELS, model.name, "model"), _given(model, shape) | made | known)
 

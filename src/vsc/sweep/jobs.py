@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,7 +18,6 @@ from vsc.errors import Interrupted, RunError, UsageError
 from vsc.files import claimed
 from vsc.measure.results import Results, measured
 from vsc.model import Autoencoder
-from vsc.model.priors import PseudoInputPrior
 from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, as_plain
@@ -162,10 +161,9 @@ def _buildable(model: ModelConfig, shape: tuple[int, ...], examples: int) -> Non
     """Lay a model out on the device that holds no numbers, so that nothing is built in vain."""
     M = math.prod(shape)
     scaler = Scaler("none", torch.zeros(M), torch.ones(M))
-    with torch.device("meta"):
-        prior = getattr(build.build_model(model, shape, scaler=scaler), "prior", None)
-        if isinstance(prior, PseudoInputPrior):
-            prior.start_at(torch.empty(min(prior.components, examples), M))
+    prior: Any = getattr(build.build_model(model, shape, "meta", scaler=scaler), "prior", None)
+    if wanted := getattr(prior, "wants", 0):
+        prior.start_at(torch.empty(min(wanted, examples), M, device="meta"))
 
 
 def dataset(config: DataConfig) -> Dataset:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vsc.arrays import Array, column_order, plain
 from vsc.data.checks import FEWEST, Checked, check_length, examples, known_range, labelled
-from vsc.data.npz import ENDS, check_complete, described, extras, truth
+from vsc.data.npz import ENDS, check_complete, described, known
 from vsc.data.reading import Found, read
 from vsc.data.shards import FileShard
 from vsc.data.split import Dataset, Source, Split, divide, hold_out, ordered
@@ -200,10 +200,7 @@ def _source(found: Found) -> Source:
             part.x.dtype = torch.float64 if wide else part.x.dtype
         parts[end] = part._replace(x=part.x.double()) if wide and isinstance(part.x, Tensor) else part
     labels, classes = labelled({"y" + end: (given.get("y" + end), len(part.x)) for end, part in parts.items()})
-    splits = {
-        end: Split(part.x, labels["y" + end], *truth(given, end, len(part.x)), extras=extras(given, end, len(part.x)))
-        for end, part in parts.items()
-    }
+    splits = {end: Split(part.x, labels["y" + end], **known(given, end, len(part.x))) for end, part in parts.items()}
     train, test, valid = splits[""], splits.get("_test"), splits.get("_valid")
     if test is None:
         train, test = divide(train, round(TEST_FRACTION * len(train)), TEST_SEED)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vsc.arrays import numeric
 from vsc.data.checks import check_finite
@@ -52,35 +51,20 @@ def write(path: str | Path, data: Dataset) -> None:
     arrays: dict[str, Any] = {"shape": data.shape}
     for part, end in ENDS.items():
         split = getattr(data, part)
-        known = {"x": split.x.reshape(-1, *data.shape), "y": split.y}
-        known |= {"factors": split.factors, "presence": split.presence}
-        known |= {EXTRA + name: extra for name, extra in split.extras.items()}
-        arrays |= {name + end: array for name, array in known.items() if array is not None and len(split)}
+        held = {"x": split.x.reshape(-1, *data.shape), "y": split.y}
+        held |= {"factors": split.factors, "presence": split.presence}
+        held |= {EXTRA + name: extra for name, extra in split.extras.items()}
+        arrays |= {name + end: array for name, array in held.items() if array is not None and len(split)}
     arrays |= {name: getattr(data, name) for name in NAMES if getattr(data, name)}
     write_npz(path, arrays if data.high is None else arrays | {"high": data.high})
 
 
 def renamed(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """
-    Give the arrays of a file the names that are used here, if it names them as others do.
+    Give the arrays of a file the names that are used here, if it names them as others do; say which was taken for what.
 
-    Parameters
-    ----------
-    arrays : mapping of str to numpy.ndarray
-        What the file holds: `x_train` and `y_train`, `X` and `Y`, `train_images` and `train_labels`, or a single array,
-        for example.
-
-    Returns
-    -------
-    arrays : dict of str to numpy.ndarray
-        As they are if one is called x, or else with the names that they stand for.
-    notes : tuple of str
-        Which was taken for what.
-
-    Raises
-    ------
-    UsageError
-        If there are no examples, or two arrays could be the same.
+    `x_train` and `y_train`, `X` and `Y`, `train_images` and `train_labels`, or a single array, for example. It is a
+    UsageError if there are no examples, or two arrays could be the same.
     """
     if "x" in arrays:
         return dict(arrays), ()
@@ -103,24 +87,7 @@ def renamed(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]
 
 
 def flattened(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Flatten the examples of a file that tells their shape, so that it need not be guessed.
-
-    Parameters
-    ----------
-    arrays : mapping of str to numpy.ndarray
-        What the file holds.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        The same, with examples (N, M) if there is a `shape`.
-
-    Raises
-    ------
-    UsageError
-        If `shape` does not fit the examples.
-    """
+    """Flatten the examples (N, M) of a file that tells their `shape`, which must fit; it is not guessed."""
     if "shape" not in arrays:
         return dict(arrays)
     shape = _shape(arrays["shape"])
@@ -136,24 +103,9 @@ def flattened(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 def described(source: Source, arrays: Mapping[str, Any]) -> Source:
     """
-    Add what a file says of the data set as a whole.
+    Add what a file says of the data set as a whole: names, shape and `high`, each checked.
 
-    Parameters
-    ----------
-    source : Source
-        The parts of the file; labels as `classes`, the text of what `y` holds, in the order of its numbers.
-    arrays : mapping of str to numpy.ndarray
-        What the file holds.
-
-    Returns
-    -------
-    Source
-        With the file's names, shape and `high` where it tells them.
-
-    Raises
-    ------
-    UsageError
-        If one of them is no list of names, or does not fit the values.
+    The labels of `source` have as `classes` the text of what `y` holds, in the order of its numbers.
     """
     told: dict[str, Any] = {name: names(arrays, name) for name in NAMES if name in arrays}
     if "classes" in told and source.train.y is not None:
@@ -169,26 +121,7 @@ def described(source: Source, arrays: Mapping[str, Any]) -> Source:
 
 
 def names(arrays: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """
-    Return a list of names.
-
-    Parameters
-    ----------
-    arrays : mapping of str to numpy.ndarray
-        What a file holds.
-    key : str
-        The list's name.
-
-    Returns
-    -------
-    tuple of str
-        Empty if the file has no such list.
-
-    Raises
-    ------
-    UsageError
-        If it is not a list of text or whole numbers.
-    """
+    """Return a list of names that a file may hold, which must be text or whole numbers; empty if it holds none."""
     if key not in arrays:
         return ()
     found = np.asarray(arrays[key])
@@ -198,21 +131,9 @@ def names(arrays: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def check_complete(arrays: Mapping[str, Any]) -> None:
-    """
-    Refuse what is told of one part of the data but not of another.
-
-    Parameters
-    ----------
-    arrays : mapping of str to array-like
-        What the file holds.
-
-    Raises
-    ------
-    UsageError
-        If labels, factors, presence or extras are there without their examples, or only for some of the parts.
-    """
-    known = {_part_of(name)[0] for name in arrays}
-    for what in sorted(name for name in known if name in ("y", "factors", "presence") or name.startswith(EXTRA)):
+    """Refuse labels, factors, presence or extras without their examples, or for only some of the parts."""
+    kinds = {_part_of(name)[0] for name in arrays}
+    for what in sorted(name for name in kinds if name in ("y", "factors", "presence") or name.startswith(EXTRA)):
         for end in ("_test", "_valid"):
             one, x = what + end, "x" + end
             for other in (what, x):
@@ -222,9 +143,9 @@ def check_complete(arrays: Mapping[str, Any]) -> None:
                 raise UsageError(f"{what} and {x} are given without {one}")
 
 
-def truth(arrays: Mapping[str, Any], end: str, n: int) -> tuple[Tensor | None, Tensor | None]:
+def known(arrays: Mapping[str, Any], end: str, n: int) -> dict[str, Any]:
     """
-    Return what is known of how the examples of one part were generated, or what people noted of them.
+    Return what else is known of each example of one part.
 
     Parameters
     ----------
@@ -237,60 +158,28 @@ def truth(arrays: Mapping[str, Any], end: str, n: int) -> tuple[Tensor | None, T
 
     Returns
     -------
-    factors : torch.Tensor or None, shape (n, F), float32
-        As in `Split`.
-    presence : torch.Tensor or None, shape (n, F), bool
-        As in `Split`.
+    dict
+        The arguments `factors`, `presence` and `extras` of a `Split`.
 
     Raises
     ------
     UsageError
-        If they are not finite numbers, one row per example.
+        If one of them has not one row per example, or factors or presence are not finite numbers.
     """
-    found: list[Tensor | None] = []
-    for what, dtype in (("factors" + end, np.float32), ("presence" + end, np.bool_)):
-        if what not in arrays:
-            found.append(None)
-            continue
-        array = numeric(arrays[what], what).values
-        if array.ndim != 2 or len(array) != n:
-            raise UsageError(f"{what} has shape {array.shape}; it must be ({n}, F), one row per example")
-        check_finite(array, what)
-        found.append(torch.from_numpy(array.astype(dtype)))
-    return found[0], found[1]
-
-
-def extras(arrays: Mapping[str, Any], end: str, n: int) -> dict[str, Tensor]:
-    """
-    Return whatever else a file tells of each example of one part.
-
-    Parameters
-    ----------
-    arrays : mapping of str to array-like
-        What the file holds.
-    end : str
-        The part, a value of `ENDS`.
-    n : int
-        Number of its examples.
-
-    Returns
-    -------
-    dict of str to torch.Tensor, shape (n, ...)
-        Name, without what marks it in the file, and values as stored.
-
-    Raises
-    ------
-    UsageError
-        If one of them is not numeric, or has not one row per example.
-    """
-    found = {}
+    found: dict[str, Any] = {"extras": {}}
     for name in arrays:
         what, own = _part_of(name)
-        if what.startswith(EXTRA) and own == end:
-            array = numeric(arrays[name], name).values
-            if array.ndim == 0 or len(array) != n:
-                raise UsageError(f"{name} has shape {array.shape}; it must have {n} rows, one per example")
-            found[what.removeprefix(EXTRA)] = torch.from_numpy(array.copy())
+        if own != end or not (what in ("factors", "presence") or what.startswith(EXTRA)):
+            continue
+        array, extra = numeric(arrays[name], name).values, what.startswith(EXTRA)
+        if len(array.shape) < 1 or len(array) != n or (array.ndim != 2 and not extra):
+            form = f"{n} rows, one per example" if extra else f"shape ({n}, F), one row per example"
+            raise UsageError(f"{name} has shape {array.shape}; it must have {form}")
+        if extra:
+            found["extras"][what.removeprefix(EXTRA)] = torch.from_numpy(array.copy())
+        else:
+            check_finite(array, name)
+            found[what] = torch.from_numpy(array.astype(np.float32 if what == "factors" else np.bool_))
     return found
 
 

@@ -211,11 +211,9 @@ class SpikeAndSlab(Spiked):
         return self.mu + (0.5 * self.logvar.clamp(max=WIDEST)).exp() * eps
 
     def slab_log_prob(self, value: Tensor) -> Tensor:
-        """Return ln N(value; mu, s^2), elementwise."""
         return -0.5 * (LOG_2PI + self.logvar + ((value - self.mu) * exp(-0.5 * self.logvar)).square())
 
     def slab_moments(self):
-        """Return s^2 and 1/2 ln(2 pi e s^2)."""
         return exp(self.logvar), 0.5 * (1 + LOG_2PI + self.logvar)
 
 
@@ -260,11 +258,9 @@ class ThresholdedLaplace(Spiked):
         return self.mu + self.logscale.clamp(max=WIDEST / 2).exp() * noise
 
     def slab_log_prob(self, value: Tensor) -> Tensor:
-        """Return ln Lap(value; mu, b), elementwise."""
         return -(math.log(2) + self.logscale + (value - self.mu).abs() * exp(-self.logscale))
 
     def slab_moments(self):
-        """Return 2 b^2 and ln(2 e b)."""
         return 2 * exp(2 * self.logscale), 1 + math.log(2) + self.logscale
 
 

@@ -83,15 +83,12 @@ class Bernoulli(Likelihood):
     unit_interval = True
 
     def log_prob(self, x, out):
-        """Return minus the cross-entropy."""
         return -binary_cross_entropy_with_logits(out, x, reduction="none").sum(-1)
 
     def mean(self, out):
-        """Return S(l)."""
         return torch.sigmoid(out)
 
     def sample(self, out):
-        """Draw binary x."""
         return torch.bernoulli(torch.sigmoid(out))
 
     def constant(self, x):
@@ -104,7 +101,29 @@ def _mean_inside(x: Tensor) -> Tensor:
     return (_exactly(x).sum(0) + 0.5) / (len(x) + 1)
 
 
-class Floored(Likelihood):
+class Spread(Likelihood):
+    """Gaussian about the first of the outputs, unless a member says otherwise: the sum of ln N(x; m, v)."""
+
+    @abstractmethod
+    def variances(self, out: Tensor) -> Tensor:
+        """Return the variance of every output, broadcastable to (B, M)."""
+
+    def log_prob(self, x, out):
+        sd = self.variances(out).sqrt()
+        return -(0.5 * ((x - self.mean(out)) / sd).square() + sd.log() + 0.5 * LOG_2PI).sum(-1)
+
+    def mean(self, out):
+        return out.chunk(self.outputs, -1)[0]
+
+    def sample(self, out):
+        mean = self.mean(out)
+        return mean + self.variances(out).sqrt() * torch.randn_like(mean)
+
+    def constant(self, x):
+        return _exactly(x).mean(0).to(x)
+
+
+class Floored(Spread):
     """
     A likelihood that learns variances, none of which goes below a floor.
 
@@ -125,12 +144,7 @@ class Floored(Likelihood):
         super().__init__()
         self.variance_floor = _checked("variance_floor", variance_floor)
 
-    @abstractmethod
-    def variances(self, out: Tensor) -> Tensor:
-        """Return the variance of every output, broadcastable to (B, M)."""
-
     def at_floor(self, out):
-        """Return the share of outputs whose variance is below 10 floors."""
         low = self.variances(out) < 10 * self.variance_floor
         return low.to(out.dtype).expand(*out.shape[:-1], -1).mean(-1)
 
@@ -141,22 +155,7 @@ class Gaussian(Floored):
     outputs = 2
 
     def variances(self, out):
-        """Return s^2 + floor."""
         return exp(out.chunk(2, -1)[1]) + self.variance_floor
-
-    def log_prob(self, x, out):
-        """Return the sum of the Gaussian log-densities."""
-        sd = self.variances(out).sqrt()
-        return -(0.5 * ((x - self.mean(out)) / sd).square() + sd.log() + 0.5 * LOG_2PI).sum(-1)
-
-    def mean(self, out):
-        """Return the means."""
-        return out.chunk(2, -1)[0]
-
-    def sample(self, out):
-        """Draw x."""
-        mean = self.mean(out)
-        return mean + self.variances(out).sqrt() * torch.randn_like(mean)
 
     def constant(self, x):
         """Return the columns' means and log-variances, less the floor."""
@@ -165,17 +164,11 @@ class Gaussian(Floored):
 
     @property
     def label(self):
-        """Name with the floor and the ceiling that it sets."""
         ceiling = -0.5 * (LOG_2PI + math.log(self.variance_floor))
         return f"gaussian (variance floor {self.variance_floor:g}, ceiling {ceiling:.2f} nats per output)"
 
 
-def _one_variance(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Return the sum of the log-densities of N(mean, variance), with one variance for all outputs."""
-    return -0.5 * ((x - mean).square().sum(-1) / variance + x.shape[-1] * (LOG_2PI + variance.log()))
-
-
-class GaussianFixed(Likelihood):
+class GaussianFixed(Spread):
     """
     Gaussian with one given variance; the AE's squared error is this with no KL.
 
@@ -187,32 +180,18 @@ class GaussianFixed(Likelihood):
     Raises
     ------
     UsageError
-        If the variance is not positive, or too small or large for single precision.
+        As for a floor.
     """
 
     def __init__(self, variance: float = 1.0):
         super().__init__()
         self.variance = _checked("variance", variance)
 
-    def log_prob(self, x, out):
-        """Return the sum of the Gaussian log-densities."""
-        return _one_variance(x, out, out.new_full((), self.variance))
-
-    def mean(self, out):
-        """Return the means."""
-        return out
-
-    def sample(self, out):
-        """Draw x."""
-        return out + math.sqrt(self.variance) * torch.randn_like(out)
-
-    def constant(self, x):
-        """Return the means."""
-        return _exactly(x).mean(0).to(x)
+    def variances(self, out):
+        return out.new_full((1, 1), self.variance)
 
     @property
     def label(self):
-        """Name with the variance."""
         return f"gaussian-fixed (variance {self.variance:g})"
 
 
@@ -223,30 +202,8 @@ class GaussianShared(Floored):
         super().__init__(variance_floor)
         self.logvar = nn.Parameter(torch.zeros(()))
 
-    @property
-    def variance(self) -> Tensor:
-        """The variance of every output, a scalar tensor."""
-        return exp(self.logvar) + self.variance_floor
-
     def variances(self, out):
-        """Return the one variance."""
-        return self.variance.expand(1, 1)
-
-    def log_prob(self, x, out):
-        """Return the sum of the Gaussian log-densities."""
-        return _one_variance(x, out, self.variance)
-
-    def mean(self, out):
-        """Return the means."""
-        return out
-
-    def sample(self, out):
-        """Draw x."""
-        return out + self.variance.sqrt() * torch.randn_like(out)
-
-    def constant(self, x):
-        """Return the means."""
-        return _exactly(x).mean(0).to(x)
+        return (exp(self.logvar) + self.variance_floor).expand(1, 1)
 
     def without_latents(self, x):
         """Return also a likelihood with the variance about the means: the learned one is that about reconstructions."""
@@ -257,7 +214,6 @@ class GaussianShared(Floored):
 
     @property
     def label(self):
-        """Name with the floor."""
         return f"gaussian-shared (one learned variance, floor {self.variance_floor:g})"
 
 
@@ -276,7 +232,6 @@ class Laplace(Floored):
         return exp(out.chunk(2, -1)[1]) + math.sqrt(self.variance_floor / 2)
 
     def variances(self, out):
-        """Return 2 b^2."""
         return 2 * self.scales(out).square()
 
     def log_prob(self, x, out):
@@ -284,12 +239,7 @@ class Laplace(Floored):
         b = self.scales(out)
         return -((x - self.mean(out)).abs() / b + b.log() + math.log(2)).sum(-1)
 
-    def mean(self, out):
-        """Return the locations."""
-        return out.chunk(2, -1)[0]
-
     def sample(self, out):
-        """Draw x."""
         mean = self.mean(out)
         return mean + self.scales(out) * laplace_like(mean)
 
@@ -301,7 +251,6 @@ class Laplace(Floored):
 
     @property
     def label(self):
-        """Name with the floor and the ceiling that it sets."""
         ceiling = -0.5 * math.log(2 * self.variance_floor)
         return f"laplace (variance floor {self.variance_floor:g}, ceiling {ceiling:.2f} nats per output)"
 
@@ -348,7 +297,6 @@ class ContinuousBernoulliLogits(Likelihood):
 
     @property
     def label(self):
-        """Name in the registry."""
         return "continuous-bernoulli"
 
 

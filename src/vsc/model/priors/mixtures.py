@@ -78,7 +78,6 @@ class MixturePrior(Prior):
         return Divergence(slab, spike, selection, penalty.expand(len(C)))
 
     def latent_kl(self, qz, x, posterior):
-        """Return the terms of `kl`, shape (B, J)."""
         parts = self.mixed(posterior)
         C = self.choice(x, pairwise_kl(qz, parts).total).exp()  # q(u|x)  (B, U)
         return chosen_kl(qz, parts, C).total
@@ -155,7 +154,6 @@ class PseudoInputPrior(MixturePrior):
         return self.components
 
     def mixed(self, posterior):
-        """Return q(z|x_u), (U, J)."""
         parts = posterior(self.pseudo_inputs)
         mu, logvar = (torch.zeros_like(p) if self.unit_slab else p for p in (parts.mu, parts.logvar))
         logits = parts.spike_logits if self.nu is None else self.nu * (parts.gamma - 0.5)
@@ -204,7 +202,6 @@ class FreeMixturePrior(MixturePrior):
         self.spike_logits = nn.Parameter(gate_init + torch.randn(components, latent_dim))
 
     def mixed(self, posterior):
-        """Return the components, (U, J)."""
         logits = CERTAIN * torch.tanh(at_least_single(self.spike_logits) / CERTAIN)  # nearly the same within +-2
         zero = torch.zeros_like(logits)
         mu, logvar = (zero, zero) if self.unit_slab else (at_least_single(self.mu), at_least_single(self.logvar))

@@ -45,15 +45,12 @@ class SinglePrior(Prior):
         return Divergence(slab, spike, zero, zero)
 
     def latent_kl(self, qz, x, posterior):
-        """Return the terms of `kl`, shape (B, J)."""
         return self.parts(qz).total
 
     def sample(self, n, posterior):
-        """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""
         return self.pz(at_least_single(self.origin)).sample((n,))
 
     def log_prob(self, z, posterior):
-        """Return ln p(z), shape (N,)."""
         return self.pz(self.origin.to(z.dtype)).log_prob(z).sum(-1)
 
 
@@ -63,7 +60,6 @@ class NormalPrior(SinglePrior):
     gates_open = True
 
     def pz(self, zero):
-        """Return N(0, 1)."""
         return Normal(zero, torch.ones_like(zero), validate_args=False)
 
     def parts(self, qz):
@@ -76,7 +72,6 @@ class LaplacePrior(SinglePrior):
     """Lap(0, 1) in every dimension: dense but softly sparse."""
 
     def pz(self, zero):
-        """Return Lap(0, 1)."""
         return Laplace(zero, torch.ones_like(zero), validate_args=False)
 
     def parts(self, qz):
@@ -108,7 +103,6 @@ class SpikeSlabPrior(SinglePrior):
         self.logit = math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf
 
     def pz(self, zero):
-        """Return the spike-and-slab."""
         return SpikeAndSlab(zero, zero, spike_logits=torch.full_like(zero, self.logit), validate_args=False)
 
     def parts(self, qz):
@@ -144,7 +138,6 @@ class LearnedPrior(SinglePrior):
         self.spike_logits = nn.Parameter(torch.full((latent_dim,), math.log(alpha / (1 - alpha))))
 
     def pz(self, zero):
-        """Return the spike-and-slab."""
         return SpikeAndSlab(zero, zero, spike_logits=self.spike_logits.to(zero.dtype), validate_args=False)
 
     def parts(self, qz):
@@ -180,7 +173,6 @@ class ThresholdedLaplacePrior(SinglePrior):
         return self.log_threshold.exp()
 
     def pz(self, zero):
-        """Return the thresholded Laplace."""
         return ThresholdedLaplace(zero, zero, self.threshold.to(zero.dtype), validate_args=False)
 
     def parts(self, qz):

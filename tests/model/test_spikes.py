@@ -131,12 +131,6 @@ def test_hard_passes_no_gradient_to_gamma():
 class TestEverySpikeEstimator:
     relaxation = 2.0
 
-    def test_value_is_one_number_per_example(self, name):
-        q = SpikeAndSlab(torch.randn(7, 4), torch.randn(7, 4), spike_logits=torch.randn(7, 4))
-        value = SPIKES[name](q, wavy, self.relaxation)
-        assert value.shape == (7,)
-        assert torch.isfinite(value).all()
-
     def test_gradient_reaches_every_parameter(self, name):
         leaves = [torch.randn(64, 4, requires_grad=True) for _ in range(3)]
         q = SpikeAndSlab(leaves[0], leaves[1], spike_logits=leaves[2])
@@ -160,13 +154,14 @@ class TestEverySpikeEstimator:
         assert (gradient[[0, 1, 3, 4]] == 0).all()
         assert (gradient[2] != 0).all()
 
-    def test_same_seed_same_value(self, name):
+    def test_one_number_per_example_and_the_same_for_the_same_seed(self, name):
         q = SpikeAndSlab(torch.randn(7, 4), torch.randn(7, 4), spike_logits=torch.randn(7, 4))
         values = []
         for _ in range(2):
             torch.manual_seed(5)
             values.append(SPIKES[name](q, wavy, self.relaxation))
         assert torch.equal(*values)
+        assert values[0].shape == (7,)
 
 
 def gradients(estimator, n, J=4):

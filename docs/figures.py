@@ -12,6 +12,7 @@ from pathlib import Path
 
 import vsc
 from vsc import plots
+from vsc.measure.measured import Measured
 from vsc.measure.showcase import showcase
 
 HERE = Path(__file__).parent
@@ -19,7 +20,7 @@ HERE = Path(__file__).parent
 
 def codes(run: str = "runs/compare-digits/vsc") -> None:
     data = vsc.load_data("digits")
-    figure = plots.code_panels(showcase(vsc.load(run), data), data.shape, data.classes, examples=5)
+    figure = plots.code_panels(showcase(Measured(vsc.load(run), data)), data.shape, data.classes, examples=5)
     figure.savefig(HERE / "codes.png", dpi=110)
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from vsc.data import load as load_data
     from vsc.errors import RunError as RunError
     from vsc.errors import UsageError as UsageError
-    from vsc.measure.scores import evaluate as evaluate
-    from vsc.measure.scores import measure as measure
+    from vsc.measure.measured import Measured as Measured
+    from vsc.measure.measured import evaluate as evaluate
+    from vsc.measure.measured import measure as measure
     from vsc.model import AE as AE
     from vsc.model import TCVAE as TCVAE
     from vsc.model import VAE as VAE
@@ -48,20 +49,28 @@ _HOME = {
     "ThresholdedLaplaceVSC": "model",
     "VAE": "model",
     "VSC": "model",
-    "evaluate": "measure.scores",
+    "Measured": "measure.measured",
+    "evaluate": "measure.measured",
     "from_arrays": "data",
     "from_torch": "data",
     "load": "training.runs",
     "load_data": "data",
-    "measure": "measure.scores",
+    "measure": "measure.measured",
     "train": "training.loop",
 }
 """Where each public name lives; imported when it is first used, so that `import vsc` stays quick."""
 
-__all__ = ["AE", "TCVAE", "VAE", "VSC", "Config", "DataConfig", "LaplaceVAE", "ModelConfig", "RunError", "SpikeAndSlab"]
-__all__ += ["ThresholdedLaplaceVSC", "TrainConfig", "UsageError", "evaluate", "from_arrays", "from_torch", "load"]
-__all__ += ["load_data"]
-__all__ += ["measure", "train"]
+__all__ = ["AE", "TCVAE", "VAE", "VSC", "Config", "DataConfig", "LaplaceVAE", "Measured", "ModelConfig", "RunError"]
+__all__ += [
+    "SpikeAndSlab",
+    "ThresholdedLaplaceVSC",
+    "TrainConfig",
+    "UsageError",
+    "evaluate",
+    "from_arrays",
+    "from_torch",
+]
+__all__ += ["load", "load_data", "measure", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,33 +1,35 @@
 """Evaluation on models made by hand, for which every score is known."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from vsc.data.split import Dataset, Split
-from vsc.errors import UsageError
-from vsc.measure.scores import (
-    NOISE,
-    add_noise,
-    evaluate,
-    importance_weighted_bound,
-    inputs,
-    measure,
-    seeded,
-)
-from vsc.measure.showcase import effects, showcase
-from vsc.model import AE, VAE, VSC, Codes
+from vsc.errors import Caution, UsageError
+from vsc.measure.measured import Measured, measure
+from vsc.measure.measured import evaluate as cautioning
+from vsc.measure.scores import NOISE, Scores, add_noise, cautions, far_out, importance_weighted_bound
+from vsc.measure.showcase import showcase
+from vsc.model import AE, VAE, VSC
 from vsc.model.bounds import importance_weighted
-from vsc.model.likelihoods import GaussianFixed
+from vsc.model.likelihoods import Gaussian, GaussianFixed, GaussianShared, Laplace
 from vsc.model.nets import mlp
 from vsc.model.priors import SpikeSlabPrior
 from vsc.model.scaling import fit_scaler
 from vsc.model.spikes import SPIKES
-from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.config import Config, TrainConfig
+from vsc.torchstate import seeded
+
+
+def evaluate(model, data, split="test", seed=0, **how):
+    """Measure without a caution: these models are not sound ones."""
+    return Measured(model, data, split, seed).scores(**how)
 
 
 def network(kind, shape, latent_dim, hidden=(), **options):
@@ -130,8 +132,7 @@ def test_noise_is_a_tenth_of_the_range_clipped_to_it(tiny):
 
 def test_noise_is_the_same_for_every_model(tiny):
     """What doing nothing scores depends on the data and the seed alone, not on how much a model draws before."""
-    config = Config(model=ModelConfig(spikes="concrete"), train=TrainConfig(steps=10))
-    relaxed = evaluate(random_vsc(tiny, spikes=SPIKES["concrete"]), tiny, config, samples=3)
+    relaxed = evaluate(random_vsc(tiny, spikes=SPIKES["concrete"]), tiny, samples=3)
     assert relaxed.noisy_psnr == evaluate(identity(tiny), tiny).noisy_psnr
     assert relaxed.noisy_psnr != evaluate(identity(tiny), tiny, seed=1).noisy_psnr
 
@@ -247,23 +248,18 @@ class TestProbe:
 
 
 class TestRelaxedBound:
-    def settings(self, spikes, **train):
-        return Config(model=ModelConfig(spikes=spikes), train=TrainConfig(steps=10, **train))
-
     def test_only_where_the_training_draw_was_relaxed(self, tiny):
-        assert evaluate(random_vsc(tiny), tiny, self.settings("straight-through")).relaxed_elbo is None
         assert evaluate(random_vsc(tiny), tiny).relaxed_elbo is None
         for spikes in ("sigmoid", "concrete"):
             model = random_vsc(tiny, spikes=SPIKES[spikes])
-            assert evaluate(model, tiny, self.settings(spikes)).relaxed_elbo is not None
+            assert evaluate(model, tiny).relaxed_elbo is not None
             assert not model.training
 
-    @pytest.mark.parametrize(
-        ("spikes", "train"), [("concrete", {"relaxation": "0.7 -> 1e-6"}), ("sigmoid", {"relaxation": "50 -> 1e7"})]
-    )
-    def test_equals_the_hard_one_in_the_limit(self, tiny, spikes, train):
+    @pytest.mark.parametrize(("spikes", "relaxation"), [("concrete", 1e-6), ("sigmoid", 1e7)])
+    def test_equals_the_hard_one_in_the_limit(self, tiny, spikes, relaxation):
         model = random_vsc(without_labels(tiny), spikes=SPIKES[spikes])
-        runs = [evaluate(model, without_labels(tiny), self.settings(spikes, **train), seed=s) for s in range(20)]
+        model.relaxation = relaxation
+        runs = [evaluate(model, without_labels(tiny), seed=s) for s in range(20)]
         gap = np.array([run.relaxed_elbo - run.elbo for run in runs])
         assert gap.std() > 0  # apart draws
         assert abs(gap.mean()) <= 4 * gap.std(ddof=1) / math.sqrt(len(gap))
@@ -280,8 +276,8 @@ class TestRelaxedBound:
         with torch.no_grad():
             model.encoder[0].bias.copy_(torch.tensor([1.0, -50.0, -50.0]))
             model.decoder[0].weight.fill_(50 / math.log(2))
-        settings = self.settings("sigmoid", relaxation=50.0)
-        scores = evaluate(model, data, settings, samples=1)
+        model.relaxation = 50.0
+        scores = evaluate(model, data, samples=1)
         # hard: 1/2 (1 - 0)^2; relaxed: half the mask's relative variance, E w^2 / (E w)^2 - 1, by quadrature
         mask = 1 / (1 + np.exp(-50 * ((np.arange(100_000) + 0.5) / 100_000 - 1)))
         expected = 0.5 - 0.5 * np.mean((1 - 50 / math.log(2) * mask) ** 2)
@@ -333,13 +329,24 @@ def test_more_samples_change_the_noise_and_not_the_value(tiny):
     assert abs(few.mean() - many.mean()) <= 4 * math.hypot(few.std(ddof=1), many.std(ddof=1)) / math.sqrt(16)
 
 
-def test_binarised_models_are_measured_on_bits(tiny):
-    model = linear(VAE, tiny, 2)
-    grey = torch.randint(0, 256, (500, 64), dtype=torch.uint8)
-    bits = inputs(model, grey, Config(data=DataConfig(binarise=True)))
-    assert set(bits.unique().tolist()) == {0, 1}
-    assert bits.mean().item() == pytest.approx((grey / 255).mean().item(), abs=4 * math.sqrt(0.25 / bits.numel()))
-    torch.testing.assert_close(inputs(model, grey, Config()), grey / 255)
+def test_everything_of_a_binarised_model_is_measured_on_the_same_bits(tiny):
+    """One pixel of grey 1/5, code = its gate: with bits, the gate is open for a fifth of the examples."""
+    grey = torch.full((4000, 1), 51, dtype=torch.uint8)
+    data = Dataset("grey", (1,), Split(grey), Split(grey), Split(grey), high=255.0)
+    model = linear(VSC, data, 1, prior=SpikeSlabPrior(1, 0.2))
+    with torch.no_grad():
+        model.encoder[0].weight[2], model.encoder[0].bias[2] = 20.0, -10.0
+    model.binarise = True
+    seen = Measured(model, data)
+    assert set(seen.x.unique().tolist()) == {0, 1}
+    scores, share = seen.scores(), seen.x.mean().item()
+    assert share == pytest.approx(0.2, abs=4 * math.sqrt(0.16 / 4000))
+    assert scores.active == pytest.approx(share)
+    assert scores.mse == pytest.approx(0.25)  # logits of 0 against bits, and not (1/2 - 1/5)^2
+    p = (share * 4000 + 0.5) / 4001
+    assert scores.no_latents == pytest.approx(share * math.log(p) + (1 - share) * math.log(1 - p), rel=1e-4)
+    model.binarise = False
+    assert Measured(model, data).scores().active == 0
 
 
 @pytest.mark.parametrize(("options", "words"), [({"split": "tset"}, "tset"), ({"samples": 0}, "samples")])
@@ -363,7 +370,7 @@ def test_the_split_that_was_asked_for_is_measured(tiny):
 
 class TestShowcase:
     def test_shapes(self, tiny):
-        shown = showcase(random_vsc(tiny), tiny, shown=5)
+        shown = showcase(Measured(random_vsc(tiny), tiny), shown=5)
         for images in (shown.x, shown.reconstruction, shown.noisy, shown.denoised):
             assert images.shape == (5, 64)
             assert images.dtype == np.float32
@@ -373,14 +380,14 @@ class TestShowcase:
         assert shown.grid is None
 
     def test_every_class_is_shown_in_order(self, tiny):
-        assert showcase(random_vsc(tiny), tiny, shown=3).label.tolist() == [0, 1, 2]
-        assert showcase(random_vsc(tiny), tiny, shown=7).label.tolist() in (
+        assert showcase(Measured(random_vsc(tiny), tiny), shown=3).label.tolist() == [0, 1, 2]
+        assert showcase(Measured(random_vsc(tiny), tiny), shown=7).label.tolist() in (
             sorted([0, 1, 2, 0, 1, 2, extra]) for extra in range(3)
         )
 
     def test_without_labels(self, tiny):
         model = random_vsc(tiny)
-        shown = showcase(model, without_labels(tiny))
+        shown = showcase(Measured(model, without_labels(tiny)))
         assert shown.label is None
         codes = model.encode(tiny.test.x)
         np.testing.assert_allclose(shown.class_code, codes.z.mean(0, keepdim=True), rtol=1e-5, atol=1e-6)
@@ -388,22 +395,21 @@ class TestShowcase:
 
     def test_class_means(self, tiny):
         model = random_vsc(tiny)
-        shown = showcase(model, tiny)
+        shown = showcase(Measured(model, tiny))
         z = model.encode(tiny.test.x).z.numpy()
         expected = [z[tiny.test.y.numpy() == label].mean(0) for label in range(3)]
         np.testing.assert_allclose(shown.class_code, expected, rtol=1e-4, atol=1e-6)
 
     def test_a_class_that_the_split_lacks_keeps_its_row(self, tiny):
         test = tiny.test.take(tiny.test.y < 2)
-        shown = showcase(
-            random_vsc(tiny), Dataset("two", tiny.shape, tiny.train, tiny.valid, test, tiny.classes, 255.0)
-        )
+        data = Dataset("two", tiny.shape, tiny.train, tiny.valid, test, tiny.classes, 255.0)
+        shown = showcase(Measured(random_vsc(tiny), data))
         assert shown.class_code.shape == (3, 6)
         assert (shown.class_code[2] == 0).all()
 
     def test_pictures_belong_together(self, tiny):
         model = random_vsc(tiny)
-        shown = showcase(model, tiny)
+        shown = showcase(Measured(model, tiny))
         with torch.no_grad():
             np.testing.assert_allclose(model.codes(torch.from_numpy(shown.x)).hard, shown.code, atol=1e-6)
             np.testing.assert_allclose(model.decode(torch.from_numpy(shown.code)), shown.reconstruction, atol=1e-5)
@@ -412,42 +418,197 @@ class TestShowcase:
         assert (shown.code == 0).any()
 
     def test_models_without_spikes_have_no_class_gamma(self, tiny):
-        assert showcase(identity(tiny), tiny).class_gamma is None
+        assert showcase(Measured(identity(tiny), tiny)).class_gamma is None
 
     def test_grid_of_two_latents(self, tiny):
         model = linear(AE, tiny, 2, GaussianFixed(1.0))
         with torch.no_grad():
             model.decoder[0].weight[0, 0] = 1  # pixel 0 shows the first latent, pixel 1 the second
             model.decoder[0].weight[1, 1] = 1
-        grid = showcase(model, tiny).grid.reshape(10, 10, 64)
+        grid = showcase(Measured(model, tiny)).grid.reshape(10, 10, 64)
         line = np.linspace(-2, 2, 10)
         np.testing.assert_allclose(grid[..., 0], np.tile(line, (10, 1)), atol=1e-6)
         np.testing.assert_allclose(grid[..., 1], np.tile(line, (10, 1)).T, atol=1e-6)
 
     def test_random_state_is_left_alone(self, tiny):
         before = torch.get_rng_state()
-        first = showcase(random := random_vsc(tiny), tiny)
+        first = showcase(Measured(random := random_vsc(tiny), tiny))
         torch.set_rng_state(before)
         torch.rand(3)
-        assert np.array_equal(showcase(random, tiny).noisy, first.noisy)
+        assert np.array_equal(showcase(Measured(random, tiny)).noisy, first.noisy)
 
 
-def test_effects_of_a_linear_decoder_are_its_columns(tiny):
-    model = linear(VSC, tiny, 3, GaussianFixed(1.0), prior=SpikeSlabPrior(3, 0.2))
-    with torch.no_grad():
-        model.decoder[0].weight.copy_(torch.arange(3 * 64.0).reshape(64, 3))
-        model.decoder[0].bias.fill_(7.0)
-    mu = torch.tensor([[1.0, -3.0, 5.0], [-1.0, -4.0, 5.0], [2.0, 9.0, 5.0]])
-    gamma = torch.tensor([[0.9, 0.9, 0.1], [0.9, 0.6, 0.5], [0.9, 0.4, 0.0]])
-    found = effects(model, Codes(gamma * mu, gamma, mu))
-    assert found.latent.tolist() == [0, 1]  # the third is never on
-    assert found.rate.tolist() == pytest.approx([1, 2 / 3])
-    assert found.value.tolist() == pytest.approx([math.sqrt(2), -math.sqrt(12.5)])
-    columns = model.decoder[0].weight.detach()[:, :2].T.numpy()
-    assert found.change == pytest.approx(found.value[:, None] * columns, rel=1e-4)
+# ---- what is easily misread
 
 
-def test_no_effects_of_a_code_that_is_all_zeros(tiny):
+def columns(*held_out, N=400):
+    """Return a table of three standard normal columns, and held-out rows of the same with some put in their place."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2 * N, 3, generator=generator)
+    test = x[N:].clone()
+    for i, value in enumerate(held_out):
+        test[10 * i + 3, 1] = value
+    part = Split(test, index=torch.arange(N) + 1000)
+    return Dataset("columns", (3,), Split(x[:N]), Split(x[:N]), part, features=("a", "b", "c"))
+
+
+LIKELIHOODS = [Gaussian(), GaussianShared(), GaussianFixed(1.0), Laplace()]
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("value", [100.0, 1e6, 1e15, 1e30, -1e38])
+def test_rows_that_lie_far_out_are_named_and_no_score_is_nan(likelihood, value):
+    data = columns(value, value)
+    for kind in (VSC, VAE, AE):
+        torch.manual_seed(0)
+        scaler = fit_scaler("standard", data.train.x, data.high)
+        model = network(kind, (3,), 4, hidden=(8,), likelihood=likelihood, scaler=scaler).eval()
+        seen = Measured(model, data)
+        scores = seen.scores(iwae=None if kind is AE else 3)
+        assert not any(math.isnan(score) for score in scores if score is not None)
+        said = seen.cautions()[0]
+        assert "1003, 1013 of the data's rows" in said
+        kept = torch.ones(400, dtype=torch.bool)
+        kept[[3, 13]] = False
+        values = seen.bounds()[0].log_px if kind is AE else seen.bounds()[0].elbo
+        assert f"without them {values[kept].mean():.2f} nats" in said
+        assert seen.codes.z.isfinite().all()
+
+
+def test_rows_like_the_others_are_not_named():
+    data = columns()
+    assert Measured(network(VAE, (3,), 2, hidden=(8,), likelihood=GaussianFixed(1.0)), data).far() == ""
+    values = torch.randn(1000)
+    assert len(far_out(values)) == 0
+    assert far_out(torch.cat([values, torch.tensor([1e4, -math.inf])])).tolist() == [1000, 1001]
+    assert len(far_out(torch.cat([values, 1e4 * torch.randn(900)]))) == 0  # many of them are no exceptions
+    assert far_out(torch.tensor([0.0, math.inf])).tolist() == [1]
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS[:3], ids=lambda one: type(one).__name__)
+def test_the_model_without_latents_is_the_best_normal_density(likelihood):
+    """Held-out log-density of a normal with the training columns' moments, by SciPy; of GaussianFixed, with sd 1."""
+    data = columns()
+    x, test = data.train.x.double().numpy(), data.test.x.double().numpy()
+    sd = {Gaussian: x.std(0), GaussianShared: np.sqrt(x.var(0).mean()), GaussianFixed: 1.0}[type(likelihood)]
+    expected = norm.logpdf(test, x.mean(0), sd).sum(1).mean()
+    scores = evaluate(network(VAE, (3,), 2, hidden=(8,), likelihood=likelihood), data)
+    assert scores.no_latents == pytest.approx(expected, rel=1e-4)
+
+
+SOUND = Scores(
+    **dict.fromkeys(Scores._fields, 0.0) | {"used": 5, "always_on": 1, "at_floor": None, "relaxed_elbo": None}
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"used": 0, "always_on": 0}, "collapsed"),
+        ({"used": 4, "always_on": 4}, "has collapsed: 4 of the 4 latents"),
+        ({"used": 10, "always_on": 10}, "has not become sparse: 10 of the 10"),
+        ({"relaxed_elbo": 12.0}, "12.00 nats"),
+        ({"no_latents": 1.0}, "below 1.0, that of the best constant output. Keep the best weights"),
+        ({"at_floor": 0.2}, "leans on model.variance_floor, where 20%"),
+        ({"mse": math.inf}, "not finite"),
+        ({"elbo": -math.inf}, "not finite"),
+    ],
+)
+def test_numbers_that_mislead_are_pointed_out(change, word):
+    (caution,) = cautions(SOUND._replace(**change), True, 10)
+    assert word in caution
+
+
+def test_a_sound_model_needs_no_caution():
+    assert cautions(SOUND, True, 10) == []
+    assert cautions(SOUND._replace(used=3, dead=7), True, 10) == []
+    assert cautions(SOUND._replace(used=10, always_on=10), False, 10) == []
+
+
+def test_who_kept_the_best_weights_is_not_told_to():
+    kept = Config(train=TrainConfig(patience=3, steps=4000))
+    (caution,) = cautions(SOUND._replace(no_latents=1.0), True, 10, kept)
+    assert "patience" not in caution
+    assert "Take fewer latents" in caution
+
+
+def test_evaluate_cautions_in_the_words_of_the_commands(tiny):
     model = linear(VSC, tiny, 3, prior=SpikeSlabPrior(3, 0.2))
-    off = torch.zeros(5, 3)
-    assert effects(model, Codes(off, off, off)).change.shape == (0, 64)
+    with torch.no_grad():
+        model.encoder[0].bias[6:] = -200
+    with pytest.warns(Caution) as told:
+        cautioning(model, tiny)
+    said = [str(one.message) for one in told]
+    assert said == [f"the model {words}" for words in Measured(model, tiny).cautions()]
+    assert [words.split(":")[0] for words in said] == [
+        "the model is worse than a model without latents",
+        "the model has collapsed",
+    ]
+
+
+def test_a_run_folder_or_a_word_on_what_is_wanted(tiny, tmp_path):
+    with pytest.raises(UsageError, match="no trained model"):
+        cautioning(str(tmp_path / "nothing"), tiny)
+    with pytest.raises(UsageError, match="to be measured: a model"):
+        cautioning(tiny, identity(tiny))
+    with pytest.raises(UsageError, match=r"shape \(3,\), and those of the run had \(1, 8, 8\)"):
+        cautioning(identity(tiny), columns())
+
+
+def test_columns_are_found_by_their_names():
+    data = columns()
+    model = random_table_model(data)
+    turned = replace(
+        data,
+        features=("c", "b", "a"),
+        **{part: replace(getattr(data, part), x=getattr(data, part).x.flip(1)) for part in ("train", "valid", "test")},
+    )
+    assert evaluate(model, turned) == evaluate(model, data)
+    with pytest.raises(UsageError, match="columns"):
+        evaluate(model, replace(data, features=("a", "b", "d")))
+
+
+def random_table_model(data):
+    scaler = fit_scaler("standard", data.train.x, None)
+    known = {"scaler": scaler, "columns": data.features}
+    return network(VSC, (3,), 4, hidden=(8,), likelihood=GaussianFixed(1.0), **known).eval()
+
+
+def test_nothing_of_the_model_is_changed(tiny):
+    model = random_vsc(tiny, spikes=SPIKES["concrete"]).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    seen = Measured(model, tiny)
+    for found in (seen.scores(), seen.effects, seen.strips):
+        assert found
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_split_is_encoded_once(tiny, monkeypatch):
+    model, rows, codes = random_vsc(without_labels(tiny)), [], VSC.codes
+    monkeypatch.setattr(VSC, "codes", lambda self, x: (rows.append(len(x)), codes(self, x))[1])
+    seen = Measured(model, without_labels(tiny))
+    assert seen.codes is seen.codes
+    for found in (seen.scores(), seen.metrics(["hoyer", "l0"]), seen.effects, seen.extremes, seen.parts(0)):
+        assert found
+    assert sum(rows) == 2 * len(tiny.test)  # the examples, and those with noise
+
+
+def test_two_threads_measure_as_one(tiny):
+    models = [random_vsc(tiny), random_vsc(tiny)]
+    alone = [evaluate(model, tiny, seed=i, samples=20) for i, model in enumerate(models)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda i: evaluate(models[i], tiny, seed=i, samples=20), range(2)))
+    assert together == alone
+
+
+def test_neither_default_dtype_nor_inference_mode_matters(tiny):
+    model = random_vsc(tiny)
+    expected = evaluate(model, tiny)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert evaluate(model, tiny) == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.inference_mode():
+        assert evaluate(model, tiny) == expected

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vsc.measure import latents as features
-from vsc.measure.effects import contributions, influence, strips
+from vsc.measure.effects import contributions, effects, strips
+from vsc.measure.latents import survey
 from vsc.model import AE, VSC
 from vsc.model.nets import mlp
 
@@ -23,7 +23,7 @@ def case(request):
     """Return a model, its inputs and their survey."""
     model = network({"vsc": VSC, "ae": AE}[request.param], (M,), J, hidden=(8,)).eval()
     x = torch.rand(N, M)
-    return model, x, features.survey(model, x, model.encode(x))
+    return model, x, survey(model, x, model.encode(x))
 
 
 @torch.no_grad()
@@ -59,15 +59,15 @@ def test_leaving_one_latent_out(case):
 
 def test_an_example_with_nothing_on_has_no_parts():
     model, x = network(VSC, (M,), J, hidden=(8,), gate_init=-30.0).eval(), torch.rand(N, M)
-    parts = contributions(model, x, features.survey(model, x, model.encode(x)), 0)
+    parts = contributions(model, x, survey(model, x, model.encode(x)), 0)
     assert len(parts.latent) == len(parts.drop) == 0
     assert parts.change.shape == (0, M)
     assert parts.log_px == parts.empty
 
 
-def test_influence_is_a_mean_over_the_examples_that_have_it_on(case):
+def test_effects_are_a_mean_over_the_examples_that_have_it_on(case):
     model, x, found = case
-    moved = influence(model, x, found, contexts=N)
+    moved = effects(model, x, found, contexts=N)
     assert (moved.presence is None) == (not found.gated)
     for k, j in enumerate(found.shown):
         drops, sizes, presence, raising, signs = [], [], [], [], []
@@ -90,7 +90,7 @@ def test_influence_is_a_mean_over_the_examples_that_have_it_on(case):
 
 def test_few_contexts_are_spread_over_the_split(case):
     model, x, found = case
-    all_of_them, one = influence(model, x, found, contexts=N), influence(model, x, found, contexts=1)
+    all_of_them, one = effects(model, x, found, contexts=N), effects(model, x, found, contexts=1)
     assert one.raising.shape == all_of_them.raising.shape
     j = found.shown[0]
     first = np.flatnonzero(found.on[:, j])[0]
@@ -102,7 +102,7 @@ def test_few_contexts_are_spread_over_the_split(case):
 
 def test_strips_set_one_latent_of_a_typical_example(case):
     model, x, found = case
-    swept = strips(model, x, found, values=4)
+    swept = strips(model, found, values=4)
     for k, j in enumerate(found.shown):
         own = found.value[found.on[:, j], j]
         i = swept.example[k]

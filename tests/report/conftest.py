@@ -1,10 +1,13 @@
 """Made-up models for pages."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from vsc.measure.effects import Effects
 from vsc.measure.scores import Scores
-from vsc.measure.showcase import Effects, Showcase
+from vsc.measure.showcase import Showcase
 from vsc.report import Entry, Page
 
 SCORES = Scores(
@@ -25,6 +28,20 @@ SCORES = Scores(
     noisy_psnr=20.0,
     probe=0.9,
 )
+
+
+def effects_of(latent, rate, change, positive, low=-1.25, high=2.0):
+    """Return effects of latents with gates; those whose values have both signs are raised."""
+    K, change = len(latent), np.asarray(change, np.float32)
+    zero = np.zeros(K)
+    known = {"latent": np.asarray(latent, int), "rate": np.asarray(rate, np.float32), "positive": np.asarray(positive)}
+    return Effects(**known, low=zero + low, high=zero + high, drop=zero, effect=zero, presence=change, raising=change)
+
+
+@pytest.fixture(scope="session")
+def with_effects():
+    """Give an entry other effects: latents, their rates, changes and shares of positive values."""
+    return lambda entry, *known: replace(entry, showcase=entry.showcase._replace(effects=effects_of(*known)))
 
 
 @pytest.fixture(scope="session")
@@ -48,11 +65,11 @@ def make_entry():
             class_code=rng.normal(size=(C, J)).astype(np.float32),
             class_gamma=rng.random((C, J)).astype(np.float32) if spikes else None,
             grid=rng.random((100, M)).astype(np.float32) if J == 2 else None,
-            effects=Effects(
-                latent=np.arange(J)[::-1],
-                rate=np.linspace(0.8, 0.2, J, dtype=np.float32),
-                value=rng.normal(size=J).astype(np.float32),
-                change=rng.normal(size=(J, M)).astype(np.float32),
+            effects=effects_of(
+                np.arange(J)[::-1],
+                np.linspace(0.8, 0.2, J),
+                rng.normal(size=(J, M)),
+                np.where(np.arange(J) % 2, 0.5, 1),
             ),
         )
         history = [

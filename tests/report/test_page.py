@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from vsc.measure.showcase import Effects
 from vsc.report import figures, write
 from vsc.report.page import render
 
@@ -123,9 +122,9 @@ def test_the_relaxed_bound_stands_beside_the_hard_one_with_its_gap(four, make_pa
 
 def test_what_users_type_is_escaped(make_entry, make_page):
     evil = "<script>alert('x')</script>&\"$_^"
-    entry = make_entry(evil, title=evil, settings={evil: evil}, notes=[evil])
+    entry = make_entry(evil, title=evil, settings={evil: evil}, cautions=[evil])
     names = dict.fromkeys(("title", "data", "likelihood", "command"), evil)
-    html = render(make_page([entry], classes=[evil, "b"], environment={evil: evil}, notes=[evil], **names))
+    html = render(make_page([entry], classes=[evil, "b"], environment={evil: evil}, **names))
     tree = Tree(html)
     assert "<script" not in html
     assert (tree.stack, tree.broken) == ([], [])
@@ -141,6 +140,16 @@ def test_seeds_and_their_spread_are_shown(make_entry, make_page, scores):
     assert "standard deviation over seeds" in html
 
 
+def test_the_model_without_latents_is_a_row(make_entry, make_page, scores):
+    entries = [make_entry("vae", scores=scores._replace(no_latents=-120.5)), make_entry("vsc")]
+    cells = row(render(make_page(entries)), "no latents")
+    assert "−120.50" in cells["elbo"]
+    assert "−120.50" in cells["log_px"]
+    assert "–" in cells["mse"]
+    assert "no_latents" not in cells
+    assert 'scope="row">no latents<' not in render(make_page([make_entry("vsc")]))
+
+
 def test_different_noise_is_owned_up_to(make_entry, make_page):
     one, two = make_entry("a"), make_entry("b")
     assert "noise of its own" not in render(make_page([one, two]))
@@ -148,35 +157,30 @@ def test_different_noise_is_owned_up_to(make_entry, make_page):
     assert "noise of its own" in render(make_page([one, two]))
 
 
-def with_effects(entry, latent, rate, value, change):
-    found = Effects(np.array(latent, int), *(np.array(v, np.float32) for v in (rate, value, change)))
-    return replace(entry, showcase=entry.showcase._replace(effects=found))
-
-
-def test_what_a_latent_does_is_told_in_the_names_of_the_columns(make_entry, make_page):
+def test_what_a_latent_does_is_told_in_the_names_of_the_columns(make_entry, make_page, with_effects):
     entry = make_entry("vsc", shape=(4,), settings={"data": {"scale": "standard"}})
-    entry = with_effects(entry, [5, 2], [0.34, 0.1], [-1.2, 0.5], [[0.1, -2.5, 0.0, 1.0], [0.3, 0, 0, 0]])
+    entry = with_effects(entry, [5, 2], [0.34, 0.1], [[0.1, -2.5, 0.0, 1.0], [0.3, 0, 0, 0]], [1.0, 0.5])
     columns = ["age", "<dose>", "noise", "height"]
     html = render(make_page([entry], shape=(4,), features=columns))
     (alt,) = (a["alt"] for a in Tree(html).all("img") if "What single latents" in a["alt"])
-    assert "latent 5 (on for 34 %, set to −1.2) changes <dose> by −2.50, height by +1.00 and age by +0.10" in alt
-    assert "latent 2 (on for 10 %, set to 0.5) changes age by +0.30" in alt
+    assert "latent 5 (on for 34 %, on, not off) changes <dose> by −2.50, height by +1.00 and age by +0.10" in alt
+    assert "latent 2 (on for 10 %, from −1.2 to 2.0) changes age by +0.30" in alt
     assert "<dose>" not in html
     assert "one standard deviation of the column" in html
     assert "halves of one factor" in html
 
 
-def test_what_a_latent_does_to_an_image_is_told_by_its_place(make_entry, make_page):
+def test_what_a_latent_does_to_an_image_is_told_by_its_place(make_entry, make_page, with_effects):
     change = np.zeros((1, 16))
     change[0, 6] = -0.8  # row 1, column 2 of 4 by 4; the mean size is 0.8 / 16
-    html = render(make_page([with_effects(make_entry("vsc"), [3], [0.5], [1.0], change)]))
+    html = render(make_page([with_effects(make_entry("vsc"), [3], [0.5], change, [1.0])]))
     (alt,) = (a["alt"] for a in Tree(html).all("img") if "What single latents" in a["alt"])
     assert "row 1, column 2 most, by −0.80 (mean size 0.05)" in alt
     assert "standard deviation of the column" not in html
 
 
-def test_a_collapsed_code_has_no_picture_of_its_latents_but_a_sentence(make_entry, make_page):
-    entry = with_effects(make_entry("vsc"), [], [], [], np.zeros((0, 16)))
+def test_a_collapsed_code_has_no_picture_of_its_latents_but_a_sentence(make_entry, make_page, with_effects):
+    entry = with_effects(make_entry("vsc"), [], [], np.zeros((0, 16)), [])
     html = render(make_page([entry]))
     assert "No latent is in use." in html
     assert not any("What single latents" in a["alt"] for a in Tree(html).all("img"))
@@ -202,16 +206,15 @@ def test_names_that_are_the_same_are_told_apart(make_entry, make_page):
     assert all(row(html, label) for label in ("VSC (a)", "VSC (b) #1", "VSC (b) #2"))
 
 
-def test_settings_environment_notes_and_command_are_there(make_entry, make_page):
+def test_settings_environment_cautions_and_command_are_there(make_entry, make_page):
     entries = [
-        make_entry("a", settings={"seed": 0, "model": {"alpha": 0.1, "hidden": [400]}}, notes=["A note on a."]),
+        make_entry("a", settings={"seed": 0, "model": {"alpha": 0.1, "hidden": [400]}}, cautions=["has collapsed."]),
         make_entry("b", settings={"seed": 0, "model": {"hidden": [400]}}),
     ]
-    html = render(make_page(entries, notes=["A note on all."]))
+    html = render(make_page(entries))
     text = " ".join(Tree(html).text)
     for words in (
-        "A note on a.",
-        "A note on all.",
+        "A has collapsed.",
         "vsc compare --data shapes",
         "threads",
         "1 min 15 s",

@@ -6,7 +6,7 @@ import pytest
 
 from vsc.report import scores as table_of
 from vsc.report import settings, words
-from vsc.report.summary import Facts, cautions, sentences
+from vsc.report.summary import Facts, sentences
 
 
 def best(rows, key):
@@ -134,35 +134,6 @@ def test_the_spread_over_seeds_stands_in_the_cell(scores):
     assert first["mse"].spread == "±0.002"
     assert first["probe"].spread == "±1.2"
     assert {cell.spread for cell in second.values()} == {""}
-
-
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        ({"used": 0, "always_on": 0}, "collapsed"),
-        ({"used": 1, "always_on": 0}, "has collapsed: hardly any latent is used (1 of 10)"),
-        ({"used": 1, "always_on": 1}, "Raise model.alpha; or let train.beta"),
-        ({"used": 4, "always_on": 4}, "has collapsed: 4 of the 4 latents"),
-        ({"used": 10, "always_on": 10}, "has not become sparse: 10 of the 10"),
-        ({"relaxed_elbo": -88.0}, "12.00 nats"),
-        ({"mse": math.nan}, "not finite"),
-        ({"elbo": -math.inf}, "not finite"),
-    ],
-)
-def test_numbers_that_mislead_are_pointed_out(scores, change, word):
-    (caution,) = cautions(facts([scores._replace(**change)], [True]))
-    assert word in caution
-
-
-def test_a_sound_model_needs_no_caution(scores):
-    dense = scores._replace(used=10, always_on=10)
-    assert cautions(facts([scores, scores._replace(used=3, dead=7), dense], [True, True, False])) == []
-
-
-def test_a_single_latent_has_not_collapsed(scores):
-    row = scores._replace(used=1, always_on=1)
-    assert cautions(facts([row], [True], latent_dim=1)) == []
-    assert "collapsed" in cautions(facts([row._replace(used=0, always_on=0)], [True], latent_dim=1))[0]
 
 
 def test_settings_are_split_by_whether_they_differ():

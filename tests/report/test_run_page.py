@@ -16,8 +16,9 @@ from PIL import Image
 from vsc.cli.options import parse
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
+from vsc.measure.measured import Measured
 from vsc.report import lines, sprites
-from vsc.report import writing as reporting
+from vsc.report import run as reporting
 from vsc.report.material import bars
 from vsc.report.words import measure
 from vsc.settings import build
@@ -84,10 +85,8 @@ def page_of(data, folder, split="test", **settings):
     row = {"step": 5, "split": "valid", "seconds": 75.0, "elbo": -3.0, "l0": 2.0, "used": 4}
     (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     runs.save_model(folder, model, config)
-    path = reporting.write(folder, model, data, split)
-    part = getattr(data, split)
-    found = reporting.collect(model, data, split, model.scaler(part.x)).found
-    return path.read_text(encoding="utf-8"), found
+    seen = Measured(model, data, split)
+    return reporting.write(folder, seen).read_text(encoding="utf-8"), seen.survey
 
 
 CASES = {
@@ -233,9 +232,7 @@ def test_the_other_split_and_what_is_refused(tiny, tmp_path):
     assert "--split valid" in html
     model = runs.load(tmp_path / "run")
     with pytest.raises(UsageError, match="must be test or valid, not 'train'"):
-        reporting.check(model, tiny, "train")
-    with pytest.raises(UsageError, match=r"shape \(5,\), and those of the run had \(1, 8, 8\)"):
-        reporting.check(model, table_data(), "test")
+        reporting.write(tmp_path, Measured(model, tiny, "train"))
 
 
 def decoded(sprite):

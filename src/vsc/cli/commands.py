@@ -59,7 +59,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     if rows and model.spiked and (found := diagnosis.collapse(rows[-1]["used"], rows[-1]["always_on"], J, common)):
         print(f"CAUTION: the model {found}")
     if found := diagnosis.overfitting(rows, common):
-        print(f"CAUTION: {found}")
+        print(f"CAUTION: the model {found}")
     run, own = shlex.quote(str(folder)), config.data.name
     print(f"next: vsc evaluate {run}    (the test set, hard spikes)")
     print(f"      vsc report {run}    (a page on every latent)")
@@ -103,8 +103,7 @@ def tune(config: Tune) -> None:  # noqa: D103
 
 def evaluate(config: Evaluate) -> None:  # noqa: D103
     from vsc.measure import results
-    from vsc.measure import scores as evaluation
-    from vsc.training import diagnosis, runs
+    from vsc.training import runs
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
@@ -114,15 +113,12 @@ def evaluate(config: Evaluate) -> None:  # noqa: D103
         *(folder, loaded, config.split, names, config.samples, config.seed, config.iwae),
         progress=sys.stderr.isatty(),
     )
-    scores = found.scores
-    print(_table([type(model).__name__], [scores], [None]))
+    print(_table([type(model).__name__], [found.scores], [None]))
     for name, value in found.metrics.items():
         print(f"  {name:28} {value:<10.4g} {_metric_note(name)}".rstrip())
     print(f"\n{found.examples} {config.split} examples, hard spikes, likelihood {found.likelihood}.")
-    if scores.at_floor is not None and scores.at_floor > evaluation.LEANS_ON_FLOOR:
-        print(f"CAUTION: {scores.at_floor:.0%} of the variances lie at model.variance_floor; the bound leans on it")
-    if model.spiked and (collapsed := diagnosis.collapse(scores.used, scores.always_on, model.latent_dim, saved)):
-        print(f"CAUTION: the model {collapsed}")
+    for said in found.cautions:
+        print(f"CAUTION: the model {said}")
     print(f"Written to {folder / 'results.json'}")
 
 
@@ -136,31 +132,31 @@ def _metric_note(name: str) -> str:
 
 
 def report(config: Report) -> None:  # noqa: D103
-    from vsc.report import writing as reporting
+    from vsc.measure.measured import Measured
+    from vsc.report import run
     from vsc.torchstate import cpu_threads
     from vsc.training import runs
 
     folder = Path(config.run)
     out = folder / "report.html" if config.out is None else _with_suffix(config.out, ".html")
     saved, model = runs.read_config(folder), runs.load(folder)
-    loaded = _of_run(saved, model, config.data_root)
+    seen = Measured(model, _of_run(saved, model, config.data_root), config.split)
     with cpu_threads(model):
-        print(f"The report: {reporting.write(folder, model, loaded, config.split, out)}")
+        print(f"The report: {run.write(folder, seen, out)}")
 
 
 def encode(config: Encode) -> None:  # noqa: D103
+    from torch import Tensor
 
     from vsc import data, files
-    from vsc.measure import effects as influence
-    from vsc.measure import latents as features
-    from vsc.measure import scores as evaluation
-    from vsc.model import Codes
+    from vsc.data.split import Dataset, Split
+    from vsc.measure.measured import Measured, pick
     from vsc.training import runs
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
     if config.data is None:
-        chosen = evaluation.pick(_of_run(saved, model, config.data_root), config.split, on_disk=True)
+        chosen = pick(_of_run(saved, model, config.data_root), config.split, on_disk=True)
         x, y = chosen.x, chosen.y
     else:
         file = data.located(config.data, config.data_root)
@@ -178,18 +174,21 @@ def encode(config: Encode) -> None:  # noqa: D103
     listed = ", ".join(f"{j} ({rate[j]:.0%})" for j in order[:20]) + (", ..." if len(order) > 20 else "")
     print(f"used latents, counted from 0, and the share of examples they are on for: {listed or 'none'}")
     if model.columns and order:
-        some = x[:MANY]
-        found = features.survey(model, model.scaler(some), Codes(*(part[: len(some)] for part in codes)))
-        raising = influence.influence(model, model.scaler(some), found).raising
-        print("what raising each alone, from its low to its high values, does to the columns")
-        print("(the three it changes most, in standard deviations of the data):")
-        for j, change in list(zip(found.shown, raising, strict=True))[:20]:
+        some = Split(x if isinstance(x, Tensor) else x[:MANY])
+        shown = Dataset(saved.data.name, model.shape, some, some, some, features=model.columns)
+        effects = Measured(model, shown).effects.first(20)
+        print(
+            "what turning each on does to the columns, all else as it is; raised from its low to its high values where"
+        )
+        print("it is never off or has both signs (the three it changes most, in model units, as in the report):")
+        for j, turned_on, change in zip(effects.latent, effects.turned_on, effects.change, strict=True):
             most = sorted(range(len(change)), key=lambda m: -abs(change[m]))[:3]
-            print(f"  latent {j:3}: " + ", ".join(f"{model.columns[m]} {change[m]:+.2f}" for m in most))
+            told = ", ".join(f"{model.columns[m]} {change[m]:+.2f}" for m in most)
+            print(f"  latent {j:3} {'on' if turned_on else 'raised'}: {told}")
 
 
 MANY = 5000
-"""Rows over which the effect of a latent is averaged."""
+"""Rows of examples on disk over which the effect of a latent is averaged."""
 
 
 def sample(config: Sample) -> None:  # noqa: D103
@@ -448,7 +447,11 @@ def _table(titles: Sequence[str], means: Sequence["Scores"], spreads: Sequence["
         if name not in ("relaxed_elbo", "iwae", "kl_selection") or any(getattr(mean, name) for mean in means)
     }
     head = ["model", *(label for label, _ in shown.values())]
-    rows = []
+    from vsc.measure.scores import without_latents
+
+    rows, baseline = [], without_latents(means[0])
+    if baseline is not None:
+        titles, means, spreads = [*titles, "no latents"], [*means, baseline], [*spreads, None]
     for title, mean, spread in zip(titles, means, spreads, strict=True):
         row = [title]
         for name, (_, style) in shown.items():

@@ -1,5 +1,6 @@
 """What altering single latents does to what a trained model decodes: arrays out, no pictures and no words."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -7,32 +8,67 @@ import torch
 from torch import Tensor
 
 from vsc.measure.latents import Survey
-from vsc.model import Autoencoder, sampling
+from vsc.model import Autoencoder
 
 Array = np.ndarray
 
 
-class Influence(NamedTuple):
+class Effects(NamedTuple):
     """
-    What altering one latent alone does to the output, over examples that have it on, all else as it is.
+    What each of the K used latents does to the output: the one account of a latent that pages, commands and users get.
+
+    A latent alone is altered in the codes of examples that have it on, all else as it is: 64 of them, spread evenly
+    over the split, or all. `change` is the mean of E[x|z] less the same with the latent off. A latent that is never
+    off, or whose values have both signs, so that such changes would cancel, is raised instead: E[x|z] with it at its
+    95 % quantile less E[x|z] with it at its 5 % quantile.
 
     Attributes
     ----------
+    latent : numpy.ndarray, shape (K,), int
+        Which latents, as in `Survey.shown`.
+    rate : numpy.ndarray, shape (K,)
+        Share of the examples that each is on for.
+    low, high : numpy.ndarray, shape (K,)
+        5 % and 95 % quantile of its value where it is on.
+    positive : numpy.ndarray, shape (K,)
+        Share of the examples that have it on for which its value is above zero.
     drop : numpy.ndarray, shape (K,)
-        Median of log p(x|z) less the same with the latent at `rest`, in nats, z the hard code.
+        Median of log p(x|z) less the same with the latent at `Survey.rest`, in nats, z the hard code.
     effect : numpy.ndarray, shape (K,)
         Mean of the root mean square, over the M outputs, of what that does to E[x|z], in model units.
     presence : numpy.ndarray or None, shape (K, M)
         Mean of E[x|z] less the same with the latent off, in model units, over those of these examples whose value has
-        the more common sign: opposite signs would cancel. None for latents without gates.
+        the more common sign. None for latents without gates.
     raising : numpy.ndarray, shape (K, M)
         Mean of E[x|z] with the latent at `high` less E[x|z] with it at `low`, in model units.
     """
 
+    latent: Array
+    rate: Array
+    low: Array
+    high: Array
+    positive: Array
     drop: Array
     effect: Array
     presence: Array | None
     raising: Array
+
+    @property
+    def turned_on(self) -> Array:
+        """Whether `change` is that of turning the latent on and not that of raising it, (K,), bool."""
+        one_sided = (self.positive < 0.1) | (self.positive > 0.9)
+        return one_sided if self.presence is not None else np.zeros_like(one_sided)
+
+    @property
+    def change(self) -> Array:
+        """What the latent does to the output, (K, M), in model units: see above."""
+        return self.raising if self.presence is None else np.where(self.turned_on[:, None], self.presence, self.raising)
+
+    def first(self, most: int) -> "Effects":
+        """Return the first latents alone."""
+        presence = None if self.presence is None else self.presence[:most]
+        parts = {name: part[:most] for name, part in self._asdict().items() if name != "presence"}
+        return Effects(presence=presence, **parts)
 
 
 class Strips(NamedTuple):
@@ -84,7 +120,7 @@ class Parts(NamedTuple):
 
 
 @torch.no_grad()
-def influence(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64) -> Influence:
+def effects(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64) -> Effects:
     """
     Alter each shown latent alone in the codes of examples that have it on.
 
@@ -101,8 +137,8 @@ def influence(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64) 
 
     Returns
     -------
-    Influence
-        Means over these examples.
+    Effects
+        Means over these examples; one that cannot be decoded to finite values does not count.
     """
     K, M = len(found.shown), x.shape[1]
     drop, effect, presence, raising = np.zeros(K), np.zeros(K), np.zeros((K, M)), np.zeros((K, M))
@@ -112,29 +148,41 @@ def influence(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64) 
         z = torch.from_numpy(found.value[where]).repeat(4, 1, 1)  # as it is, at rest, low, high  (4, n, J)
         for row, end in zip(z[1:], (found.rest, found.low, found.high), strict=True):
             row[:, j] = float(end[j])
-        out = model.from_decoder(z.flatten(0, 1))
-        mean = model.likelihood.mean(out).unflatten(0, z.shape[:2])
-        log_px = model.likelihood.log_prob(x[where].repeat(2, 1), out[: 2 * len(where)]).unflatten(0, (2, len(where)))
+        mean = model.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        log_px = model.log_px(x[where].repeat(2, 1), z[:2].flatten(0, 1)).unflatten(0, (2, len(where)))
+        sound = mean.isfinite().all(-1).all(0) & log_px.isfinite().all(0)
+        if not sound.any():
+            continue
+        mean, log_px, sign = mean[:, sound], log_px[:, sound], np.sign(found.value[where, j])[sound.numpy()]
         drop[k] = np.median((log_px[0] - log_px[1]).numpy())  # log-densities of single examples can be far out
         effect[k] = (mean[0] - mean[1]).square().mean(-1).sqrt().mean()
-        sign = np.sign(found.value[where, j])
         presence[k] = (mean[0] - mean[1])[sign == (1 if sign.sum() >= 0 else -1)].mean(0)
         raising[k] = (mean[3] - mean[2]).mean(0)
-    return Influence(drop, effect, presence if found.gated else None, raising)
+    value, shown = found.value[:, found.shown], found.shown
+    return Effects(
+        latent=shown,
+        rate=found.rate[shown],
+        low=found.low[shown],
+        high=found.high[shown],
+        positive=(value > 0).sum(0) / np.maximum((value != 0).sum(0), 1),
+        drop=drop,
+        effect=effect,
+        presence=presence if found.gated else None,
+        raising=raising,
+    )
 
 
-def strips(model: Autoencoder, stored: Tensor, found: Survey, values: int = 8) -> Strips:
+@torch.no_grad()
+def strips(model: Autoencoder, found: Survey, values: int = 8) -> Strips:
     """
     Set each shown latent alone to several values in the code of one example that is typical for it.
 
     Parameters
     ----------
     model : Autoencoder
-        In eval mode.
-    stored : torch.Tensor, shape (N, M)
-        Examples as they are stored.
+        In eval mode, on the CPU.
     found : Survey
-        Of the same examples.
+        Of the examples.
     values : int
         V, with the first 0 of latents with gates.
 
@@ -143,7 +191,7 @@ def strips(model: Autoencoder, stored: Tensor, found: Survey, values: int = 8) -
     Strips
         Where they were taken, and what they decode to.
     """
-    K, M = len(found.shown), stored.shape[1]
+    K, M = len(found.shown), math.prod(model.shape)
     example, grid, x = np.zeros(K, int), np.zeros((K, values), np.float32), np.zeros((K, values, M), np.float32)
     for k, j in enumerate(found.shown):
         where = np.flatnonzero(found.on[:, j])
@@ -151,8 +199,9 @@ def strips(model: Autoencoder, stored: Tensor, found: Survey, values: int = 8) -
         example[k] = where[np.argmin(np.abs(there - np.median(there)))]
         first = [0.0] if found.gated else []
         grid[k] = [*first, *np.linspace(found.low[j], found.high[j], values - len(first))]
-        swept = sampling.traversal(model, stored[[example[k]]], [int(j)], grid[k].tolist())
-        x[k] = swept.x[0, 0]
+        z = torch.from_numpy(found.value[example[k]]).repeat(values, 1)
+        z[:, j] = torch.from_numpy(grid[k])
+        x[k] = model.decode(z).numpy()
     return Strips(example, grid, x)
 
 
@@ -182,9 +231,8 @@ def contributions(model: Autoencoder, x: Tensor, found: Survey, example: int) ->
     z = torch.from_numpy(np.repeat(own[None], len(latent) + 2, 0))
     z[torch.arange(len(latent)), latent] = torch.from_numpy(found.rest[latent])
     z[-2] = torch.from_numpy(found.rest)  # the last two rows: all at rest, and the code as it is
-    out = model.from_decoder(z)
-    mean = model.likelihood.mean(out).numpy()
-    log_px = model.likelihood.log_prob(x[[example]].expand(len(z), -1), out).double().numpy()
+    mean = model.decode(z).numpy()
+    log_px = model.log_px(x[[example]].expand(len(z), -1), z).double().numpy()
     drop = log_px[-1] - log_px[:-2]
     order = np.argsort(-drop, kind="stable")
     return Parts(

@@ -128,7 +128,7 @@ def survey(model: Autoencoder, x: Tensor, codes: Codes, batch_size: int = 1000) 
         on=on,
         value=value,
         rate=rate,
-        size=np.abs(value).sum(0) / np.maximum(on.sum(0), 1),
+        size=np.abs(value).sum(0, dtype=np.float64) / np.maximum(on.sum(0), 1),
         variance=variance,
         low=low,
         high=high,

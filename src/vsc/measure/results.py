@@ -3,13 +3,15 @@
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vsc.data.split import Dataset
 from vsc.files import write_json
-from vsc.measure.scores import Scores, evaluate, measure, pick
+from vsc.measure.measured import Measured, pick
+from vsc.measure.scores import Scores
 from vsc.metrics import metric_of
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
@@ -37,6 +39,8 @@ class Results(NamedTuple):
         See there for units.
     metrics : dict of str to float
         Metrics of `vsc.metrics` on the codes; empty where none were asked for.
+    cautions : list of str
+        What is easily misread in the scores: sentences to follow the model's name.
     iwae_draws : int or None
         K of `scores.iwae`.
     """
@@ -49,6 +53,7 @@ class Results(NamedTuple):
     weights: str
     scores: Scores
     metrics: dict[str, float]
+    cautions: list[str]
     iwae_draws: int | None = None
 
 
@@ -62,6 +67,7 @@ def measured(
     iwae: int | None = None,
     progress: bool = False,
     again: bool = True,
+    seen: Measured | None = None,
 ) -> Results:
     """
     Measure a finished run with hard spikes and write its results.json.
@@ -81,6 +87,8 @@ def measured(
     again : bool
         Measure even what results.json already has for the same weights and question. Without it, metrics that are
         not there yet are added to those that are.
+    seen : Measured, optional
+        The run's model on this split and seed, where it is at hand: nothing is encoded twice.
 
     Returns
     -------
@@ -105,30 +113,40 @@ def measured(
     metrics = [name for name in metrics if name not in measured_before]
     if known is not None and not metrics and iwae in (None, known.iwae_draws):
         return known
-    config, model = runs.read_config(folder), runs.load(folder)
-    with cpu_threads(model):
-        values = dict(there)
-        if metrics:  # first, since a name may be wrong
-            codes = runs.encoded(folder, model, pick(data, split).x, split)
-            values |= measure(model, data, metrics, split, seed, codes)
+    config = runs.read_config(folder)
+    seen = Measured(folder, data, split, seed) if seen is None else seen
+    with cpu_threads(seen.model):
+        values = there | (seen.metrics(metrics) if metrics else {})  # first, since a name may be wrong
         if known is not None and iwae in (None, known.iwae_draws):
-            scores, iwae = known.scores, known.iwae_draws
+            scores, iwae, said = known.scores, known.iwae_draws, known.cautions
         else:
-            scores = evaluate(model, data, config, split, samples, seed, iwae, progress)
+            scores = seen.scores(samples, iwae, progress)
+            said = seen.cautions(samples, iwae, config, runs.read_history(folder))
     found = Results(
         split=split,
         examples=examples,
         samples=samples,
         seed=seed,
-        likelihood=model.likelihood.label,
+        likelihood=seen.model.likelihood.label,
         weights=_weights(folder),
         scores=scores,
         metrics=values,
+        cautions=said,
         iwae_draws=iwae,
     )
-    plain = found._asdict() | {"scores": scores._asdict()}
+    plain = found._asdict() | {"scores": finite(scores), "not_finite": not_finite(scores)}
     write_json(path, plain | {"checksum": _checksum(plain)})
     return found
+
+
+def finite(scores: Scores) -> dict[str, float | None]:
+    """Return scores for a JSON file, which knows no infinity: None where one is not finite."""
+    return {name: value if value is None or math.isfinite(value) else None for name, value in scores._asdict().items()}
+
+
+def not_finite(scores: Scores) -> dict[str, str]:
+    """Return the scores that are not finite, as text."""
+    return {name: str(v) for name, v in scores._asdict().items() if v is not None and not math.isfinite(v)}
 
 
 def _weights(folder: Path) -> str:
@@ -144,5 +162,6 @@ def _read(path: Path) -> Results | None:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         plain = json.loads(path.read_text(encoding="utf-8"))
         if plain.pop("checksum") == _checksum(plain):
-            return Results(**plain | {"scores": Scores(**plain["scores"])})
+            infinite = {name: float(text) for name, text in plain.pop("not_finite").items()}
+            return Results(**plain | {"scores": Scores(**plain["scores"] | infinite)})
     return None

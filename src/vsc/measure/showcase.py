@@ -1,4 +1,4 @@
-"""The arrays behind a model's pictures: examples, their codes and reconstructions, and what single latents do."""
+"""The arrays behind the pictures of a comparison: a few examples, their codes and what single latents do."""
 
 from typing import NamedTuple
 
@@ -6,31 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsc.data.split import Dataset, Split
-from vsc.measure.scores import add_noise, pick, reconstruct
-from vsc.model import Autoencoder, Codes
-
-
-class Effects(NamedTuple):
-    """
-    What single latents do to the reconstruction, for the K used latents that are on most often.
-
-    Attributes
-    ----------
-    latent : numpy.ndarray, shape (K,), int
-        Which latents, in falling order of `rate`.
-    rate : numpy.ndarray, shape (K,), float32
-        Share of the examples on which each is on.
-    value : numpy.ndarray, shape (K,), float32
-        What the latent is set to: the root mean square of its hard code where it is on, with the sign of its mean.
-    change : numpy.ndarray, shape (K, M), float32
-        Decoded code with that latent alone, less the decoded code of all zeros, in model units.
-    """
-
-    latent: np.ndarray
-    rate: np.ndarray
-    value: np.ndarray
-    change: np.ndarray
+from vsc.data.split import Split
+from vsc.measure.effects import Effects
+from vsc.measure.measured import Measured
+from vsc.measure.scores import add_noise, encode
 
 
 class Showcase(NamedTuple):
@@ -51,7 +30,7 @@ class Showcase(NamedTuple):
     grid : numpy.ndarray or None, shape (100, M), float32
         Decoded 10 x 10 grid over (-2, 2)^2, first latent along the columns; only when J = 2.
     effects : Effects
-        What the latents that are on most often do.
+        What the used latents do.
     """
 
     x: np.ndarray
@@ -67,37 +46,14 @@ class Showcase(NamedTuple):
 
 
 @torch.no_grad()
-def showcase(model: Autoencoder, data: Dataset, split: str = "test", shown: int = 8, seed: int = 0) -> Showcase:
-    """
-    Collect the arrays behind a model's pictures.
-
-    Parameters
-    ----------
-    model : Autoencoder
-        In eval mode, on the CPU.
-    data : Dataset
-        Where the examples come from.
-    split : str
-        Name of the split.
-    shown : int
-        Examples to show, one per class where there are labels.
-    seed : int
-        Seed of the noise and of the choice of examples.
-
-    Returns
-    -------
-    Showcase
-        NumPy arrays in model units.
-    """
-    held_out = pick(data, split)
-    chosen = choose_examples(held_out, shown, seed)
-    x = model.scaler(held_out.x)
-    noisy = add_noise(x, seed)[chosen]
-    x = x[chosen]
-    codes = model.encode(held_out.x)
-    y = torch.zeros(len(held_out), dtype=torch.int64) if held_out.y is None else held_out.y
-    C = 1 if held_out.y is None else max(len(data.classes), int(y.max()) + 1)
-    rows = [y == label for label in range(C)]
+def showcase(seen: Measured, shown: int = 8) -> Showcase:
+    """Collect the arrays behind a model's pictures: `shown` examples, one per class where there are labels."""
+    model, codes, y = seen.model, seen.codes, seen.part.y
+    chosen = choose_examples(seen.part, shown, seen.seed)
+    x, noisy = seen.x[chosen], add_noise(seen.x, seen.seed)[chosen]
+    labels = torch.zeros(len(seen), dtype=torch.int64) if y is None else y
+    C = 1 if y is None else max(len(seen.data.classes), int(labels.max()) + 1)
+    rows = [labels == label for label in range(C)]
     grid = None
     if model.latent_dim == 2:
         line = torch.linspace(-2, 2, 10)
@@ -105,48 +61,16 @@ def showcase(model: Autoencoder, data: Dataset, split: str = "test", shown: int 
         grid = model.decode(torch.stack([z1.flatten(), z2.flatten()], 1)).numpy()
     return Showcase(
         x=x.numpy(),
-        reconstruction=reconstruct(model, x).numpy(),
+        reconstruction=model.decode(codes.hard[chosen]).numpy(),
         noisy=noisy.numpy(),
-        denoised=reconstruct(model, noisy).numpy(),
+        denoised=model.decode(encode(model, noisy).hard).numpy(),
         code=codes.hard[chosen].numpy(),
-        label=None if held_out.y is None else held_out.y[chosen].numpy(),
+        label=None if y is None else y[chosen].numpy(),
         class_code=torch.stack([_mean(codes.z[row]) for row in rows]).numpy(),
         class_gamma=torch.stack([_mean(codes.gamma[row]) for row in rows]).numpy() if model.spiked else None,
         grid=grid,
-        effects=effects(model, codes),
+        effects=seen.effects,
     )
-
-
-@torch.no_grad()
-def effects(model: Autoencoder, codes: Codes, most: int = 24) -> Effects:
-    """
-    Set one latent at a time and see what changes.
-
-    Parameters
-    ----------
-    model : Autoencoder
-        In eval mode, on the CPU.
-    codes : Codes
-        Of the data on which rates and typical values are measured.
-    most : int
-        At most so many latents.
-
-    Returns
-    -------
-    Effects
-        For the used latents (on for more than 1 % of the examples).
-    """
-    on = codes.active.float()
-    rate = on.mean(0)
-    latent = rate.argsort(descending=True, stable=True)[:most]
-    latent = latent[rate[latent] > 0.01]
-    count = on.sum(0).clamp_min(1)
-    size = (codes.hard.square().sum(0) / count).sqrt()
-    value = torch.where(codes.hard.sum(0) < 0, -size, size)[latent]
-    one = torch.zeros(len(latent), model.latent_dim)
-    one[torch.arange(len(latent)), latent] = value
-    change = model.decode(one) - model.decode(torch.zeros(1, model.latent_dim))
-    return Effects(latent.numpy(), rate[latent].numpy(), value.numpy(), change.numpy())
 
 
 def _mean(codes: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vsc.measure.showcase import Effects, Showcase
+from vsc.measure.showcase import Showcase
 from vsc.plots.drawing import (
     CODE,
     INK,
@@ -147,14 +147,18 @@ def class_heatmap(matrix: np.ndarray, classes: Sequence[str], quantity: str) -> 
 
 
 @STYLE
-def effects(effects: Effects, shape: Sequence[int], features: Sequence[str] = ()) -> Figure:
+def effects(
+    change: np.ndarray, labels: Sequence[Sequence[str]], shape: Sequence[int], features: Sequence[str] = ()
+) -> Figure:
     """
-    Draw what each latent alone does to the decoder's output.
+    Draw what single latents do to the output.
 
     Parameters
     ----------
-    effects : Effects
-        Of at least one latent.
+    change : numpy.ndarray, shape (K, M)
+        In model units, of at least one latent.
+    labels : sequence of sequence of str, length K
+        Up to three short phrases for each.
     shape : sequence of int
         (C, H, W) for images with one or three channels, (M,) for tables.
     features : sequence of str
@@ -171,21 +175,23 @@ def effects(effects: Effects, shape: Sequence[int], features: Sequence[str] = ()
     ValueError
         If there is no latent to draw.
     """
-    if not len(effects.latent):
+    if not len(change):
         raise ValueError("no latent is in use, so there is no effect to draw")
-    return _effect_images(effects, shape) if is_image(shape) else _effect_table(effects, features)
+    if is_image(shape):
+        return _effect_images(change, ["\n".join(words) for words in labels], shape)
+    return _effect_table(change, [" · ".join(words) for words in labels], features)
 
 
-def _effect_images(effects: Effects, shape: Sequence[int]) -> Figure:
-    K, (_, H, W) = len(effects.latent), shape
-    images = effects.change.reshape(K, *shape).mean(1)
+def _effect_images(change: np.ndarray, labels: Sequence[str], shape: Sequence[int]) -> Figure:
+    K, (_, H, W) = len(change), shape
+    images = change.reshape(K, *shape).mean(1)
     rows, cell = -(-K // 8), 1.02
     columns = -(-K // rows)
     height, top = cell * min(H / W, 1.5), 0.52  # three lines of words above each
     figure = Figure(figsize=(max(columns * (cell + 0.16) + 0.95, 2.4), rows * (height + top + 0.08)))
     high = peak_of(images)
     shown = None
-    for k, (image, words) in enumerate(zip(images, _effect_labels(effects, "\n"), strict=True)):
+    for k, (image, words) in enumerate(zip(images, labels, strict=True)):
         row, column = divmod(k, columns)
         bottom = 0.08 + (rows - 1 - row) * (height + top + 0.08)
         axes = axes_at(figure, 0.08 + column * (cell + 0.16), bottom, cell, height)
@@ -199,9 +205,8 @@ def _effect_images(effects: Effects, shape: Sequence[int]) -> Figure:
     return figure
 
 
-def _effect_table(effects: Effects, features: Sequence[str]) -> Figure:
-    K, M = effects.change.shape
-    rows = _effect_labels(effects, " · ")
+def _effect_table(change: np.ndarray, rows: Sequence[str], features: Sequence[str]) -> Figure:
+    K, M = change.shape
     named = feature_names(features, M, most=40, longest=24)
     foot = 0.38 + (0.068 * max(map(len, named)) if named else 0.12)
     left = 0.3 + 0.066 * max(map(len, rows))
@@ -210,8 +215,8 @@ def _effect_table(effects: Effects, features: Sequence[str]) -> Figure:
     figure = Figure(figsize=(left + width + 1.2, height + foot + 0.12))
     axes = axes_at(figure, left, foot, width, height)
     bar = axes_at(figure, left + width + 0.18, foot + height - min(height, 3.0), 0.13, min(height, 3.0))
-    high = peak_of(effects.change)
-    image = axes.imshow(effects.change, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-high, vmax=high)
+    high = peak_of(change)
+    image = axes.imshow(change, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-high, vmax=high)
     axes.set_yticks(range(K), rows)
     if named:
         axes.set_xticks(range(M), named, rotation=90)
@@ -225,19 +230,6 @@ def _effect_table(effects: Effects, features: Sequence[str]) -> Figure:
         axes.set(xlim=(-0.5, M - 0.5), ylim=(K - 0.5, -0.5))
     _effect_bar(figure, image, bar, "change of the column\n(model units)")
     return figure
-
-
-def _effect_labels(effects: Effects, between: str) -> list[str]:
-    return [
-        between.join(
-            (
-                f"latent {latent}",
-                f"on for {100 * rate:.0f} %",
-                f"set to {round(float(value), 1) + 0.0:.1f}".replace("-", "−"),
-            )
-        )
-        for latent, rate, value in zip(effects.latent, effects.rate, effects.value, strict=True)
-    ]
 
 
 def _effect_bar(figure: Figure, image: Any, bar: Axes, label: str) -> None:

@@ -116,11 +116,6 @@ def top_class(m: Material, k: int) -> tuple[str, str]:
     return m.class_name(c), percent(float(values[c])) if m.found.gated else f"{number(float(values[c]), '+.1f')} sd"
 
 
-def change_of(m: Material, k: int) -> np.ndarray:
-    """Return what being on does to the output, (M,); what raising does, for latents without gates or of both signs."""
-    return (m.moved.raising if m.moved.presence is None or m.two_sided(k) else m.moved.presence)[k]
-
-
 def partners(m: Material, k: int) -> list[dict[str, Any]]:
     """List the latents that go with the k-th used one most and least, each with a phrase."""
     r = m.pairs.correlation[k].copy()
@@ -139,7 +134,7 @@ def partners(m: Material, k: int) -> list[dict[str, Any]]:
 
 
 def _images(m: Material, k: int) -> dict[str, Any]:
-    j, values, i = int(m.found.shown[k]), m.swept.values[k], int(m.swept.example[k])
+    j, values, i = int(m.found.shown[k]), m.swept.values[k], m.seen.row(m.swept.example[k])
     ticks = [number(float(v), ".1f") for v in values]
     start = "off" if m.found.gated else ticks[0]
     if m.found.gated:
@@ -155,7 +150,7 @@ def _images(m: Material, k: int) -> dict[str, Any]:
     low, high = (number(float(v), ".1f") for v in (m.found.low[j], m.found.high[j]))
     changes = [(f"raised from {low} to {high}", m.moved.raising[k])]
     if m.moved.presence is not None:
-        sign = f" (its {'positive' if m.positive[k] >= 0.5 else 'negative'} values)" if m.two_sided(k) else ""
+        sign = f" (its {'positive' if m.moved.positive[k] >= 0.5 else 'negative'} values)" if m.two_sided(k) else ""
         changes = [(f"on{sign} instead of off", m.moved.presence[k]), *changes]
     differences = [
         Picture(
@@ -190,7 +185,7 @@ def _signals(m: Material, k: int) -> dict[str, Any]:
     j, (C, L) = int(m.found.shown[k]), m.shape
     x = m.swept.x[k].reshape(-1, C, L)
     size = np.sqrt(np.mean((x[-1] - x[0]) ** 2, -1))
-    channels, i = largest(size, 3), int(m.swept.example[k])
+    channels, i = largest(size, 3), m.seen.row(m.swept.example[k])
     low, high = (number(float(v), ".1f") for v in (m.found.low[j], m.found.high[j]))
     charts = []
     for c in channels:
@@ -205,7 +200,7 @@ def _signals(m: Material, k: int) -> dict[str, Any]:
         for n in index[index >= 0][:3]:
             value = number(float(m.found.value[n, j]), ".1f")
             curve = m.x[n].reshape(C, L)[channels[0]]
-            alt = f"Input {n} has one of the {words} values of latent {j}, {value}"
+            alt = f"Input {m.seen.row(n)} has one of the {words} values of latent {j}, {value}"
             alt += f"; its class is {m.label(n)}." if m.y is not None else "."
             caption = f"{words} {value} {m.label(n)}, channel {channels[0]}"
             tops.append(lines.chart([("plain", curve)], m.channel_limits[channels[0]], alt, caption))
@@ -214,7 +209,7 @@ def _signals(m: Material, k: int) -> dict[str, Any]:
 
 def _table(m: Material, k: int) -> dict[str, Any]:
     """Return the columns that move most, what one row becomes, and the rows with the most extreme values."""
-    j, change, raising = int(m.found.shown[k]), change_of(m, k), m.moved.raising[k]
+    j, change, raising = int(m.found.shown[k]), m.moved.change[k], m.moved.raising[k]
     columns = largest(change, COLUMNS)
     scale = np.broadcast_to(1 / m.factor, m.x.shape[1:])
     texts = [f"{number(float(change[c]), '+.2f')} ({_signed(float(change[c] * scale[c]))})" for c in columns]
@@ -231,7 +226,7 @@ def _table(m: Material, k: int) -> dict[str, Any]:
             rows.append(
                 [
                     words,
-                    str(i),
+                    str(m.seen.row(i)),
                     m.label(i),
                     number(float(m.found.value[i, j])),
                     *(measure(float(there[c])) for c in columns),
@@ -241,12 +236,12 @@ def _table(m: Material, k: int) -> dict[str, Any]:
         "columns": [m.names[c] for c in columns],
         "moved": bars([float(change[c]) for c in columns], [m.names[c] for c in columns], texts),
         "raised": raised,
-        "turned_on": m.found.gated and not m.two_sided(k),
+        "turned_on": bool(m.moved.turned_on[k]),
         "low": number(float(m.found.low[j]), ".1f"),
         "high": number(float(m.found.high[j]), ".1f"),
         "ticks": ticks,
         "swept": [[m.names[c], *(measure(float(swept[s, c])) for s in steps)] for c in columns],
-        "example": int(m.swept.example[k]),
+        "example": m.seen.row(m.swept.example[k]),
         "rows": rows,
         "words": f"Latent {j} {most_changed(change, m.features)}.",
     }

@@ -14,24 +14,9 @@ LATENTS = 16  # listed for an example, those that it needs most
 COLUMNS = 12  # of a table, shown for an example
 
 
-def example(m: Material, i: int, parts: Parts) -> dict[str, Any]:
-    """
-    Collect what the page shows of one example.
-
-    Parameters
-    ----------
-    m : Material
-        The arrays.
-    i : int
-        Which example of the split.
-    parts : Parts
-        What its latents do for it.
-
-    Returns
-    -------
-    dict
-        What the template takes.
-    """
+def example(m: Material, i: int) -> dict[str, Any]:
+    """Collect what the template shows of the i-th example of the split: what each latent does for it."""
+    parts = m.seen.parts(i)
     listed = list(range(min(len(parts.latent), LATENTS)))
     used = set(m.found.shown.tolist())
     values = [float(parts.value[a]) for a in listed]
@@ -42,7 +27,7 @@ def example(m: Material, i: int, parts: Parts) -> dict[str, Any]:
         return [bar._replace(latent=int(bar.label) if int(bar.label) in used else None) for bar in found]
 
     return {
-        "number": i,
+        "number": m.seen.row(i),
         "label": m.label(i),
         "active": len(parts.latent),
         "log_px": number(parts.log_px, ".1f"),
@@ -56,7 +41,7 @@ def example(m: Material, i: int, parts: Parts) -> dict[str, Any]:
 
 def _images(m: Material, i: int, parts: Parts) -> dict[str, Any]:
     x, error = m.x[i], float(np.mean((m.x[i] - parts.reconstruction) ** 2))
-    what = f"Input {i}{', class ' + m.label(i) if m.y is not None else ''}, and its reconstruction"
+    what = f"Input {m.seen.row(i)}{', class ' + m.label(i) if m.y is not None else ''}, and its reconstruction"
     pair = Picture(
         sprites.examples(np.stack([x, parts.reconstruction]), m.shape, m.limits, 96),
         f"{what}: mean squared error {number(error, '#.3g')}.",
@@ -70,9 +55,8 @@ def _images(m: Material, i: int, parts: Parts) -> dict[str, Any]:
     sizes = [f"{name} by {number(float(np.abs(c).mean()), '.2g')}" for name, c in zip(names, shown, strict=True)]
     adds = Picture(
         sprites.differences(shown, m.shape, m.peak),
-        f"What single latents add to the reconstruction of input {i}, as difference images; mean size: latent "
-        + ", ".join(sizes)
-        + ".",
+        f"What single latents add to the reconstruction of input {m.seen.row(i)}, as difference images; "
+        "mean size: latent " + ", ".join(sizes) + ".",
         "What each latent alone adds",
         names,
     )
@@ -85,7 +69,7 @@ def _signals(m: Material, i: int, parts: Parts) -> dict[str, Any]:
     charts = []
     for c in largest(x.std(-1), 3):
         error = float(np.mean((x[c] - there[c]) ** 2))
-        alt = f"Input {i}, channel {c}, and its reconstruction: mean squared error {number(error, '#.3g')}."
+        alt = f"Input {m.seen.row(i)}, channel {c}, and its reconstruction: mean squared error {number(error, '#.3g')}."
         charts.append(lines.chart([("off", x[c]), ("high", there[c])], m.channel_limits[c], alt, f"channel {c}"))
     return {"charts": charts}
 

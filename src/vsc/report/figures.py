@@ -10,8 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vsc import plots
+from vsc.measure.effects import Effects
 from vsc.measure.showcase import Showcase
 from vsc.report.words import listing, most_changed, most_changed_pixel, number
+
+EFFECTS = 24
+"""Latents whose effects are drawn, those that are on most often."""
 
 DPI = 144  # 1.5 pixels per CSS pixel: sharp on most screens and on paper, half the time of 2
 
@@ -139,14 +143,16 @@ def effects(
         Its alternative text says what the five most active latents change most. None where no latent is in use
         and for models without spikes.
     """
-    found, (K, M), J = showcase.effects, showcase.effects.change.shape, showcase.code.shape[1]
+    found, J = showcase.effects.first(EFFECTS), showcase.code.shape[1]
+    K, M = found.change.shape
     if not K or showcase.class_gamma is None:
         return None
     image = len(shape) == 3 and shape[0] in (1, 3)
     caption = (
-        "The decoder’s output with this latent alone at its typical value, less its output for all zeros: red is more, "
-        "blue less. The rate is the share of held-out inputs that it is on for; the latents that are on most often "
-        "come first. Two latents with opposite changes can be the + and − halves of one factor."
+        "How the output changes when this latent is on instead of off, all else as it is: the mean over up to 64 "
+        "inputs that have it on; red is more, blue less. A latent whose values have both signs is raised instead, "
+        "from its 5 % to its 95 % quantile. The rate is the share of held-out inputs that it is on for; the latents "
+        "that are on most often come first. Two latents with opposite changes can be the + and − halves of one factor."
     )
     if image:
         caption += " Colours are averaged over the channels." if shape[0] > 1 else ""
@@ -156,13 +162,20 @@ def effects(
         caption += " Model units are those of the data."
     shown = f"{K} of {J} latents" if K < J else f"{J} latents"
     what = f"difference images, one for each of {shown}" if image else f"heat map of {shown} by {M} columns"
+    labels = [(f"latent {found.latent[k]}", _percent(float(found.rate[k])), _how(found, k)) for k in range(K)]
     alt = f"What single latents of {label} do to the output: {what}. "
     alt += "; ".join(
-        f"latent {found.latent[k]} ({_percent(float(found.rate[k]))}, set to {number(float(found.value[k]), '.1f')}) "
+        f"{labels[k][0]} ({', '.join(labels[k][1:])}) "
         + (most_changed_pixel(found.change[k], shape) if image else most_changed(found.change[k], features))
         for k in range(min(K, 5))
     )
-    return _picture(plots.effects(found, shape, features), alt + ".", caption)
+    return _picture(plots.effects(found.change, labels, shape, features), alt + ".", caption)
+
+
+def _how(found: Effects, k: int) -> str:
+    if found.turned_on[k]:
+        return "on, not off"
+    return f"from {number(float(found.low[k]), '.1f')} to {number(float(found.high[k]), '.1f')}"
 
 
 def classes(showcase: Showcase, label: str, names: Sequence[str]) -> list[Picture]:

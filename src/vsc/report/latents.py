@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsc.report.cards import change_of, top_class
+from vsc.report.cards import top_class
 from vsc.report.material import Material, percent
 from vsc.report.words import largest, number
 
@@ -82,7 +82,7 @@ def groups(m: Material) -> list[str]:
     K = range(len(m.found.shown))
     if m.profile is not None:
         return [top_class(m, k)[0] for k in K]
-    return [m.names[largest(change_of(m, k), 1)[0]] for k in K] if m.kind == "table" else ["" for _ in K]
+    return [m.names[largest(m.moved.change[k], 1)[0]] for k in K] if m.kind == "table" else ["" for _ in K]
 
 
 def _cell(m: Material, k: int, key: str) -> Cell:
@@ -95,7 +95,7 @@ def _cell(m: Material, k: int, key: str) -> Cell:
         name, rate = top_class(m, k)
         return Cell(f"{name} ({rate})" if rate else name, name)
     if key == "columns":
-        change = change_of(m, k)
+        change = m.moved.change[k]
         words = [f"{m.names[c]} {number(float(change[c]), '+.2f')}" for c in largest(change, 3)]
         return Cell(", ".join(words), words[0])
     value = {

@@ -1,59 +1,34 @@
 """What the cards and the examples of one run's page are made from, and how numbers become bars."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from vsc.measure.effects import Influence, Strips
-from vsc.measure.latents import Extremes, Survey, Together
+from vsc.measure.measured import Measured
 from vsc.plots.drawing import is_image, value_limits
 from vsc.report.words import feature_names, number
 
 
-@dataclass(frozen=True)
 class Material:
     """
-    The arrays that cards are made from: N examples, K used latents, C classes, M values each.
+    A measured split as cards and examples show it: N examples, K used latents, C classes, M values each.
 
-    Attributes
+    Parameters
     ----------
-    found : Survey
-        All latents over the split.
-    ends, pairs, moved, swept
-        The examples that each used latent is largest and smallest for, which go together, and what altering one does.
-    profile : numpy.ndarray or None, shape (C, K)
-        As `features.by_class` returns it; None without labels.
-    x : numpy.ndarray, shape (N, M)
-        The examples, in model units.
-    y : numpy.ndarray or None, shape (N,)
-        Their labels.
-    shape : sequence of int
-        (C, H, W) for images, (C, L) for signals, (M,) for tables.
-    classes, features : sequence of str
-        Names of the classes and of a table's columns; may be empty.
-    scale : str
-        How the data were scaled.
-    shift, factor : numpy.ndarray, shape (1,) or (M,)
-        Model units are (stored values - shift) * factor.
+    seen : Measured
+        The split.
     """
 
-    found: Survey
-    ends: Extremes
-    pairs: Together
-    moved: Influence
-    swept: Strips
-    profile: np.ndarray | None
-    x: np.ndarray
-    y: np.ndarray | None
-    shape: Sequence[int]
-    classes: Sequence[str]
-    features: Sequence[str]
-    scale: str
-    shift: np.ndarray
-    factor: np.ndarray
+    def __init__(self, seen: Measured):
+        self.seen, self.found, self.moved = seen, seen.survey, seen.effects
+        self.ends, self.pairs, self.swept, self.profile = seen.extremes, seen.together, seen.strips, seen.by_class
+        self.x = seen.x.numpy()
+        self.y = None if seen.part.y is None else seen.part.y.numpy()
+        self.shape, self.classes, self.features = seen.model.shape, seen.data.classes, seen.data.features
+        scaler = seen.model.scaler
+        self.scale, self.shift, self.factor = scaler.kind, scaler.shift.numpy(), scaler.factor.numpy()
 
     @property
     def kind(self) -> str:
@@ -91,15 +66,9 @@ class Material:
         sizes = np.abs(np.concatenate([part.ravel() for part in both]))
         return float(np.quantile(sizes, 0.999)) if sizes.size and sizes.max() > 0 else 1.0
 
-    @cached_property
-    def positive(self) -> np.ndarray:
-        """Share of the examples that have a used latent on for which its value is above zero, (K,)."""
-        value = self.found.value[:, self.found.shown]
-        return (value > 0).sum(0) / np.maximum((value != 0).sum(0), 1)
-
     def two_sided(self, k: int) -> bool:
         """Say whether the values of the k-th used latent have both signs, a tenth of them at least."""
-        return bool(0.1 <= self.positive[k] <= 0.9)
+        return bool(0.1 <= self.moved.positive[k] <= 0.9)
 
     def stored(self, x: np.ndarray) -> np.ndarray:
         """Take model units back to the units of the data, as far as that is possible."""

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vsc.files import whole
-from vsc.measure.scores import Scores
+from vsc.measure.scores import Scores, without_latents
 from vsc.measure.showcase import Showcase
 from vsc.report import figures, scores, settings, summary, words
 
@@ -37,10 +37,10 @@ class Entry:
         Training time, seconds.
     parameters : int
         Number of trained parameters.
-    notes : sequence of str
-        Sentences that a reader of this model's numbers must know.
+    cautions : sequence of str
+        What is easily misread in its scores: sentences to follow its name.
     seeds : int
-        Number of runs behind the scores. Curves, pictures, settings and notes are of the first.
+        Number of runs behind the scores. Curves, pictures and settings are of the first.
     spread : Scores or None
         Standard deviation of each score over the seeds; None for a single one.
     link : str
@@ -55,7 +55,7 @@ class Entry:
     showcase: Showcase
     seconds: float
     parameters: int
-    notes: Sequence[str] = ()
+    cautions: Sequence[str] = ()
     seeds: int = 1
     spread: Scores | None = None
     link: str = ""
@@ -88,8 +88,6 @@ class Page:
         Name of p(x|z), the same for all models.
     test_examples : int
         Number of held-out examples behind the scores.
-    notes : sequence of str
-        Sentences that a reader of any number here must know.
     features : sequence of str
         Names of a table's columns; empty where there are none.
     """
@@ -104,7 +102,6 @@ class Page:
     latent_dim: int
     likelihood: str
     test_examples: int
-    notes: Sequence[str] = ()
     features: Sequence[str] = ()
 
 
@@ -179,6 +176,8 @@ def render(page: Page) -> str:
     differing, common = settings.compare([entry.settings for entry in page.entries])
     rows = [entry.scores for entry in page.entries]
     spreads = [entry.spread for entry in page.entries]
+    baseline = without_latents(rows[0])
+    all_rows, all_labels = (rows, labels) if baseline is None else ([*rows, baseline], [*labels, "no latents"])
     facts = summary.Facts(
         labels=labels,
         scores=rows,
@@ -195,9 +194,9 @@ def render(page: Page) -> str:
         labels=labels,
         models=models,
         sentences=summary.sentences(facts),
-        cautions=summary.cautions(facts),
-        columns=scores.columns(rows),
-        table=scores.table(rows, spreads),
+        cautions=[f"{label} {said}" for label, one in zip(labels, page.entries, strict=True) for said in one.cautions],
+        columns=scores.columns(all_rows),
+        table=list(zip(all_labels, scores.table(all_rows, [*spreads, None][: len(all_rows)]), strict=True)),
         curves=figures.training(dict(zip(labels, (entry.history for entry in page.entries), strict=True))),
         denoising=figures.denoising([e.showcase for e in page.entries], labels, page.shape, page.features),
         differing=differing,

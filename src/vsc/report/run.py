@@ -1,141 +1,134 @@
-"""Say what the page of one run holds, and write it as one self-contained HTML file."""
+"""The page of one run: what each of its latents does, as one self-contained HTML file."""
 
-import os
+import json
+import shlex
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, fields
 from hashlib import sha256
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from vsc.measure.effects import Parts
-from vsc.measure.scores import Scores
+from vsc.errors import UsageError
+from vsc.measure.measured import Measured
+from vsc.measure.showcase import choose_examples
 from vsc.report import cards, examples, figures, latents, page, scores, settings, sprites, summary, words
 from vsc.report.material import Material
+from vsc.settings.config import Config, as_plain
+from vsc.training import runs
+
+EXAMPLES = 12
+"""Examples on the page: one of each class first."""
+
+HELD_OUT = {"test": "test", "valid": "validation"}
 
 
-@dataclass(frozen=True)
-class RunPage:
+def write(folder: Path, seen: Measured, path: Path | None = None) -> Path:
     """
-    One trained run.
-
-    Attributes
-    ----------
-    label, title : str
-        The model's name, and the heading of the page.
-    folder : str
-        Name of the run folder.
-    data, split : str
-        Names of the data set and of the part that is shown.
-    likelihood : str
-        Name of p(x|z), with its settings.
-    scores : Scores
-        On this part, with hard spikes.
-    spikes : bool
-        Whether the model has gates.
-    latent_dim : int
-        J.
-    material : Material
-        The arrays behind the cards.
-    shown : sequence of (int, Parts)
-        The examples that are shown, and what each latent does for them.
-    settings : mapping
-        The nested configuration of the run.
-    history : sequence of mapping
-        Rows with "step", "split" and, where the model has them, "elbo", "l0" and "used".
-    seconds : float or None
-        Training time, seconds, if it is known.
-    parameters : int
-        Number of trained parameters.
-    environment : mapping of str to str
-        Versions, device and threads of the training.
-    commands : sequence of str
-        What to type to train this run again and to write this page again.
-    version : str
-        Version of this library that wrote the page.
-    """
-
-    label: str
-    title: str
-    folder: str
-    data: str
-    split: str
-    likelihood: str
-    scores: Scores
-    spikes: bool
-    latent_dim: int
-    material: Material
-    shown: Sequence[tuple[int, Parts]]
-    settings: Mapping[str, Any]
-    history: Sequence[Mapping[str, Any]]
-    seconds: float | None
-    parameters: int
-    environment: Mapping[str, str]
-    commands: Sequence[str]
-    version: str
-
-
-def write_run(run: RunPage, path: str | os.PathLike[str]) -> Path:
-    """
-    Render the page of one run and write it as one HTML file that loads nothing from anywhere.
+    Write the page of one run, whole or not at all; it loads nothing from anywhere.
 
     Parameters
     ----------
-    run : RunPage
-        What to show.
-    path : path-like
-        Where to write it, whole or not at all; missing folders are made.
+    folder : Path
+        The run folder.
+    seen : Measured
+        Its model on a held-out split.
+    path : Path, optional
+        The file to write; by default report.html in the run folder.
 
     Returns
     -------
     Path
-        Where it was written.
+        Where the page lies.
 
     Raises
     ------
+    UsageError
+        If the split is `train`.
     OSError
-        If the file cannot be written.
+        If the page cannot be written.
     """
-    return page.put(render_run(run), Path(path))
+    if seen.split not in HELD_OUT:
+        raise UsageError(f"the report is on held-out examples: split must be test or valid, not {seen.split!r}")
+    path = folder / "report.html" if path is None else path
+    return page.put(_render(folder, seen, path), path)
 
 
-def render_run(run: RunPage) -> str:
-    """Return the HTML of one run's page, a complete document."""
-    m = run.material
+def _render(folder: Path, seen: Measured, path: Path) -> str:
+    config, history, model = runs.read_config(folder), runs.read_history(folder), seen.model
+    m, label, found = Material(seen), type(model).__name__, seen.scores()
+    own = ["vsc", "report", str(folder), *(["--split", seen.split] if seen.split != "test" else [])]
+    own += ["--out", str(path)] if path != folder / "report.html" else []
     facts = summary.Facts(
-        labels=[run.label],
-        scores=[run.scores],
+        labels=[label],
+        scores=[found],
         spreads=[None],
         runs=[1],
-        spikes=[run.spikes],
-        latent_dim=run.latent_dim,
-        data=run.data,
-        test_examples=len(m.x),
-        seeds=[str(settings.flatten(run.settings).get("train.seed", "?"))],
+        spikes=[model.spiked],
+        latent_dim=model.latent_dim,
+        data=seen.data.name,
+        test_examples=len(seen),
+        seeds=[str(config.train.seed)],
     )
     script = (files("vsc.report") / "run.js").read_text(encoding="utf-8")
-    columns = scores.columns([run.scores])
-    named = latents.groups(m)
+    named, K = latents.groups(m), range(len(m.found.shown))
+    numbers = zip(scores.columns([found]), scores.table([found])[0], strict=True)
     return page.ENVIRONMENT.get_template("run.html.j2").render(
-        run=run,
         m=m,
-        K=len(m.found.shown),
+        K=len(K),
+        title=f"{label} on {seen.data.name}",
+        data=seen.data.name,
+        folder=folder.resolve().name,
+        split=HELD_OUT[seen.split],
+        model=model,
         sentences=summary.sentences(facts),
-        cautions=summary.cautions(facts),
-        numbers=[(c, cell) for c, cell in zip(columns, scores.table([run.scores])[0], strict=True) if cell.text != "–"],
+        cautions=[f"{label} {said}" for said in seen.cautions(config=config, history=history)],
+        numbers=[(column, cell) for column, cell in numbers if cell.text != "–"],
         headings=latents.headings(m),
         rows=latents.rows(m),
         groups=named,
         choices=sorted({(name, named.count(name)) for name in named if name}),
-        cards=[cards.card(m, k) for k in range(len(m.found.shown))],
+        cards=[cards.card(m, k) for k in K],
         legend=sprites.legend() if m.kind == "images" else None,
         peak=words.number(m.peak, ".2g"),
-        examples=[examples.example(m, i, parts) for i, parts in run.shown],
-        curves=figures.training({run.label: run.history}) if run.history else None,
-        settings=settings.compare([run.settings])[1],
+        examples=[examples.example(m, i) for i in choose_examples(seen.part, EXAMPLES).tolist()],
+        curves=figures.training({label: history}) if history else None,
+        parameters=sum(p.numel() for p in model.parameters()),
+        seconds=history[-1]["seconds"] if history else None,
+        settings=settings.compare([as_plain(asdict(config))])[1],
+        commands=[training_command(config, folder), shlex.join(own)],
+        environment=_environment(folder),
+        version=version("variational-sparse-coding"),
         script=Markup(script),
         script_hash=b64encode(sha256(script.encode()).digest()).decode(),
     )
+
+
+def training_command(config: Config, folder: Path) -> str:
+    """Return the command that trains a run of these settings again: those that are not the defaults, and the folder."""
+    words = ["vsc", "train"]
+    for group in fields(config):
+        part, default = getattr(config, group.name), getattr(Config(), group.name)
+        for one in fields(part):
+            value = getattr(part, one.name)
+            if value != getattr(default, one.name):
+                words += [f"--{group.name}.{one.name}", _word(value)]
+    return shlex.join([*words, "--out", str(folder)])
+
+
+def _word(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Read what the run was trained with; nothing, if that cannot be read."""
+    try:
+        found = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        return {str(key): str(value) for key, value in found.items() if not isinstance(value, dict)}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}

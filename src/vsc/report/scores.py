@@ -89,6 +89,8 @@ COLUMNS = (
            "the same sum with the relaxed spikes of training; not a bound", _NO_RELAXATION),
     Column("gap", _BOUND, "nats per example", "gap", _gap, None, "+.2f",
            "relaxed minus hard: what the relaxation pretends", _NO_RELAXATION),
+    Column("no_latents", _BOUND, "nats per example", "no latents", lambda s: s.no_latents, None, ".2f",
+           "log p of the best constant output: what a model without latents scores"),
     Column("log_px", _BOUND, "nats per example", "log p(x|z)", lambda s: s.log_px, "higher", ".2f",
            "how well the code explains the input, before its cost"),
     Column("kl_slab", _BOUND, "nats per example", "KL slab", lambda s: s.kl_slab, None, ".2f",
@@ -137,6 +139,7 @@ def columns(rows: Sequence[Scores]) -> list[Column]:
     relaxed = any(row.relaxed_elbo is not None for row in rows)
     chosen = any(row.kl_selection for row in rows)
     hidden = (set() if relaxed else {"relaxed", "gap"}) | (set() if chosen else {"kl_selection"})
+    hidden |= {"no_latents"} if len(rows) > 1 else set()  # a row of its own
     return [column for column in COLUMNS if column.key not in hidden]
 
 

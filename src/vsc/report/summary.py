@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from math import isfinite, sqrt
 from typing import NamedTuple
 
-from vsc.measure.scores import LEANS_ON_FLOOR, Scores
+from vsc.measure.scores import Scores
 from vsc.report.words import count, listing, number
-from vsc.training.diagnosis import collapse
 
 
 class Facts(NamedTuple):
@@ -87,44 +86,6 @@ def sentences(facts: Facts) -> list[Sentence]:
         Sentence("Trust", _trust(facts)),
     ]
     return [sentence for sentence in found if sentence.text]
-
-
-def cautions(facts: Facts) -> list[str]:
-    """
-    Point out numbers that are easily misread.
-
-    Parameters
-    ----------
-    facts : Facts
-        The numbers.
-
-    Returns
-    -------
-    list of str
-        One sentence each on scores that are not finite, collapsed codes, bounds that lean on a variance floor, and
-        relaxed bounds that lie above the hard ones. Often empty: that some latents are dead is how a sparse model
-        finds its size.
-    """
-    out = []
-    for label, row, spikes in zip(facts.labels, facts.scores, facts.spikes, strict=True):
-        if not all(value is None or isfinite(value) for value in row):
-            out.append(f"{label}: some scores are not finite; the training most likely diverged.")
-            continue
-        if spikes and (found := collapse(row.used, row.always_on, facts.latent_dim)):
-            out.append(f"{label} {found}")
-        if row.at_floor is not None and row.at_floor > LEANS_ON_FLOOR:
-            out.append(
-                f"{label}: {row.at_floor:.0%} of the outputs' variances lie at the floor, model.variance_floor; "
-                "the bound says as much about that setting as about the data. Raise it to the noise of the data, or "
-                "leave out constant columns."
-            )
-        if row.elbo is not None and row.relaxed_elbo is not None and row.relaxed_elbo - row.elbo >= 1:
-            out.append(
-                f"{label}: with the relaxed spikes of training, the ELBO would seem "
-                f"{_nats(row.relaxed_elbo - row.elbo)} better than it is: the decoder reads small "
-                "mask values that hard spikes set to zero. Only the hard figure is a bound."
-            )
-    return out
 
 
 _NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}

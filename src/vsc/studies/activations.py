@@ -8,7 +8,6 @@ from vsc.plots.charts import class_maps
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
 from vsc.studies.models import Numbers
-from vsc.training.runs import encoded
 
 FEW = 12
 """Latents up to which they keep their order."""
@@ -27,7 +26,7 @@ def rows(ask: Ask) -> list[Row]:
 
 def _codes_of(ask: Ask, group: Group, seed: int = 0) -> Codes:
     """Return the test set's codes."""
-    return encoded(group.jobs[seed].folder, group.model(seed), ask.data.test.x, "test")
+    return group.measured(ask.data, seed).codes
 
 
 def by_class(ask: Ask, values: torch.Tensor) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import torch
 
-from vsc.measure.scores import reconstruct
+from vsc.measure.scores import encode, reconstruct
 from vsc.model.sampling import ancestral
 from vsc.plots.pictures import mosaics
 from vsc.studies import models
@@ -47,7 +47,7 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
     order = torch.randperm(len(ask.data.test), generator=torch.Generator().manual_seed(0))[:MANY]
     x = x[: len(order)]
     with torch.no_grad():
-        again = reconstruct(model, model.scaler(ask.data.test.x[order]))
+        again = reconstruct(model, encode(model, model.scaler(ask.data.test.x[order])))
     some = training.x[: len(order)]
 
     def mean_distance(a: torch.Tensor, b: torch.Tensor) -> float:

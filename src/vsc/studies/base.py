@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from vsc.data.split import Dataset
+from vsc.measure.measured import Measured
 from vsc.measure.results import Results
 from vsc.model import Autoencoder
 from vsc.settings.config import Config
@@ -110,6 +111,10 @@ class Group:
             return runs.read_history(self.jobs[i].folder)[-1]["seconds"] / 60
         scores = self.results[i].scores
         return getattr(scores, name) if name in scores._fields else self.results[i].metrics.get(name)
+
+    def measured(self, data: Dataset, i: int = 0) -> Measured:
+        """Return the test set as the model of the i-th seed sees it."""
+        return Measured(self.model(i), data)
 
     def mean(self, name: str) -> float:
         """Return the mean over the seeds; NaN where the model has no such number."""

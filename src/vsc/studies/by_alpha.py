@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from vsc.measure.scores import hard_elbo
+from vsc.measure.measured import hard_elbo
 from vsc.plots.charts import Curve, lines
 from vsc.studies import by_dim
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
@@ -121,7 +121,7 @@ def draw_elbo(ask: Ask, groups: list[Group]) -> Finding:
 def _on_training(ask: Ask, group: Group, most: int) -> float:
     """Return the mean over the seeds of the ELBO on `most` training examples."""
     seeds = range(len(group.jobs))
-    return sum(hard_elbo(group.model(i), ask.data.train.x, group.config, most) for i in seeds) / len(seeds)
+    return sum(hard_elbo(group.model(i), ask.data, most) for i in seeds) / len(seeds)
 
 
 def _elbo_words(dim: int, test: Curve, train: Curve) -> list[str]:

@@ -15,11 +15,11 @@ from vsc import report
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
 from vsc.files import whole, write_json
-from vsc.measure.results import Results
+from vsc.measure.measured import Measured
+from vsc.measure.results import Results, finite
 from vsc.measure.scores import Scores
 from vsc.measure.showcase import showcase
-from vsc.model import Autoencoder
-from vsc.report import writing as reporting
+from vsc.report import run as run_page
 from vsc.settings import build, upgrade
 from vsc.settings.config import Compare, Config, ModelConfig, as_plain
 from vsc.settings.presets import DATA_PRESETS, PRESETS, changed
@@ -50,7 +50,7 @@ class Trained:
     title: str
     jobs: list[Job]
     results: list[Results]
-    model: Autoencoder
+    first: Measured
 
     @property
     def config(self) -> Config:
@@ -75,7 +75,14 @@ class Trained:
     @property
     def parameters(self) -> int:
         """How many numbers a model has learned."""
-        return sum(p.numel() for p in self.model.parameters())
+        return sum(p.numel() for p in self.first.model.parameters())
+
+    @property
+    def cautions(self) -> list[str]:
+        """What is easily misread in them."""
+        told = {said: i for i, one in reversed(list(enumerate(self.results))) for said in one.cautions}
+        several = len(self.results) > 1
+        return [f"(seed {self.config.train.seed + i}) {said}" if several else said for said, i in told.items()]
 
     @property
     def likelihood(self) -> str:
@@ -129,11 +136,11 @@ def compare(config: Compare, data: Dataset, folder: Path, command: str, progress
     planned = _plan(config, data, folder)
     _prepare(folder, config, data)
     jobs = [job for group in planned.values() for job in group]
-    kept: dict[Path, Autoencoder] = {}
+    kept: dict[Path, Measured | None] = {group[0].folder: None for group in planned.values()}
     how = {"workers": config.workers, "engine": config.engine, "progress": progress, "data": data, "keep": kept}
     results = iter(sweep(jobs, tell=partial(print, flush=True), command=_to_resume(command), **how))
     trained = [
-        Trained(name, PRESETS[name][0], group, [next(results) for _ in group], kept.get(first) or runs.load(first))
+        Trained(name, PRESETS[name][0], group, [next(results) for _ in group], kept[first] or Measured(first, data))
         for name, group in planned.items()
         for first in [group[0].folder]
     ]
@@ -260,9 +267,10 @@ def _write_results(trained: list[Trained], data: Dataset, folder: Path, command:
             "config": as_plain(asdict(one.config)),
             "parameters": one.parameters,
             "seconds": one.seconds,
-            "mean": one.mean._asdict(),
-            "spread": None if one.spread is None else one.spread._asdict(),
-            "seeds": [scores._asdict() for scores in one.scores],
+            "mean": finite(one.mean),
+            "spread": None if one.spread is None else finite(one.spread),
+            "seeds": [finite(scores) for scores in one.scores],
+            "cautions": one.cautions,
         }
         for one in trained
     }
@@ -273,8 +281,9 @@ def _write_results(trained: list[Trained], data: Dataset, folder: Path, command:
 def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: str) -> None:
     entries = []
     for one in trained:
-        with cpu_threads(one.model):
-            shown = showcase(one.model, data)
+        with cpu_threads(one.first.model):
+            run_page.write(one.folder, one.first)
+            shown = showcase(one.first)
         entries.append(
             report.Entry(
                 name=one.name,
@@ -285,6 +294,7 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
                 showcase=shown,
                 seconds=statistics.fmean(one.seconds),
                 parameters=one.parameters,
+                cautions=one.cautions,
                 seeds=len(one.scores),
                 spread=one.spread,
                 link=f"{one.folder.name}/report.html",
@@ -304,6 +314,3 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
         test_examples=len(data.test),
     )
     report.write(page, folder / "report.html")
-    for one in trained:
-        with cpu_threads(one.model):
-            reporting.write(one.folder, one.model, data, scores=one.scores[0])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
 from vsc.files import whole, write_json
-from vsc.measure.scores import pick
+from vsc.measure.measured import pick
 from vsc.model import MODELS
 from vsc.report.settings import flatten
 from vsc.report.study import Section, write

@@ -11,7 +11,6 @@ from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Study, tabulate
 from vsc.studies.models import Numbers
 from vsc.studies.nearest import known, nearest, rms
-from vsc.training.runs import encoded
 
 SIDE, REACH = 10, 2.0
 
@@ -43,7 +42,7 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
     pictures = torch.from_numpy(grid(group, seed))
     cells = pictures.reshape(SIDE, SIDE, -1)
     steps = [rms(cells[:, 1:] - cells[:, :-1]), rms(cells[1:] - cells[:-1])]
-    codes = encoded(group.jobs[seed].folder, model, ask.data.test.x, "test").hard
+    codes = group.measured(ask.data, seed).codes.hard
     numbers: dict[str, float | None] = {
         "change per cell (RMS)": torch.cat([step.flatten() for step in steps]).mean().item(),
         "codes in the square": (codes.abs() <= REACH).all(1).double().mean().item(),

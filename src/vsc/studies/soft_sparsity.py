@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from vsc.data.split import Dataset
-from vsc.measure.scores import inputs, seeded
+from vsc.measure.measured import Measured
 from vsc.model import Autoencoder
 from vsc.plots.charts import Curve, lines
-from vsc.settings.config import Config
 from vsc.studies.base import Ask, Finding, Group, Row, Study, Table, steps
+from vsc.torchstate import seeded
 
 TARGETS = (4.0, 8.0, 16.0)
 J = 60
@@ -65,7 +65,7 @@ def largest(mu: Tensor, k: int) -> Tensor:
 
 
 @torch.no_grad()
-def truncated(model: Autoencoder, data: Dataset, config: Config, k: int, seed: int = 0) -> Kept:
+def truncated(model: Autoencoder, data: Dataset, k: int, seed: int = 0) -> Kept:
     """
     Reconstruct the test set from the k largest means of each code.
 
@@ -75,8 +75,6 @@ def truncated(model: Autoencoder, data: Dataset, config: Config, k: int, seed: i
         In eval mode, without gates.
     data : Dataset
         The data.
-    config : Config
-        The run's settings.
     k : int
         Latents to keep, at most J.
     seed : int
@@ -89,7 +87,7 @@ def truncated(model: Autoencoder, data: Dataset, config: Config, k: int, seed: i
     """
     mse, log_px, n = 0.0, 0.0, len(data.test)
     with seeded(seed):
-        for chunk in inputs(model, data.test.x, config).split(1000):
+        for chunk in Measured(model, data, seed=seed).x.split(1000):
             qz = model.posterior(chunk)
             keep = largest(qz.mean, k)
             decoded = model.decode(torch.where(keep, qz.mean, 0.0))
@@ -136,7 +134,7 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
 
 
 def _over_seeds(ask: Ask, group: Group, k: int) -> Kept:
-    found = [truncated(group.model(i), ask.data, group.config, k) for i in range(len(group.jobs))]
+    found = [truncated(group.model(i), ask.data, k) for i in range(len(group.jobs))]
     return Kept(*(sum(column) / len(found) for column in zip(*found, strict=True)))
 
 

@@ -13,7 +13,6 @@ from vsc.plots.pictures import Case, Change, alteration, altered
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Study, Table
 from vsc.studies.nearest import class_name, known, nearest, rms
-from vsc.training.runs import encoded
 
 SHOWN, LATENTS = 3, 3
 SIMILAR = 200
@@ -96,7 +95,7 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw some codes with elements altered, and measure what alterations do over many."""
     group, test = groups[0], ask.data.test
     model = group.model()
-    codes = encoded(group.jobs[0].folder, model, test.x, "test")
+    codes = group.measured(ask.data).codes
     chosen = choose_examples(test, SHOWN, seed=1)
     found = alter(model, test.x[chosen], codes.hard, LATENTS)
     label = None if test.y is None else test.y[chosen].numpy()

@@ -16,8 +16,8 @@ from vsc import data
 from vsc.data.split import Dataset
 from vsc.errors import Interrupted, RunError, UsageError
 from vsc.files import claimed
+from vsc.measure.measured import Measured
 from vsc.measure.results import Results, measured
-from vsc.model import Autoencoder
 from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, as_plain
@@ -203,7 +203,7 @@ def finish(
     progress: bool = False,
     watch: Watch | None = None,
     data: Dataset | None = None,
-    keep: dict[Path, Autoencoder] | None = None,
+    keep: dict[Path, Measured | None] | None = None,
 ) -> Results:
     """
     Train a job's run, or take it up where it is, and measure it; whatever was done before is found again.
@@ -221,7 +221,7 @@ def finish(
     data : Dataset, optional
         The data, if they are at hand.
     keep : dict, optional
-        Takes up the model under its folder, if it is trained here.
+        Takes up what was encoded, under its folder: where that is a key, and the run is trained here.
 
     Returns
     -------
@@ -240,14 +240,16 @@ def finish(
     data = dataset(job.config.data) if data is None else data
     if data.content != job.content:
         raise RunError(f"the data {data.name} have changed since this was begun; give the command again")
+    seen = None
     if not runs.is_finished(job.folder):  # one that is finished is only read, however many do so at once
         with claimed(job.folder):
             resume = runs.is_finished(job.folder) or (job.folder / "checkpoints" / "last.pt").is_file()
             how = {"resume": resume, "overwrite": not resume, "progress": progress, "watch": watch}
             model = train(data, job.config, job.folder, **how)
-            if keep is not None:
-                keep[job.folder] = model
-    return measured(job.folder, data, split, job.metrics, iwae=job.iwae, again=False)
+        seen = Measured(model, data, split)
+        if keep is not None and job.folder in keep:
+            keep[job.folder] = seen
+    return measured(job.folder, data, split, job.metrics, iwae=job.iwae, again=False, seen=seen)
 
 
 def sweep(
@@ -259,7 +261,7 @@ def sweep(
     progress: bool = False,
     engine: str = "loky",
     data: Dataset | None = None,
-    keep: dict[Path, Autoencoder] | None = None,
+    keep: dict[Path, Measured | None] | None = None,
 ) -> list[Results]:
     """
     Finish all jobs.

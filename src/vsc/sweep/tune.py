@@ -19,8 +19,8 @@ from vsc.data.batches import mixed
 from vsc.data.split import Dataset
 from vsc.errors import Busy, Interrupted, RunError, UsageError, choose
 from vsc.files import claimed, whole, write_json
+from vsc.measure.measured import measure, pick
 from vsc.measure.results import Results
-from vsc.measure.scores import measure, pick
 from vsc.metrics import METRICS, metric_of
 from vsc.settings import build
 from vsc.settings.config import Config, Tune, as_plain

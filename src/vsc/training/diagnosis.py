@@ -113,7 +113,7 @@ def overfitting(rows: Sequence[Mapping[str, Any]], config: Config | None = None)
     Returns
     -------
     str
-        A sentence that says what to do; empty where nothing is wrong.
+        A sentence to follow the model's name; empty where nothing is wrong.
     """
     rows = [row for row in rows if row.get("elbo") is not None]
     if len(rows) < 3 or (config is not None and config.train.patience):
@@ -123,6 +123,6 @@ def overfitting(rows: Sequence[Mapping[str, Any]], config: Config | None = None)
     if best["step"] > 0.8 * last["step"] or fallen < max(FALLEN * abs(best["elbo"]), 0.5):
         return ""
     return (
-        f"the validation ELBO was best at step {best['step']} ({best['elbo']:.1f}) and has fallen since, to "
-        f"{last['elbo']:.1f}: the model overfits. Keep the best with train.patience 3, or take fewer latents or steps."
+        f"overfits: its validation ELBO was best at step {best['step']} ({best['elbo']:.1f}) and has fallen since, to "
+        f"{last['elbo']:.1f}. Keep the best weights with train.patience 3, or take fewer latents or steps."
     )

@@ -12,18 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
-from torch import Tensor
 
 from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError, first_line, listed
-from vsc.files import LOCK, clear_temporaries, parse_json, read_json, whole, write_json, write_npz
-from vsc.model import Autoencoder, Codes
+from vsc.files import LOCK, clear_temporaries, parse_json, read_json, whole, write_json
+from vsc.model import Autoencoder
 from vsc.settings import build
 from vsc.settings.config import Config, as_plain
 from vsc.settings.upgrade import FORMAT, from_plain, read_settings, upgraded
@@ -293,39 +291,6 @@ def _check_names(described: dict[str, Any], what: str, size: int | None = None) 
         raise ValueError(f"config.json: {what} are not names")
     if names and size is not None and len(names) != size:
         raise ValueError(f"config.json: {len(names)} {what} where an example has {size} values")
-
-
-def encoded(folder: Path, model: Autoencoder, x: Tensor, split: str) -> Codes:
-    """
-    Encode a split once: its codes are kept in the run folder, and taken from there while model and data are the same.
-
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    model : Autoencoder
-        Its model.
-    x : torch.Tensor, shape (N, M)
-        The split's examples as stored.
-    split : str
-        Its name.
-
-    Returns
-    -------
-    Codes
-        Shape (N, J) each.
-    """
-    path = folder / f"codes-{split}.npz"
-    weights = hashlib.sha256((folder / "model" / "model.safetensors").read_bytes())
-    weights.update(np.ascontiguousarray(x.numpy()).data)
-    key = weights.hexdigest()
-    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as kept:
-        if str(kept["key"]) == key:
-            return Codes(*(torch.from_numpy(kept[name]) for name in Codes._fields))
-    codes = model.encode(x)
-    with contextlib.suppress(OSError):  # a folder that cannot be written to can still be measured
-        write_npz(path, {**{name: part.numpy() for name, part in codes._asdict().items()}, "key": np.array(key)})
-    return codes
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

@@ -1,0 +1,468 @@
+"""One split, encoded once by one model: scores, metrics, latents and effects are views of it."""
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsc.data.split import Dataset, Split
+from vsc.data.stored import Stored
+from vsc.errors import Caution, UsageError
+from vsc.measure import effects, latents
+from vsc.measure import scores as scoring
+from vsc.measure.effects import Effects, Parts, Strips
+from vsc.measure.latents import Extremes, Survey, Together
+from vsc.measure.scores import Scores
+from vsc.metrics import Given, attributes, measurable
+from vsc.metrics import measure as metric_values
+from vsc.model import AE, Autoencoder, Codes
+from vsc.model.bounds import Bound
+from vsc.model.spikes import SPIKES
+from vsc.settings.config import Config
+from vsc.torchstate import modes, seeded
+from vsc.training import runs
+from vsc.training.diagnosis import overfitting
+
+FITTED = 20_000
+"""Training examples, spread evenly, that the model without latents is fitted to."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _apart(compute: Callable[P, R]) -> Callable[P, R]:
+    """Compute without gradients, whatever modes torch is in around it."""
+
+    @wraps(compute)
+    def apart(*args: P.args, **kwargs: P.kwargs) -> R:
+        with modes(gradients=False):
+            return compute(*args, **kwargs)
+
+    return apart
+
+
+def pick(data: Dataset, split: str, on_disk: bool = False) -> Split:
+    """
+    Return a split by name.
+
+    Parameters
+    ----------
+    data : Dataset
+        The data.
+    split : str
+        `train`, `valid` or `test`.
+    on_disk : bool
+        Whether its examples may stay on disk.
+
+    Returns
+    -------
+    Split
+        With at least one example.
+
+    Raises
+    ------
+    UsageError
+        If it is unknown or empty, or must be in memory and is not.
+    """
+    if split not in ("train", "valid", "test"):
+        raise UsageError(f"unknown split {split!r}; one of: train, valid, test")
+    chosen: Split = getattr(data, split)
+    if not len(chosen):
+        raise UsageError(f"the {split} split of {data.name} is empty")
+    if isinstance(chosen.x, Stored) and not on_disk:
+        raise UsageError(f"the {split} split of {data.name} stays on disk; take valid or test, which are in memory")
+    return chosen
+
+
+class Measured:
+    """
+    A split of a data set as a model sees it. Whatever is asked of it is computed once, when it is first asked for.
+
+    Nothing is changed by it: not the model, its mode or its device, and not torch's random state.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        Any of the models, or the folder of a finished run. It is measured in eval mode on the CPU: one that is in
+        another state is copied.
+    data : Dataset
+        Its `train` split trains the probe; a table's columns are found by the names that the model knows.
+    split : str
+        `test`, `valid` or `train`.
+    seed : int
+        Seed of all noise and of the choice of training examples.
+
+    Raises
+    ------
+    UsageError
+        If the split is unknown or empty, or the data are not laid out as those that the model was trained on.
+    """
+
+    def __init__(self, model: Autoencoder | str | Path, data: Dataset, split: str = "test", seed: int = 0):
+        model = runs.load(model) if isinstance(model, str | Path) else model
+        if not isinstance(model, Autoencoder) or not isinstance(data, Dataset):
+            raise UsageError("to be measured: a model, or the folder of its run, and then a data set")
+        if tuple(data.shape) != tuple(model.shape):
+            raise UsageError(
+                f"the examples of {data.name} have shape {tuple(data.shape)}, and those of the run had "
+                f"{tuple(model.shape)}"
+            )
+        self.data = data.aligned(model.columns)
+        self.part, self.split, self.seed = pick(self.data, split), split, seed
+        at_rest = not any(part.training for part in model.modules())
+        away = any(weight.device.type != "cpu" for weight in model.parameters())
+        self.model = model if at_rest and not away else copy.deepcopy(model).cpu().eval()
+        self._bounds: dict[int, tuple[Bound, Bound | None]] = {}
+        self._scores: dict[tuple[int, int | None], Scores] = {}
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def row(self, i: int) -> int:
+        """Return the row of the i-th example in the source, counted from 0; i where that is not known."""
+        return i if self.part.index is None else int(self.part.index[i])
+
+    @cached_property
+    @_apart
+    def x(self) -> Tensor:
+        """The examples as the model saw them in training, (N, M): scaled, and binarised if it was."""
+        return self._inputs(self.part.x)
+
+    def _inputs(self, stored: Tensor) -> Tensor:
+        with seeded(self.seed):
+            return self.model.inputs(stored)
+
+    @cached_property
+    @_apart
+    def codes(self) -> Codes:
+        """Their codes, (N, J) each."""
+        return scoring.encode(self.model, self.x)
+
+    @cached_property
+    @_apart
+    def _learned(self) -> tuple[Codes, Tensor] | None:
+        """Codes and labels of up to 5000 training examples; None where there are no labels."""
+        train = self.data.train
+        if train.y is None or self.part.y is None:
+            return None
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(train), generator=generator)[: scoring.PROBE_LABELS]
+        return scoring.encode(self.model, self._inputs(train.x[order])), train.y[order]
+
+    @cached_property
+    @_apart
+    def no_latents(self) -> tuple[float, float]:
+        """Log p of the best constant output that the training data give, nats per example, and its squared error."""
+        train = self.data.train.x
+        rows = torch.linspace(0, len(train) - 1, min(len(train), FITTED)).round().long()
+        likelihood, out = self.model.likelihood.without_latents(self._inputs(train[rows]))
+        log_px = torch.cat(
+            [likelihood.log_prob(x, out.double().expand(len(x), -1)) for x in self.x.double().split(1000)]
+        )
+        return log_px.mean().item(), scoring.squared_error(likelihood.mean(out[None]), self.x)
+
+    @_apart
+    def bounds(self, samples: int = 5) -> tuple[Bound, Bound | None]:
+        """Return each example's bound, (N,), with hard spikes; and with those of training, if they were relaxed."""
+        if samples < 1:
+            raise UsageError(f"samples must be at least 1, not {samples}")
+        if samples not in self._bounds:
+            with seeded(self.seed):
+                hard, relaxed = scoring.bounds(self.model, self.x, samples), None
+                if getattr(self.model, "spikes", None) in {SPIKES[name] for name in scoring.RELAXED}:
+                    loose = copy.copy(self.model)
+                    loose.training = True  # the parts stay in eval mode
+                    relaxed = scoring.bounds(loose, self.x, samples)
+            self._bounds[samples] = hard, relaxed
+        return self._bounds[samples]
+
+    @_apart
+    def scores(self, samples: int = 5, iwae: int | None = None, progress: bool = False) -> Scores:
+        """
+        Measure the split with hard spikes.
+
+        Parameters
+        ----------
+        samples : int
+            Draws of z per example that the bounds are averaged over.
+        iwae : int, optional
+            Draws K of the importance-weighted bound; by default it is not measured.
+        progress : bool
+            Whether to show a progress bar for it.
+
+        Returns
+        -------
+        Scores
+            One number each; see there for units.
+
+        Raises
+        ------
+        UsageError
+            If samples or iwae < 1, or an AE is asked for a bound.
+        """
+        if iwae is not None and iwae < 1:
+            raise UsageError(f"iwae is a number of draws, at least 1, not {iwae}")
+        if (samples, iwae) not in self._scores:
+            self._scores[samples, iwae] = self._score(samples, iwae, progress)
+        return self._scores[samples, iwae]
+
+    def _score(self, samples: int, iwae: int | None, progress: bool) -> Scores:
+        model, x, codes = self.model, self.x, self.codes
+        hard, relaxed = self.bounds(samples)
+        tight = None
+        if iwae is not None:
+            with seeded(self.seed):
+                tight = scoring.importance_weighted_bound(model, x, iwae, progress).mean().item()
+        noisy = scoring.add_noise(x, self.seed)
+        peak, rate = scoring.value_range(x), codes.active.double().mean(0)
+        denoised = scoring.squared_error(scoring.reconstruct(model, scoring.encode(model, noisy)), x)
+        bound = not isinstance(model, AE)
+        learned = self._learned
+        return Scores(
+            elbo=hard.elbo.mean().item() if bound else None,
+            relaxed_elbo=None if relaxed is None else relaxed.elbo.mean().item(),
+            log_px=hard.log_px.mean().item(),
+            kl_slab=hard.kl_slab.mean().item() if bound else None,
+            kl_spike=hard.kl_spike.mean().item() if bound else None,
+            kl_selection=hard.kl_selection.mean().item() if bound else None,
+            l0=codes.gamma.sum(1).mean().item(),
+            active=rate.sum().item(),
+            used=int((rate > 0.01).sum()),
+            always_on=int((rate > 0.99).sum()),
+            dead=int((rate < 1e-4).sum()),
+            mse=scoring.squared_error(scoring.reconstruct(model, codes), x),
+            denoise_mse=denoised,
+            denoise_psnr=scoring.psnr(denoised, peak),
+            noisy_psnr=scoring.psnr(scoring.squared_error(noisy, x), peak),
+            probe=None if learned is None or self.part.y is None else scoring.probe(*learned, codes, self.part.y),
+            iwae=tight,
+            at_floor=scoring.at_floor(model, codes),
+            no_latents=self.no_latents[0],
+        )
+
+    def far(self, samples: int = 5) -> str:
+        """Say which examples are so far out that they rule the means, to follow the model's name; mostly nothing."""
+        hard = self.bounds(samples)[0]
+        values = hard.log_px if isinstance(self.model, AE) else hard.elbo
+        rows = scoring.far_out(values)
+        if not len(rows):
+            return ""
+        rest = torch.ones(len(values), dtype=torch.bool)
+        rest[rows] = False
+        named = ", ".join(str(self.row(int(i))) for i in rows[:10]) + ", ..." * (len(rows) > 10)
+        where = f"the {self.split} examples" if self.part.index is None else "the data's rows"
+        without = f"{values[rest].mean():.2f} nats" if rest.any() else "nothing"
+        name = "log p(x|z)" if isinstance(self.model, AE) else "ELBO"
+        return (
+            f"is ruled by examples that lie far out: {named} of {where}, counted from 0. With them its {name} is "
+            f"{values.mean():.4g}, without them {without}. Look at these values, or leave them out."
+        )
+
+    def cautions(
+        self,
+        samples: int = 5,
+        iwae: int | None = None,
+        config: Config | None = None,
+        history: Sequence[Mapping[str, Any]] = (),
+    ) -> list[str]:
+        """
+        Point out what is easily misread in the scores.
+
+        Parameters
+        ----------
+        samples, iwae
+            As for `scores`.
+        config : Config, optional
+            What the model was trained with.
+        history : sequence of mapping
+            Rows of its metrics.jsonl.
+
+        Returns
+        -------
+        list of str
+            Sentences to follow the model's name, as `vsc.measure.scores.cautions`.
+        """
+        rows = [row for row in history if row.get("split") == "valid"]
+        scores, model = self.scores(samples, iwae), self.model
+        return scoring.cautions(
+            scores, model.spiked, model.latent_dim, config, self.far(samples), overfitting(rows, config)
+        )
+
+    def metrics(self, names: Sequence[str]) -> dict[str, float]:
+        """
+        Measure metrics of `vsc.metrics` on the codes.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names in `vsc.metrics.METRICS`, or of a part of one, such as `knn-1000`; `all` stands for those that the
+            data allow, but the slow ones.
+
+        Returns
+        -------
+        dict of str to float
+            One number per name; a metric of several parts gives `name-part` for each, and `presence` a part for each
+            attribute that `Dataset.groups` names.
+
+        Raises
+        ------
+        UsageError
+            If a metric is unknown, or needs what is not known of the data; said before anything is measured.
+        """
+        part, groups = self.part, self.data.groups
+        known: dict[str, Any] = {} if part.factors is None else {"factors": part.factors.numpy()}
+        if part.presence is not None:
+            grouped = attributes(part.presence.numpy(), groups or None)
+            known |= {"presence": grouped.presence, "groups": groups or grouped.groups}
+        if part.y is not None and self._learned is not None:
+            train, labels = self._learned
+            known |= {"labels": part.y.numpy(), "train_labels": labels.numpy(), "train_z": train.z.numpy()}
+        given = Given(*(part.numpy() for part in self.codes), seed=self.seed, **known)
+        return metric_values(given, measurable(given) if list(names) == ["all"] else names)
+
+    @cached_property
+    @_apart
+    def survey(self) -> Survey:
+        """All latents over the examples: when each is on, and its values."""
+        return latents.survey(self.model, self.x, self.codes)
+
+    @cached_property
+    @_apart
+    def effects(self) -> Effects:
+        """What each used latent does to the output."""
+        return effects.effects(self.model, self.x, self.survey)
+
+    @cached_property
+    @_apart
+    def strips(self) -> Strips:
+        """One example for each used latent, decoded with that latent set to several values."""
+        return effects.strips(self.model, self.survey)
+
+    @cached_property
+    def extremes(self) -> Extremes:
+        """The examples that each used latent is largest and smallest for."""
+        return latents.extremes(self.survey)
+
+    @cached_property
+    def together(self) -> Together:
+        """Which used latents go together."""
+        return latents.together(self.survey)
+
+    @cached_property
+    def by_class(self) -> np.ndarray | None:
+        """For which classes the used latents are on, (C, K); None without labels."""
+        y = self.part.y
+        return (
+            None
+            if y is None
+            else latents.by_class(self.survey, y.numpy(), max(len(self.data.classes), int(y.max()) + 1))
+        )
+
+    @_apart
+    def parts(self, i: int) -> Parts:
+        """Return what each latent does for the i-th example."""
+        return effects.contributions(self.model, self.x, self.survey, i)
+
+
+def evaluate(
+    model: Autoencoder | str | Path,
+    data: Dataset,
+    split: str = "test",
+    samples: int = 5,
+    seed: int = 0,
+    iwae: int | None = None,
+    progress: bool = False,
+) -> Scores:
+    """
+    Measure a trained model on one split, with hard spikes.
+
+    Parameters
+    ----------
+    model : Autoencoder, str or Path
+        The model, or the folder of its run. It carries all that it was trained with: scaling, binarisation, spikes.
+    data : Dataset
+        Its `train` split trains the probe; everything is measured on `split`.
+    split : str
+        `test`, `valid` or `train`.
+    samples, iwae, progress
+        As for `Measured.scores`.
+    seed : int
+        Seed of all noise and of the probe's examples.
+
+    Returns
+    -------
+    Scores
+        One number each; see there for units.
+
+    Raises
+    ------
+    UsageError
+        If the split is unknown or empty, the data do not fit the model, samples or iwae < 1, or an AE is asked for a
+        bound.
+
+    Warns
+    -----
+    vsc.errors.Caution
+        Of numbers that are easily misread, in the words of `vsc evaluate`.
+    """
+    seen = Measured(model, data, split, seed)
+    found = seen.scores(samples, iwae, progress)
+    for said in seen.cautions(samples, iwae):
+        warnings.warn(f"the model {said}", Caution, stacklevel=2)
+    return found
+
+
+def measure(
+    model: Autoencoder | str | Path, data: Dataset, metrics: Sequence[str], split: str = "test", seed: int = 0
+) -> dict[str, float]:
+    """
+    Measure metrics of `vsc.metrics` on the codes of a split.
+
+    Parameters
+    ----------
+    model, data, split, seed
+        As for `evaluate`.
+    metrics : sequence of str
+        As for `Measured.metrics`.
+
+    Returns
+    -------
+    dict of str to float
+        One number per name.
+
+    Raises
+    ------
+    UsageError
+        As for `Measured` and its `metrics`.
+    """
+    return Measured(model, data, split, seed).metrics(metrics)
+
+
+def hard_elbo(model: Autoencoder, data: Dataset, most: int, seed: int = 0) -> float:
+    """
+    Return the mean ELBO with hard spikes on training examples.
+
+    Parameters
+    ----------
+    model, data, seed
+        As for `evaluate`.
+    most : int
+        At most so many of them, drawn at random.
+
+    Returns
+    -------
+    float
+        Nats per example.
+    """
+    train = data.train
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:most].sort().values
+    part = train.take(order)
+    seen = Measured(model, Dataset(data.name, data.shape, part, part, part, high=data.high), "train", seed)
+    return seen.bounds()[0].elbo.mean().item()

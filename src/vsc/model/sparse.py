@@ -11,7 +11,7 @@ from torch.distributions import Normal
 from vsc.model import spikes as estimators
 from vsc.model.base import Autoencoder, Codes
 from vsc.model.bounds import Bound, decompose_kl
-from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
+from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, exp
 from vsc.model.likelihoods import Likelihood
 from vsc.model.priors import Prior, SpikeSlabPrior, ThresholdedLaplacePrior
 from vsc.model.scaling import Scaler
@@ -125,7 +125,7 @@ class VSC(Autoencoder):
         """Return q_lambda(z|x), shape (B, J), of x (B, M) (UAI sec. 3.4)."""
         mu, logvar, v = (part.contiguous() for part in self.from_encoder(x).chunk(3, -1))  # strided exp is slow
         if lam < 1:  # the slab N(lam mu, lam s^2 + 1 - lam): variances are interpolated, not deviations
-            mu, logvar = lam * mu, torch.log(lam * logvar.exp() + (1 - lam))
+            mu, logvar = lam * mu, torch.log(lam * exp(logvar) + (1 - lam))
         return SpikeAndSlab(mu, logvar, spike_logits=self.head(v + self.gate_init), validate_args=False)
 
     def forward(self, x, lam=1.0, relaxation=None):

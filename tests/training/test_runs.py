@@ -221,6 +221,16 @@ def test_a_damaged_model_description_is_refused(run, content):
     one_line(caught)
 
 
+@pytest.mark.parametrize("name", ["high", "relaxation", "binarise"])
+@pytest.mark.parametrize("value", ["255", [1], -1])
+def test_what_a_description_keeps_beside_the_settings_is_checked(run, name, value):
+    path = run / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(RunError, match=f"damaged or not ours: {name} is ") as caught:
+        runs.load(run)
+    one_line(caught)
+
+
 def test_a_description_of_another_model_is_refused(run):
     path = run / "model" / "config.json"
     for key, value in {"latent_dim": 5, "name": "nope", "hidden": [16], "likelihood": "gaussian", "extra": 1}.items():

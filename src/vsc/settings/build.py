@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vsc.data.split import Dataset
-from vsc.errors import UsageError, at_least, choose
+from vsc.errors import UsageError, at_least, choose, short
 from vsc.model import HEADS, MODELS, VSC, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
@@ -340,6 +340,7 @@ def restored(
     if saved["format"] == 1:
         weights = _renamed(weights)
     shape = tuple(saved["shape"])
+    _check_kept(saved, weights, math.prod(shape))
     with _on("cpu"):
         scaler = Scaler(saved["scale"], weights["scaler.shift"], weights["scaler.factor"], saved.get("high"))
         known: dict[str, Any] = {name: tuple(saved[name]) for name in ("columns", "classes")}
@@ -356,6 +357,17 @@ def restored(
         _check_same(state, weights, whole=True)
         model.load_state_dict(weights)
     return model.eval()
+
+
+def _check_kept(saved: Mapping[str, Any], weights: Mapping[str, Tensor], M: int) -> None:
+    """Refuse what is no setting and no weight, and of no use."""
+    for name, kind in {"high": (int, float), "relaxation": (int, float), "binarise": bool}.items():
+        value = saved.get(name)
+        if value is not None and not (isinstance(value, kind) and math.isfinite(value) and value >= 0):
+            raise UsageError(f"{name} is {short(value)}")
+    for name in ("scaler.shift", "scaler.factor"):
+        if tuple(weights[name].shape) not in ((1,), (M,)):
+            raise UsageError(f"{name} has shape {tuple(weights[name].shape)}; the examples have {M} values")
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,13 +5,16 @@ import os
 import re
 import signal
 from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 import pytest
 import yaml
 
+from vsc.data import load as load_data
 from vsc.data.batches import Batches
 from vsc.errors import Interrupted, UsageError
+from vsc.model import Autoencoder
 from vsc.settings.config import Compare, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import PRESETS, changed
 from vsc.studies import comparison
@@ -126,6 +129,44 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_ends_the_same(tiny, tmp
     assert not (tmp_path / "parts" / "results.json").exists()
     parts = compare(only("ae,vsc", resume=True), tiny, tmp_path / "parts", "vsc compare")
     assert [one.scores for one in parts] == [one.scores for one in whole]
+
+
+def test_each_model_is_built_once(tiny, tmp_path, monkeypatch):
+    built = []
+    real = Autoencoder.__init__
+
+    @wraps(real)
+    def count(self, *arguments, **settings):
+        real(self, *arguments, **settings)
+        if all(weight.device.type != "meta" for weight in self.parameters()):
+            built.append(type(self).__name__)
+
+    monkeypatch.setattr(Autoencoder, "__init__", count)
+    compare(only("ae,vsc"), tiny, tmp_path / "out", "vsc compare")
+    assert built == ["AE", "VSC"]
+
+
+def test_data_that_have_changed_are_said_and_trained_anew(tiny, tmp_path, no_page, capsys):
+    folder = tmp_path / "out"
+    compare(only("ae"), tiny, folder, "vsc compare")
+    old = json.loads((folder / "ae" / "results.json").read_text())
+    other = replace(tiny, train=replace(tiny.train, x=255 - tiny.train.x))
+    (one,) = compare(only("ae", resume=True), other, folder, "vsc compare")
+    assert "the data have changed since" in capsys.readouterr().out
+    assert one.results[0].weights != old["weights"]
+    assert json.loads((folder / "before-1" / "ae" / "results.json").read_text()) == old
+    again = compare(only("ae", resume=True), other, folder, "vsc compare")
+    assert again[0].results == one.results
+    assert "changed" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_several_workers_find_the_numbers_of_one(tmp_path, no_page):
+    digits, found = load_data("digits"), []
+    for workers in (1, 2):
+        asked = only("ae,vae", data=DataConfig("digits"), workers=workers)
+        found.append(compare(asked, digits, tmp_path / str(workers), "vsc compare"))
+    assert [one.scores[0].mse for one in found[0]] == pytest.approx([one.scores[0].mse for one in found[1]], rel=1e-4)
 
 
 def test_resuming_with_other_settings_is_refused(tiny, tmp_path, no_page):

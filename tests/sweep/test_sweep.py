@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
 
@@ -133,22 +135,107 @@ def test_wrong_settings_are_refused_before_anything_is_trained(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_finished_run_is_read_even_while_another_process_has_its_folder(tmp_path):
+    job = jobs_in(tmp_path, 1)[0]
+    found = sweep.finish(job)
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    other = context.Process(target=hold, args=(job.folder, ready))
+    other.start()
+    try:
+        assert ready.wait(60)
+        assert sweep.sweep([job]) == [found]
+    finally:
+        os.kill(other.pid, signal.SIGKILL)
+        other.join()
+
+
+def table(path, shift=0.0):
+    """Write 60 rows of three numbers, the last one shifted."""
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    x[-1] += shift
+    np.savetxt(path, x, delimiter=",")
+    return changed(BASE, {"data.name": str(path)})
+
+
+def test_edited_data_are_another_run_and_that_is_said(tmp_path):
+    lines = []
+    before = sweep.plan("a", table(tmp_path / "mine.csv"), tmp_path / "runs")
+    first = sweep.sweep([before], tell=lines.append)
+    after = sweep.plan("a", table(tmp_path / "mine.csv", 1.0), tmp_path / "runs")
+    assert after.folder != before.folder
+    assert after.folder.name[:-8] == before.folder.name[:-8]  # the settings are the same
+    with pytest.raises(RunError, match=r"mine have changed since this was begun"):  # a worker looks for itself
+        sweep.finish(before)
+    lines.clear()
+    second = sweep.sweep([after], tell=lines.append)
+    assert second != first
+    assert "the data have changed since" in lines[0]
+    lines.clear()
+    assert sweep.sweep([after], tell=lines.append) == second
+    assert lines == []
+    again = sweep.plan("a", table(tmp_path / "mine.csv"), tmp_path / "runs")
+    assert sweep.sweep([again], tell=lines.append) == first  # what they were is found again
+    assert lines == []
+
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_sweep import jobs_in
+from vsc.sweep import jobs as sweep
+if __name__ == "__main__":
+    sweep.sweep(jobs_in(Path(sys.argv[2]), 2, **{"train.steps": 1000}), workers=int(sys.argv[3]))
+"""
+
+
+def commands(tmp_path, count, workers):
+    """Start the same sweep several times at once."""
+    words = [sys.executable, "-c", SCRIPT, os.path.dirname(__file__), str(tmp_path), str(workers)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return [subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) for _ in range(count)]
+
+
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_replaced_and_its_run_taken_up(tmp_path):
-    jobs = jobs_in(tmp_path, 2, **{"train.steps": 3000, "train.checkpoint_every": 100})
-    killed = []
+def test_four_commands_at_once_share_the_runs_and_train_none_twice(tmp_path):
+    for process in commands(tmp_path, 4, 1):
+        assert process.communicate(timeout=300)[1] == ""
+        assert process.returncode == 0
+    for folder in tmp_path.iterdir():
+        steps = [row["step"] for row in runs.read_history(folder) if row["split"] == "train"]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == 1000
+        assert sorted(one.name for one in folder.glob(".*")) == []
+    assert len(list(tmp_path.iterdir())) == 2
 
-    def kill_once(line):
-        if not killed:
-            child = next(p for p in multiprocessing.active_children() if p.pid)
-            os.kill(child.pid, signal.SIGKILL)
-            killed.append(line)
 
-    jobs.insert(0, jobs_in(tmp_path, 1)[0])  # a short one, whose end is the moment to kill
-    found = sweep.sweep(jobs, workers=2, tell=kill_once)
-    assert killed
-    assert all(runs.is_finished(job.folder) for job in jobs)
-    assert len(found) == 3
+@pytest.mark.slow
+def test_a_worker_that_is_asked_to_stop_saves_its_run_which_is_taken_up(tmp_path):
+    jobs = jobs_in(tmp_path, 2, **{"train.steps": 4000, "train.checkpoint_every": 4000})
+    ended = []
+
+    def ask():
+        while not all((job.folder / "metrics.jsonl").is_file() for job in jobs):
+            time.sleep(0.05)
+        for pid in children():
+            os.kill(pid, signal.SIGTERM)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    sweep.sweep(jobs, workers=2, tell=ended.append)
+    thread.join()
+    assert len(ended) == 2
+    for job in jobs:
+        steps = [row["step"] for row in runs.read_history(job.folder) if row["split"] == "train"]
+        assert steps == sorted(set(steps))  # it went on where it was, and not from the beginning
+
+
+def children():
+    """Return the processes that loky has started for this one."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    return [int(pid) for pid, parent, words in rows if int(parent) == os.getpid() and "popen_loky" in words]
 
 
 @pytest.mark.slow

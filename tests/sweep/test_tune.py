@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,6 +173,47 @@ def test_the_better_of_two_settings_is_found_and_trials_are_kept(tmp_path):
     assert len(lines) == 2
 
 
+@pytest.mark.parametrize("left", ["file", "link"])
+def test_a_lock_and_half_a_line_that_a_killed_process_left_stop_no_search(tmp_path, monkeypatch, left):
+    monkeypatch.chdir(tmp_path)
+    kept = search(Path("t"), space=TWO, trials=1).tried
+    if left == "link":
+        Path("t/journal.log.lock").symlink_to("t/journal.log")  # as optuna's own, which then waits for ever
+    else:
+        Path("t/journal.log.lock").touch()
+    with Path("t/journal.log").open("a") as journal:
+        journal.write('{"op_code": 4, "trial_')
+    begun = time.monotonic()
+    assert search(Path("t"), space=TWO, trials=2).tried[:1] == kept
+    assert time.monotonic() - begun < 20
+
+
+def test_a_search_on_edited_data_begins_anew_and_says_so(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    lines = []
+    for shift, said in ((0.0, False), (1.0, True), (0.0, False)):
+        np.savetxt(tmp_path / "mine.csv", x + shift * (np.arange(60) == 59)[:, None], delimiter=",")
+        asked = replace(ask(space=TWO, trials=1), data=replace(BASE.data, name=str(tmp_path / "mine.csv")))
+        lines.clear()
+        tune.tune(asked, tmp_path / "out", "x", tell=lines.append)
+        assert any("the data have changed since" in line for line in lines) == said
+    assert "1 trials for the highest elbo, 1 of them there already" in lines
+
+
+def test_a_trial_of_a_process_that_died_is_taken_up_with_its_settings(tmp_path, monkeypatch):
+    real = tune.finish
+    monkeypatch.setattr(tune, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, space="train.lr=1e-4..1e-2:log", trials=1)
+    (journal,) = tmp_path.glob("journal.log")
+    study = open_study(str(journal), tune_name(journal), "maximize")
+    (trial,) = study.trials
+    assert trial.state.name == "RUNNING"
+    monkeypatch.setattr(tune, "finish", real)
+    found = search(tmp_path, space="train.lr=1e-4..1e-2:log", trials=1)
+    assert found.best.settings == trial.params
+
+
 def test_another_question_in_the_same_folder_is_another_search(tmp_path):
     search(tmp_path, space=TWO, trials=1)
     lines = []
@@ -298,9 +341,23 @@ def test_the_command_prints_a_table_and_what_to_type_next(tmp_path, monkeypatch,
     assert a == pytest.approx(b)
 
 
-def test_a_password_is_written_nowhere(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["vsc", "tune", "--storage", "postgresql://me:secret@host/db"])
-    assert cli._command() == "vsc tune --storage postgresql://me:...@host/db"
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@host/db",
+        "postgresql://me:sec@secret@host/db",
+        "postgresql://host/db?user=me&password=secret",
+        "mysql+pymysql://me@host/db?ssl_key=a&passwd=secret&charset=utf8",
+    ],
+)
+@pytest.mark.parametrize("form", ["--storage {}", "--storage={}"])
+def test_a_password_is_written_nowhere(monkeypatch, url, form):
+    monkeypatch.setattr(sys, "argv", ["vsc", "tune", *form.format(url).split(), "--trials", "3"])
+    assert "secret" not in cli._command()
+    assert "host/db" in cli._command()
+    with pytest.raises(UsageError) as error:
+        open_study(url.replace("postgresql", "nosuch"), "x", "maximize")
+    assert "secret" not in str(error.value)
 
 
 @pytest.mark.slow

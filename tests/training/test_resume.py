@@ -208,6 +208,20 @@ def test_a_checkpoint_with_a_field_of_another_kind_names_file_and_field(tiny, tm
         train(tiny, config(), tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("exp_avg", 3.0), ("exp_avg", torch.zeros(3, 3)), ("betas", [1, "a"]), ("eps", None)]
+)
+def test_a_checkpoint_of_an_optimiser_that_could_not_step_names_what_does_not_fit(tiny, tmp_path, name, value):
+    stopped(tiny, config(), tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    state = runs.load_checkpoint(path)
+    part = state["optimizer"]["state"][0] if name == "exp_avg" else state["optimizer"]["param_groups"][0]
+    part[name] = value
+    runs.save_checkpoint(path, state)
+    with pytest.raises(RunError, match=rf"{path} does not fit the run: optimizer: {name} "):
+        train(tiny, config(), tmp_path / "run", resume=True)
+
+
 @pytest.mark.parametrize("line", ["[" * 10_000, '{"step": [1], "split": "train", "seconds": 0}', '{"step": NaN}'])
 def test_a_damaged_line_of_the_history_is_left_out(tiny, tmp_path, line):
     stopped(tiny, config(), tmp_path / "run")

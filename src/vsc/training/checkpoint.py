@@ -207,7 +207,9 @@ def restore(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise) 
         if kind != fabric.device.type:
             raise UsageError(f"the run was made on {kind}, not on {fabric.device.type}; an exact resume needs the same")
         module.load_state_dict(state["model"])
+        usual = [dict(group) for group in optimizer.param_groups]
         optimizer.load_state_dict(state["optimizer"])
+        _check_optimizer(optimizer, usual)
         theirs = [state["rng"], *(state[name] for name in ("device_rng", "cuda_rng") if name in state)]
         # torch reads the start of a tensor's storage, whichever part the tensor is: hence the copies
         noise.states = [states[fabric.global_rank].clone() for states in theirs]
@@ -218,6 +220,18 @@ def restore(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise) 
         if isinstance(error, UsageError):
             raise
         raise RunError(f"the checkpoint {path} does not fit the run: {first_line(error)}") from error
+
+
+def _check_optimizer(optimizer, usual: list[dict[str, Any]]) -> None:
+    """Refuse a state that the optimiser would stumble over at its next step; `usual` are its groups as made."""
+    for group, own in zip(optimizer.param_groups, usual, strict=True):
+        for name in own.keys() - {"params", "lr"}:  # the rate is set anew at every step
+            if group.get(name) != own[name]:
+                raise ValueError(f"optimizer: {name} is {short(group.get(name))}, not {short(own[name])}")
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if not isinstance(value, Tensor) or value.shape not in ((), parameter.shape):
+                raise TypeError(f"optimizer: {name} does not fit its weights")
 
 
 def _check_kinds(done: Progress) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vsc.data.split import Dataset
-from vsc.files import write_json
+from vsc.files import read_json, write_json
 from vsc.measure.measured import Measured, pick
 from vsc.measure.scores import Scores
 from vsc.metrics import metric_of
@@ -160,7 +160,7 @@ def _checksum(plain: dict[str, Any]) -> str:
 def _read(path: Path) -> Results | None:
     """Return what the file says; None if there is none, or if it is damaged or was changed by hand."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path)
         if plain.pop("checksum") == _checksum(plain):
             infinite = {name: float(text) for name, text in plain.pop("not_finite").items()}
             return Results(**plain | {"scores": Scores(**plain["scores"] | infinite)})

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vsc.errors import RunError, UsageError, choose
-from vsc.metrics.arrays import Array, group_index, matrix
+from vsc.metrics.arrays import Array, group_index, matrix, probabilities
 from vsc.metrics.correlation import mcc, row_max_correlation
 from vsc.metrics.disentanglement import dci, explicitness, mig, modularity, sap
 from vsc.metrics.factorvae import factor_vae
@@ -34,7 +34,7 @@ class Given(NamedTuple):
     Attributes
     ----------
     z : numpy.ndarray, shape (N, J)
-        Mean codes, gamma mu. They are seldom exactly zero; to measure the hard codes, give 1[gamma > 1/2] mu.
+        Mean codes, gamma mu. They are seldom exactly zero: metrics that look at exact zeros take `hard` (`Metric.code`).
     gamma : numpy.ndarray, shape (N, J)
         Spike probabilities; 1 for models without spikes.
     mu : numpy.ndarray, shape (N, J)
@@ -67,6 +67,11 @@ class Given(NamedTuple):
     train_labels: Array | None = None
     seed: int = 0
 
+    @property
+    def hard(self) -> Array:
+        """Hard codes 1[gamma > 1/2] mu, shape (N, J): exactly zero where a latent is off."""
+        return np.where(probabilities(self.gamma) > 0.5, matrix(self.mu, "mu", len(self.gamma)), 0.0)
+
 
 class Metric(NamedTuple):
     """
@@ -77,7 +82,9 @@ class Metric(NamedTuple):
     function : callable
         The public function of plain arrays; its docstring has formula, range, source and cost.
     measure : callable
-        `Given` -> the number, or several as a mapping, whose keys are appended to the metric's name.
+        (code, `Given`) -> the number, or several as a mapping, whose keys are appended to the metric's name.
+    code : str
+        What it is measured on: `mean`, gamma mu; `hard`, 1[gamma > 1/2] mu, where exact zeros count; or `gamma`.
     needs : tuple of str
         Optional fields of `Given` that must be there.
     better : str or None
@@ -91,7 +98,8 @@ class Metric(NamedTuple):
     """
 
     function: Callable[..., Any]
-    measure: Callable[[Given], float | Mapping[str, float]]
+    measure: Callable[[Array, Given], float | Mapping[str, float]]
+    code: str = "mean"
     needs: tuple[str, ...] = ()
     better: str | None = "higher"
     range: tuple[float, float] = (0.0, 1.0)
@@ -108,7 +116,7 @@ def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
     given : Given
         The codes and what is known of their examples.
     names : iterable of str
-        Names in `METRICS`.
+        Names in `METRICS`, or of a part of one, such as `knn-1000`.
 
     Returns
     -------
@@ -124,17 +132,23 @@ def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
     RunError
         If a metric gives a value that is not finite.
     """
-    wanted = {name: choose(METRICS, name, "metric") for name in names}
+    names = list(names)
+    wanted = {family: METRICS[family] for family in map(metric_of, names)}
     for name, metric in wanted.items():
         missing = _missing(given, metric)
         if missing:
             raise UsageError(f"metric {name!r} needs {' and '.join(missing)}, not known of these data")
     _check_size(given)
-    found: dict[str, float] = {}
+    codes = {"mean": lambda: given.z, "gamma": lambda: given.gamma, "hard": lambda: given.hard}
+    measured: dict[str, float] = {}
     for name, metric in wanted.items():
-        value = metric.measure(given)
+        value = metric.measure(codes[metric.code](), given)
         parts = {f"{name}-{part}": v for part, v in value.items()} if isinstance(value, Mapping) else {name: value}
-        found |= {key: float(v) for key, v in parts.items()}
+        measured |= {key: float(v) for key, v in parts.items()}
+    found: dict[str, float] = {}
+    for name in names:
+        of_family = {key: v for key, v in measured.items() if metric_of(key) == name}
+        found |= of_family or {name: choose(measured, name, "metric")}
     for name, value in found.items():
         if not math.isfinite(value):
             raise RunError(f"metric {name!r} came out as {value}; please report the codes that it was given")
@@ -155,8 +169,9 @@ def measurable(given: Given, slow: bool = False) -> list[str]:
 
 
 def metric_of(part: str) -> str:
-    """Return the name of the metric that a result's name belongs to: a part's name is `metric-part`."""
-    return max((name for name in METRICS if part == name or part.startswith(f"{name}-")), key=len)
+    """Return the metric that a result's name belongs to, a part's name being `metric-part`; UsageError if none."""
+    own = [name for name in METRICS if part == name or part.startswith(f"{name}-")]
+    return max(own, key=len) if own else choose(dict.fromkeys(METRICS, part), part, "metric")
 
 
 def _missing(given: Given, metric: Metric) -> list[str]:
@@ -180,8 +195,8 @@ def _seen(given: Given) -> Array:
     return matrix(given.factors, "factors", len(given.z)) * _shown(given)
 
 
-def _presence(given: Given) -> dict[str, float]:
-    found = presence_auroc(given.gamma, given.presence)
+def _presence(gamma: Array, given: Given) -> dict[str, float]:
+    found = presence_auroc(gamma, given.presence)
     names = [str(g) for g in range(len(found))]
     if given.groups is not None:
         F = len(np.asarray(given.groups))
@@ -190,23 +205,23 @@ def _presence(given: Given) -> dict[str, float]:
     return {"mean": found.mean(), "min": found.min()} | dict(zip(names, found, strict=True))
 
 
-def _activity(given: Given) -> dict[str, float]:
-    found = activity_histogram(given.gamma)
+def _activity(gamma: Array, given: Given) -> dict[str, float]:
+    found = activity_histogram(gamma)
     return {f"{edge / len(found):.1f}": count for edge, count in enumerate(found)}
 
 
-def _within(score: Callable[..., float]) -> Callable[[Given], float]:
-    return lambda g: score(g.z, g.factors, g.presence, g.groups)
+def _within(score: Callable[..., float]) -> Callable[[Array, Given], float]:
+    return lambda z, g: score(z, g.factors, g.presence, g.groups)
 
 
-def _probe(score: Callable[..., dict[int, float]]) -> Callable[[Given], dict[str, float]]:
-    return lambda g: {str(n): a for n, a in score(g.train_z, g.train_labels, g.z, g.labels, seed=g.seed).items()}
+def _probe(score: Callable[..., dict[int, float]]) -> Callable[[Array, Given], dict[str, float]]:
+    return lambda z, g: {str(n): a for n, a in score(g.train_z, g.train_labels, z, g.labels, seed=g.seed).items()}
 
 
-def _selectivity(given: Given) -> float:
-    on = (matrix(given.z, "codes") != 0).any(0)
-    found = class_selectivity(given.z, given.labels)
-    return found[on].mean() if on.any() else 0.0
+def _selectivity(z: Array, given: Given) -> float:
+    used = (matrix(z, "codes") != 0).mean(0) > 0.01
+    found = class_selectivity(z, given.labels)
+    return found[used].mean() if used.any() else 0.0
 
 
 _FACTORS = ("factors",)
@@ -216,42 +231,48 @@ _ANY = (0.0, math.inf)
 
 METRICS: dict[str, Metric] = {
     # codes and true factors
-    "mig": Metric(mig, lambda g: mig(g.z, _seen(g)), _FACTORS),
-    "sap": Metric(sap, lambda g: sap(g.z, _seen(g)), _FACTORS),
-    "modularity": Metric(modularity, lambda g: modularity(g.z, _seen(g)), _FACTORS),
-    "explicitness": Metric(explicitness, lambda g: explicitness(g.z, _seen(g), seed=g.seed), _FACTORS),
-    "dci": Metric(dci, lambda g: dci(g.z, _seen(g), seed=g.seed)._asdict(), _FACTORS, slow=True),
-    "factor-vae": Metric(factor_vae, lambda g: factor_vae(g.z, _seen(g), _shown(g), seed=g.seed), _FACTORS),
-    "mcc": Metric(mcc, lambda g: mcc(g.z, _seen(g)), _FACTORS),
-    "mcc-spearman": Metric(mcc, lambda g: mcc(g.z, _seen(g), "spearman"), _FACTORS),
-    "mcc-magnitudes": Metric(mcc, lambda g: mcc(g.z, _seen(g), magnitudes=True), _FACTORS),
-    "row-max-correlation": Metric(row_max_correlation, lambda g: row_max_correlation(g.z, _seen(g)), _FACTORS),
+    "mig": Metric(mig, lambda z, g: mig(z, _seen(g)), needs=_FACTORS),
+    "sap": Metric(sap, lambda z, g: sap(z, _seen(g)), needs=_FACTORS),
+    "modularity": Metric(modularity, lambda z, g: modularity(z, _seen(g)), needs=_FACTORS),
+    "explicitness": Metric(explicitness, lambda z, g: explicitness(z, _seen(g), seed=g.seed), needs=_FACTORS),
+    "dci": Metric(dci, lambda z, g: dci(z, _seen(g), seed=g.seed)._asdict(), needs=_FACTORS, slow=True),
+    "factor-vae": Metric(
+        factor_vae, lambda z, g: factor_vae(z, _seen(g), _shown(g), seed=g.seed), needs=_FACTORS, code="hard"
+    ),
+    "mcc": Metric(mcc, lambda z, g: mcc(z, _seen(g)), needs=_FACTORS),
+    "mcc-spearman": Metric(mcc, lambda z, g: mcc(z, _seen(g), "spearman"), needs=_FACTORS),
+    "mcc-magnitudes": Metric(mcc, lambda z, g: mcc(z, _seen(g), magnitudes=True), needs=_FACTORS),
+    "row-max-correlation": Metric(row_max_correlation, lambda z, g: row_max_correlation(z, _seen(g)), needs=_FACTORS),
     "row-max-correlation-signed": Metric(
-        row_max_correlation, lambda g: row_max_correlation(g.z, _seen(g), magnitudes=False), _FACTORS
+        row_max_correlation, lambda z, g: row_max_correlation(z, _seen(g), magnitudes=False), needs=_FACTORS
     ),
     # attributes that are present or absent
-    "presence": Metric(presence_auroc, _presence, ("presence",)),
-    "within-mcc": Metric(within_mcc, _within(within_mcc), _ATTRIBUTES),
-    "within-mig": Metric(within_mig, _within(within_mig), _ATTRIBUTES),
+    "presence": Metric(presence_auroc, _presence, needs=("presence",), code="gamma"),
+    "within-mcc": Metric(within_mcc, _within(within_mcc), needs=_ATTRIBUTES),
+    "within-mig": Metric(within_mig, _within(within_mig), needs=_ATTRIBUTES),
     # the code alone
-    "hoyer": Metric(hoyer, lambda g: hoyer(g.z), better=None),
-    "l0": Metric(l0, lambda g: l0(g.gamma), better=None, range=_ANY, unit="latents"),
-    "used": Metric(usage, lambda g: usage(g.gamma).used, better=None, range=_ANY, unit="latents"),
-    "always-on": Metric(usage, lambda g: usage(g.gamma).always_on, better=None, range=_ANY, unit="latents"),
-    "dead": Metric(usage, lambda g: usage(g.gamma).dead, better="lower", range=_ANY, unit="latents"),
-    "activity": Metric(activity_histogram, _activity, better=None, range=_ANY, unit="latents"),
-    "active-units": Metric(active_units, lambda g: active_units(g.z), better=None, range=_ANY, unit="latents"),
-    "posterior-collapse": Metric(posterior_collapse, lambda g: posterior_collapse(g.gamma, g.mu), better="lower"),
-    "spike-information": Metric(spike_information, lambda g: spike_information(g.gamma).sum(), range=_ANY, unit="bits"),
+    "hoyer": Metric(hoyer, lambda z, g: hoyer(z), better=None, code="hard"),
+    "l0": Metric(l0, lambda z, g: l0(z), better=None, range=_ANY, unit="latents", code="gamma"),
+    "used": Metric(usage, lambda z, g: usage(z).used, better=None, range=_ANY, unit="latents", code="gamma"),
+    "always-on": Metric(usage, lambda z, g: usage(z).always_on, better=None, range=_ANY, unit="latents", code="gamma"),
+    "dead": Metric(usage, lambda z, g: usage(z).dead, better="lower", range=_ANY, unit="latents", code="gamma"),
+    "activity": Metric(activity_histogram, _activity, better=None, range=_ANY, unit="latents", code="gamma"),
+    "active-units": Metric(active_units, lambda z, g: active_units(z), better=None, range=_ANY, unit="latents"),
+    "posterior-collapse": Metric(
+        posterior_collapse, lambda z, g: posterior_collapse(z, g.mu), better="lower", code="gamma"
+    ),
+    "spike-information": Metric(
+        spike_information, lambda z, g: spike_information(z).sum(), range=_ANY, unit="bits", code="gamma"
+    ),
     "multi-information": Metric(
-        *(multi_information, lambda g: multi_information(g.z, seed=g.seed)._asdict()),
+        *(multi_information, lambda z, g: multi_information(z, seed=g.seed)._asdict()),
         better="lower",
         range=_ANY,
         unit="bits",
     ),
     # codes and classes
-    "knn": Metric(knn_probe, _probe(knn_probe), _PROBE),
-    "linear": Metric(linear_probe, _probe(linear_probe), _PROBE),
-    "class-selectivity": Metric(class_selectivity, _selectivity, ("labels",), better=None),
+    "knn": Metric(knn_probe, _probe(knn_probe), needs=_PROBE),
+    "linear": Metric(linear_probe, _probe(linear_probe), needs=_PROBE),
+    "class-selectivity": Metric(class_selectivity, _selectivity, needs=("labels",), better=None, code="hard"),
 }
-"""Name -> metric. `spike-information` sums over latents; `class-selectivity` averages over those that are ever on."""
+"""Name -> metric. `spike-information` is summed over latents; `class-selectivity` is the mean over those that are used."""

@@ -16,7 +16,7 @@ from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
 from vsc.files import whole, write_json
 from vsc.measure.measured import Measured
-from vsc.measure.results import Results, finite
+from vsc.measure.results import Results
 from vsc.measure.scores import Scores
 from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
@@ -267,9 +267,9 @@ def _write_results(trained: list[Trained], data: Dataset, folder: Path, command:
             "config": as_plain(asdict(one.config)),
             "parameters": one.parameters,
             "seconds": one.seconds,
-            "mean": finite(one.mean),
-            "spread": None if one.spread is None else finite(one.spread),
-            "seeds": [finite(scores) for scores in one.scores],
+            "mean": one.mean._asdict(),
+            "spread": None if one.spread is None else one.spread._asdict(),
+            "seeds": [scores._asdict() for scores in one.scores],
             "cautions": one.cautions,
         }
         for one in trained

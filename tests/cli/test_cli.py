@@ -244,7 +244,7 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--seed", "99999999999999999999"], "train.seed"),
         (["--train.relaxation", "-1"], "train.relaxation must be a positive number"),
         (["--train.lam", "0 -> 2"], "train.lam must be in [0, 1]"),
-        (["--train.patience", "0"], "train.patience"),
+        (["--train.patience", "-1"], "train.patience"),
         (["--train.valid_every", "0"], "train.valid_every"),
         (["--train.devices", "0"], "train.devices"),
         (["--train.devices", "3"], "multiple of the 3 processes"),
@@ -258,7 +258,7 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--likelihood", "gaussian-fixed", "--model.variance", "0"], "variance must be positive"),
         (["--prior", "pseudo-inputs", "--model.components", "0"], "at least 1 component, not 0"),
         (["--prior", "pseudo-inputs", "--model.components", "9999"], "lower model.components"),
-        (["--prior", "pseudo-inputs", "--model.nu", "-1"], "nu must be positive"),
+        (["--prior", "pseudo-inputs", "--model.nu", "-1"], "nu must be"),
         (["--prior", "learned", "--alpha", "1"], "in (0, 1), not 1"),
         (["--target-l0", "-1"], "train.target_l0 must be a number that is not negative"),
         (["--target-l0", "4", "--model", "vae"], "train.target_l0 does nothing with model vae; leave it out"),
@@ -605,7 +605,7 @@ def test_a_table_of_the_users_own_goes_the_whole_way(capsys, table):
     assert "classes: a, b" in says(capsys, "data", "mine.csv")
     says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
     saved = runs.read_config(Path("run"))
-    assert (saved.data.scale, saved.model.likelihood) == ("standard", "gaussian")
+    assert (saved.data.scale, saved.model.likelihood, saved.train.patience) == ("standard", "gaussian-shared", 3)
     says(capsys, "evaluate", "run")
     says(capsys, "encode", "run", "--data", "mine.csv", "--out", "codes.npz")
     codes = arrays("codes.npz")

@@ -2,13 +2,17 @@
 
 import ast
 import inspect
+import json
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 
+import numpy as np
 import pytest
 
+from vsc.data import from_arrays, load
 from vsc.errors import UsageError
-from vsc.settings import config
-from vsc.settings.config import SCHEDULES, Config, DataConfig, Knobs, ModelConfig, TrainConfig
+from vsc.settings import build, config
+from vsc.settings.config import SCHEDULES, Config, DataConfig, Knobs, ModelConfig, TrainConfig, as_plain
+from vsc.settings.presets import PRESETS, changed
 
 DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__module__ == config.__name__]
 
@@ -79,3 +83,84 @@ def test_nothing_is_shared_or_changed():
     assert a == Config(DataConfig(), ModelConfig(), TrainConfig())
     with pytest.raises(FrozenInstanceError):
         a.train.lr = 1.0
+
+
+def table(rows, columns=4, binary=0):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, columns))
+    x[:, :binary] = x[:, :binary] > 0
+    return from_arrays(x.astype(np.float32), valid_fraction=0.1)
+
+
+@pytest.mark.parametrize(
+    ("made", "likelihood", "patience"),
+    [
+        ({"rows": 200}, "gaussian-shared", 3),
+        ({"rows": 600}, "gaussian", 3),
+        ({"rows": 600, "binary": 1}, "gaussian-shared", 3),
+        ({"rows": 600, "columns": 9, "binary": 2}, "gaussian", 3),
+        ({"rows": 5000}, "gaussian", 0),
+        ({"rows": 5000, "binary": 2}, "gaussian-shared", 0),
+    ],
+)
+def test_what_suits_a_table(made, likelihood, patience):
+    resolved = build.resolve(Config(), table(**made))
+    assert (resolved.model.likelihood, resolved.train.patience) == (likelihood, patience)
+    assert build.resolve(resolved, table(**made)) == resolved
+    pressed = build.resolve(Config(train=TrainConfig(target_l0=2.0)), table(**made))
+    assert pressed.train.patience == 0  # the best bound is that before l0 has come down
+    assert build.resolve(Config(train=TrainConfig(patience=0)), table(**made)).train.patience == 0
+
+
+def test_one_likelihood_suits_the_digits_whoever_trains_on_them():
+    digits = load("digits")
+    model = build.resolve(Config(), digits).model
+    assert (model.likelihood, model.variance) == ("gaussian-fixed", 0.02)
+    for name, (_, settings) in PRESETS.items():
+        one = build.resolve(changed(Config(), settings), digits).model
+        assert (one.likelihood, one.variance) == (model.likelihood, model.variance), name
+    own = build.resolve(Config(model=ModelConfig(likelihood="bernoulli")), digits).model
+    assert (own.likelihood, own.variance) == ("bernoulli", None)
+    binary = build.resolve(Config(DataConfig(binarise=True)), digits).model
+    assert binary.likelihood == "bernoulli"
+
+
+@pytest.mark.parametrize("scale", ["none", "unit-norm"])
+def test_values_outside_the_unit_interval_are_gaussian(scale):
+    assert build.resolve(Config(DataConfig(scale=scale)), table(600)).model.likelihood == "gaussian"
+
+
+@pytest.mark.parametrize(
+    ("model", "idle"),
+    [
+        (ModelConfig("vae"), "lam slab_beta spike_beta price target_l0 relaxation total_correlation penalty prior_lr"),
+        (ModelConfig("ae"), " ".join(name for name in (*SCHEDULES, "prior_lr") if name != "lr")),
+        (ModelConfig("tcvae"), "lam slab_beta spike_beta price target_l0 relaxation penalty prior_lr"),
+        (ModelConfig("vsc"), "penalty prior_lr"),
+        (ModelConfig("vsc", prior="mixture"), ""),
+        (ModelConfig("vsc", prior="normal"), "spike_beta price target_l0 relaxation penalty prior_lr"),
+        (ModelConfig("vsc", spikes="disarm"), "relaxation penalty prior_lr"),
+        (ModelConfig("thresholded-laplace"), "lam total_correlation penalty"),
+    ],
+)
+def test_what_does_nothing_for_a_model_is_refused(model, idle):
+    digits, usual = load("digits"), TrainConfig()
+    for name in (*SCHEDULES, "prior_lr"):
+        given = Config(model=model, train=TrainConfig(**{name: 0.5}))
+        if name in idle.split():
+            with pytest.raises(UsageError, match=f"train.{name} does nothing with model {model.name}"):
+                build.resolve(given, digits)
+            assert getattr(build.without(given, build.unused(given)).train, name) == getattr(usual, name)
+        else:
+            assert build.unused(given) == []
+    assert build.unused(Config(model=model)) == []
+
+
+def test_numbers_of_numpy_are_numbers():
+    own = TrainConfig(steps=np.int64(5), lr=np.float32(0.5), clip=np.float64(2.0))
+    assert as_plain(vars(own)) == as_plain(vars(TrainConfig(steps=5, lr=0.5, clip=2.0)))
+    assert type(own.steps) is int
+    model = ModelConfig(latent_dim=np.int32(4), hidden=[np.int64(8), 4])
+    assert (model.latent_dim, model.hidden) == (4, (8, 4))
+    assert type(model.hidden[0]) is int
+    json.dumps(as_plain(vars(model)))

@@ -174,8 +174,8 @@ def test_a_saved_run_has_the_same_knobs_at_every_step(name, steps):
     for step in range(steps + 1):
         new, was = config.train.knobs(step), knobs(old, step, model["spikes"])
         for knob in compared:
-            if name == "lr_hold after lr_drop":  # a fall that is entered half way has no corner of its own there
-                assert getattr(new, knob) == pytest.approx(was[renamed.get(knob, knob)], rel=0.2)
+            if name == "lr_hold after lr_drop":  # no corner of its own where it enters the fall: off by one step
+                assert getattr(new, knob) == pytest.approx(was[renamed.get(knob, knob)], abs=1e-3 / 48)
             else:
                 assert getattr(new, knob) == was[renamed.get(knob, knob)], (knob, step)
 

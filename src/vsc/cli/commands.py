@@ -41,7 +41,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         if rank:
             return
     rows = [row for row in runs.read_history(folder) if row["split"] == "valid"]
-    if config.train.patience:  # the best weights were kept
+    if runs.read_config(folder).train.patience:  # the best weights were kept
         rows.sort(key=lambda row: row.get("elbo", row["log_px"]))
     for key, value in (rows[-1] if rows else {}).items():
         if isinstance(value, list):  # one number for each latent: for the report

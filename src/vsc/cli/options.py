@@ -165,9 +165,16 @@ def _settings_of_files(words: list[str]) -> list[str]:
     for i, word in enumerate(words):
         option, equals, path = word.partition("=")
         if option == "--config" and (equals or i + 1 < len(words)):
-            plain = json.dumps(read_settings(path if equals else words[i + 1]), default=str)
+            plain = json.dumps(_read(path if equals else words[i + 1]), default=str)
             words[i : i + (1 if equals else 2)] = ["--config", plain]
     return words
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        return read_settings(path)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
 
 
 def _refuse_gone(words: list[str]) -> None:

@@ -22,7 +22,7 @@ from vsc.model.priors import PRIORS, SELECTORS
 from vsc.model.scaling import SCALES, Scaler, fit_scaler
 from vsc.model.spikes import RELAXATION, SPIKES
 from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig, as_plain
-from vsc.settings.presets import changed
+from vsc.settings.presets import SUITS, changed
 from vsc.settings.schedule import Schedule
 
 CUSTOM = "custom"
@@ -50,12 +50,11 @@ def resolve(config: Config, data: Dataset) -> Config:
     UsageError
         If a name is unknown or the likelihood cannot take the data.
     """
-    scale, likelihood, steps = config.data.scale, config.model.likelihood, config.train.steps
+    scale, steps = config.data.scale, config.train.steps
     if scale == "auto":
         scale = "standard" if data.high is None else "unit-interval"
     choose(SCALES, scale, "scale")
-    if likelihood == "auto":
-        likelihood = "gaussian" if scale == "standard" else "bernoulli"
+    likelihood, variance = _likelihood(config, data, scale)
     if choose(LIKELIHOODS, likelihood, "likelihood").unit_interval and not _in_unit_interval(data, scale):
         raise UsageError(
             f"likelihood {likelihood!r} takes values in [0, 1], and scale {scale!r} leaves that range; "
@@ -77,13 +76,43 @@ def resolve(config: Config, data: Dataset) -> Config:
     valid_every = config.train.valid_every or max(1, steps // 20)
     components = min(100, len(data.train)) if config.model.components is None else config.model.components
     target, alpha = _target(config)
+    patience = config.train.patience
+    if patience is None:
+        pressed = bool(target or config.train.price or config.train.penalty)
+        patience = 3 if scale == "standard" and len(data.train) <= FEW and len(data.valid) and not pressed else 0
     return Config(
         data=replace(config.data, scale=scale),
-        model=replace(config.model, likelihood=likelihood, alpha=alpha, components=components),
+        model=replace(config.model, likelihood=likelihood, variance=variance, alpha=alpha, components=components),
         train=replace(
-            config.train, steps=steps, beta=beta, relaxation=relaxation, valid_every=valid_every, target_l0=target
+            config.train,
+            steps=steps,
+            beta=beta,
+            relaxation=relaxation,
+            valid_every=valid_every,
+            target_l0=target,
+            patience=patience,
         ),
     )
+
+
+FEW = 2000
+"""Training examples up to which a table is small, and of which a larger one is looked at."""
+
+
+def _likelihood(config: Config, data: Dataset, scale: str) -> tuple[str, float | None]:
+    """Return the likelihood that is named, or suits the data, and its variance, if it has one."""
+    named, variance = config.model.likelihood, config.model.variance
+    grey = scale == "unit-interval" and not config.data.binarise
+    suits, own = SUITS.get(data.name, ("", None)) if grey else ("", None)
+    if named == "auto" and suits:
+        named = suits
+    elif named == "auto" and _in_unit_interval(data, scale):
+        named = "bernoulli"
+    elif named == "auto":  # a variance for each output is soon that of one example, or of a value that never changes
+        named = "gaussian-shared" if len(data.train) < 300 or _is_binary(data) else "gaussian"
+    if named == "gaussian-fixed" and variance is None:
+        variance = own or 1.0
+    return named, variance
 
 
 def schedules(model: ModelConfig) -> frozenset[str]:
@@ -129,6 +158,13 @@ def _target(config: Config) -> tuple[Schedule | None, float]:
         )
     alpha = target.last / model.latent_dim
     return target, model.alpha if math.isclose(alpha, model.alpha) else alpha  # resolving twice changes nothing
+
+
+def _is_binary(data: Dataset) -> bool:
+    """Whether a quarter of the columns have two values each, as one-hot ones do."""
+    x = data.train.x[:FEW]
+    two = ((x == x.amin(0)) | (x == x.amax(0))).all(0) & (x.amin(0) < x.amax(0))
+    return bool(two.float().mean() >= 0.25)
 
 
 def _in_unit_interval(data: Dataset, scale: str) -> bool:

@@ -47,9 +47,10 @@ class ModelConfig:
     hidden: tuple[int, ...] = (400,)
     """Widths of the encoder's hidden layers, mirrored in the decoder (net mlp)."""
     likelihood: str = "auto"
-    """p(x|z); auto is bernoulli for values in [0, 1], else gaussian."""
-    variance: float = 1.0
-    """Variance of the likelihood gaussian-fixed."""
+    """p(x|z); auto is bernoulli for values in [0, 1], gaussian-fixed for the digits, and for tables gaussian, or
+    gaussian-shared with fewer than 300 training examples or where a quarter of the columns have two values."""
+    variance: float | None = None
+    """Variance of the likelihood gaussian-fixed; None is 1, or 0.02 for the digits."""
     variance_floor: float = 1e-6
     """Least variance of the likelihoods gaussian, gaussian-shared and laplace; part of every result with them."""
     alpha: float = 0.1
@@ -170,7 +171,8 @@ class TrainConfig:
     seed: int = 0
     """Seed of weights, batches and noise."""
     patience: int | None = None
-    """Stop after this many validations without a better ELBO and keep the best; None trains to the end."""
+    """Stop after this many validations without a better ELBO and keep the best; 0 trains to the end. None is 3 for
+    tables of up to 2000 training examples, which are soon learned by heart, unless an l0 is pressed for; else 0."""
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     valid_every: int | None = None
@@ -205,8 +207,8 @@ class TrainConfig:
             raise UsageError("train.target_l0 finds the price itself; leave out train.price")
         if self.target_l0 and min(self.target_l0.values) == 0:
             raise UsageError(f"train.target_l0 is 0 throughout, for none, or above 0 throughout, not {self.target_l0}")
-        if self.patience is not None and self.patience < 1:
-            raise UsageError(f"train.patience must be at least 1, not {self.patience}")
+        if self.patience is not None and self.patience < 0:
+            raise UsageError(f"train.patience must be at least 1, or 0 to train to the end, not {self.patience}")
 
     def knobs(self, step: int) -> Knobs:
         """

@@ -35,11 +35,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """What can be compared: name -> (title, the settings that differ from the common ones)."""
 
-DATA_PRESETS: dict[str, dict[str, Any]] = {
+SUITS: dict[str, tuple[str, float | None]] = {
     # grey cross-entropy of 64 pixels is nearly all constant; squared error shows what the codes hold
-    "digits": {"model.likelihood": "gaussian-fixed", "model.variance": 0.02},
+    "digits": ("gaussian-fixed", 0.02),
 }
-"""Settings that suit a data set better than `auto` does, where likelihood and variance are left open."""
+"""Data sets that another likelihood suits better than their kind's -> it and its variance, where these are open."""
 
 
 def changed(config: Config, settings: Mapping[str, Any]) -> Config:

@@ -176,6 +176,8 @@ def _train(old: dict[str, Any], model: Mapping[str, Any], one: bool) -> dict[str
     }
     new = {key: value for key, value in old.items() if key not in GONE}
     new |= {key: make(of, model) for key, (make, own) in found.items() if own}
+    if "patience" in old and old["patience"] is None:  # which was off
+        new["patience"] = 0
     if given & {"slab_beta", "spike_hold"}:
         new["slab_beta"] = _ramp(of("slab_beta"), 1.0, 0.0, formed)
     if given & {"spike_beta", "spike_hold", "spike_ramp"}:
@@ -221,6 +223,8 @@ def _model(old: dict[str, Any]) -> dict[str, Any]:
         deaf |= {"components", "selector", "unit_slab", "nu"}
     if prior == "mixture":
         deaf |= {"nu"}
+    if old.get("likelihood") != "gaussian-fixed":
+        deaf |= {"variance"}
     return {key: value for key, value in old.items() if key not in deaf}
 
 

@@ -21,8 +21,8 @@ from vsc.measure.scores import Scores
 from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
 from vsc.settings import build, upgrade
-from vsc.settings.config import Compare, Config, ModelConfig, as_plain
-from vsc.settings.presets import DATA_PRESETS, PRESETS, changed
+from vsc.settings.config import Compare, Config, as_plain
+from vsc.settings.presets import PRESETS, changed
 from vsc.sweep.jobs import Job, checked, sweep
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
@@ -161,9 +161,6 @@ def _plan(config: Compare, data: Dataset, folder: Path) -> dict[str, list[Job]]:
     if config.train.devices * config.train.nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("compare runs in one process; use train for each model to train it in several")
     common = Config(config.data, config.model, config.train)
-    default = ModelConfig()
-    if (common.model.likelihood, common.model.variance) == (default.likelihood, default.variance):
-        common = changed(common, DATA_PRESETS.get(data.name, {}))
     models = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
     idle = {name: build.unused(one) for name, one in models.items()}
     if nowhere := set.intersection(*map(set, idle.values())):

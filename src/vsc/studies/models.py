@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vsc.settings.presets import DATA_PRESETS, PRESETS
+from vsc.settings.presets import PRESETS
 from vsc.studies.base import Ask, Group, Row, Table, steps
 
 J = 60
@@ -54,7 +54,7 @@ def row(ask: Ask, kind: str, net: str, latents: int) -> Row:
     Row
         With facets model, net and J.
     """
-    settings: dict[str, Any] = DATA_PRESETS.get(ask.data.name, {}) | {"model.net": net, "model.latent_dim": latents}
+    settings: dict[str, Any] = {"model.net": net, "model.latent_dim": latents}
     if net == "conv":
         settings |= {"train.steps": steps(ask, 800, 25 * 54_000 // 256)}
         settings |= {"train.batch_size": 256} if ask.full else {}

@@ -128,7 +128,7 @@ def check_same(folder: Path, config: Config, data: Dataset) -> None:
         If there is no run, or it was made otherwise; the message says what differs.
     """
     saved = runs.read_config(folder)
-    patient = config.train.patience is not None
+    patient = bool(config.train.patience)
     free = ("log_every", "checkpoint_every", "device", *(() if patient else ("valid_every",)))
     same = replace(
         saved,

@@ -1,6 +1,8 @@
 """Real processes: signals and exit codes, a kill in the middle, and several processes that train as one."""
 
+import io
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -114,9 +116,106 @@ def test_two_processes_train_as_one_with_the_joined_batch(tmp_path, how):
     one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-6)
+    ours, theirs = (
+        [row["log_px"] for row in runs.read_history(tmp_path / name) if row["split"] == "train"]
+        for name in ("one", "two")
+    )
+    assert theirs == pytest.approx(ours, rel=1e-4)  # over the batch of both, not the writer's own
     state = runs.load_checkpoint(tmp_path / "two" / "checkpoints" / "last.pt")
     assert len(state["rng"]) == 2
     assert not torch.equal(state["rng"][0], state["rng"][1])  # the noise of the two differs
+
+
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "vsc")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "whom"), [(signal.SIGINT, "ranks"), (signal.SIGTERM, "launcher")])
+def test_two_processes_that_are_stopped_go_on_bit_for_bit(tmp_path, signum, whom):
+    words = [*LONG, "--train.log_every", "10", "--steps", "300"]
+    whole = start("train", "--out", str(tmp_path / "whole"), *words, module=LAUNCHER)
+    assert whole.wait(120) == 0, whole.communicate()
+    process = start("train", "--out", str(tmp_path / "parts"), *words, module=LAUNCHER)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "parts" / "checkpoints" / "last.pt").is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for one in ranks if whom == "ranks" else [process.pid]:
+        os.kill(int(one), signum)
+    _, err = process.communicate(timeout=60)
+    assert err.count("vsc: stopped at step ") == 2
+    assert not runs.is_finished(tmp_path / "parts")
+    again = start("train", "--out", str(tmp_path / "parts"), "--resume", module=LAUNCHER)
+    assert again.wait(120) == 0, again.communicate()
+    same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "prior", [["spike-slab"], ["learned"], ["pseudo-inputs"], ["mixture"], ["mixture", "--model.unit_slab", "true"]]
+)
+def test_two_processes_train_every_prior(tmp_path, prior):
+    mixture = ["--model.components", "5"] if prior[0] in ("pseudo-inputs", "mixture") else []
+    words = ["--train.devices", "2", "--prior", *prior, *mixture, "--steps", "6", "--batch-size", "32", *SMALL]
+    process = start("train", "--out", str(tmp_path / "run"), *words)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert runs.is_finished(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "words", [["study", "by-dim"], ["tune"], ["compare"], ["evaluate", "run"], ["report", "run"], ["sample", "run"]]
+)
+def test_commands_of_one_process_refuse_several_in_one_line(capsys, monkeypatch, words):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        f"vsc: vsc {words[0]} is the work of one process; vsc train alone is shared by several (torchrun)\n"
+    )
+
+
+def test_a_comparison_does_not_start_processes_that_would_each_be_one(capsys):
+    assert main(["compare", "--train.devices", "2"]) == 2
+    assert "is the work of one process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_mixed_precision_prints_no_line_of_another_library(tmp_path, precision):
+    process = start("train", "--out", str(tmp_path / "run"), "--steps", "2", "--train.precision", precision, *SMALL)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_at_any_moment_is_one_line(tmp_path, times):
+    moments = random.Random(times)
+    for number in range(12):
+        process = start("train", "--out", str(tmp_path / str(number)), *LONG)
+        time.sleep(moments.uniform(0.15, 3.0))  # before, Python itself is not there yet
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(moments.uniform(0.0, 0.1))
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert err.startswith("vsc: stopped")
+        assert err.count("\n") == 1
+
+
+def test_a_terminal_without_a_character_shows_a_plain_one(monkeypatch):
+    import vsc.cli
+
+    shown = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(shown, encoding="ascii", write_through=True))
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("vsc.cli.commands.main", lambda ready: print("1 ± 2 – ≥ 3 \u6f22"))
+    try:
+        vsc.cli.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert shown.getvalue() == b"1 +- 2 - >= 3 ?\n"
 
 
 @pytest.mark.slow

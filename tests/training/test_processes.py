@@ -134,7 +134,8 @@ LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "
 def test_two_processes_that_are_stopped_go_on_bit_for_bit(tmp_path, signum, whom):
     words = [*LONG, "--train.log_every", "10", "--steps", "300"]
     whole = start("train", "--out", str(tmp_path / "whole"), *words, module=LAUNCHER)
-    assert whole.wait(120) == 0, whole.communicate()
+    _, err = whole.communicate(timeout=180)
+    assert whole.returncode == 0, err
     process = start("train", "--out", str(tmp_path / "parts"), *words, module=LAUNCHER)
     deadline = time.monotonic() + 60
     while not (tmp_path / "parts" / "checkpoints" / "last.pt").is_file():
@@ -147,7 +148,8 @@ def test_two_processes_that_are_stopped_go_on_bit_for_bit(tmp_path, signum, whom
     assert err.count("vsc: stopped at step ") == 2
     assert not runs.is_finished(tmp_path / "parts")
     again = start("train", "--out", str(tmp_path / "parts"), "--resume", module=LAUNCHER)
-    assert again.wait(120) == 0, again.communicate()
+    _, err = again.communicate(timeout=180)
+    assert again.returncode == 0, err
     same_run(tmp_path / "parts", tmp_path / "whole")
 
 

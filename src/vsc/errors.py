@@ -89,7 +89,7 @@ def choose(registry: Mapping[str, T], name: str, what: str) -> T:
     """
     if name in registry:
         return registry[name]
-    near = get_close_matches(name, registry, n=1)
+    near = get_close_matches(str(name).lower(), registry, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise UsageError(f"unknown {what} {name!r}; one of: {', '.join(registry)}{hint}")
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from vsc.errors import UsageError
+from vsc.errors import UsageError, short
 from vsc.files import is_path
 from vsc.settings.config import (
     Compare,
@@ -99,7 +99,7 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
         prog=f"vsc {name}",
         usage=f"vsc {name} {POSITIONAL[kind].upper() + ' ' if kind in POSITIONAL else ''}[options]",
         description=f"{kind.__doc__} {_short_forms(kind)}",
-        epilog=f"Example: {EXAMPLES[kind]}",
+        epilog=f"Example: {EXAMPLES[kind]}. With --debug, an error is shown with its whole story.",
         exit_on_error=False,
         allow_abbrev=False,
     )
@@ -251,7 +251,9 @@ def _reword(text: str, options: Collection[str]) -> str:
         hint = f"did you mean {near[0]}? " if near else ""
         return f"unknown option {found[1]}; {hint}HELP lists all"
     if found := re.match(r"unrecognized arguments: (.*)", text):
-        return f"unexpected {found[1]!r}; see HELP"
+        word = found[1].split()[0]
+        hint = f"did you mean --data {word}? " if "--data" in options else ""
+        return f"unexpected {short(word)}; {hint}see HELP"
     if found := re.match(r"argument (\S+): expected one argument", text):
         return f"{found[1]} needs a value; HELP says which"
     if found := re.match(r"the following arguments are required: (.*)", text):
@@ -268,7 +270,12 @@ def _reword(text: str, options: Collection[str]) -> str:
 def _short_forms(kind: type) -> str:
     if not issubclass(kind, Config):
         return ""
-    return "Short forms: " + ", ".join(f"{short} = {full}" for short, full in SHORT.items()) + "."
+    forms = ", ".join(f"{short} = {full}" for short, full in SHORT.items())
+    return (
+        f"Short forms: {forms}. A schedule is a number, or text with corners in shares of the steps: '0 -> 1 at 0.2 "
+        "over 0.1' is 0 for a fifth of the steps and then rises to 1 over a tenth of them; without 'over' it jumps; '0.7 -> "
+        "0.3' takes all steps; several corners follow each other, '1e-3 -> 2e-3 at 0.2 -> 4e-5 at 0.5 over 0.5'."
+    )
 
 
 def _hide_groups(parser) -> None:

@@ -10,6 +10,7 @@ from vsc.errors import UsageError
 from vsc.model import MODELS
 from vsc.settings.config import Config
 from vsc.settings.schedule import SYNTAX, Schedule
+from vsc.settings.upgrade import GONE
 
 REFUSED = {
     "train.seed": "the best seed is a lucky one; to see the spread, train the best settings with several",
@@ -117,7 +118,12 @@ def _hint(name: str) -> Any:
     if name in REFUSED:
         raise UsageError(f"space: {name} cannot be searched: {REFUSED[name]}")
     if name not in hints:
-        near = [known for known in hints if known.endswith(f".{name}")] or get_close_matches(name, hints, n=1)
+        gone = GONE.get(name.removeprefix("train."), ())
+        near = (
+            [f"train.{part}" for part in gone]
+            or [known for known in hints if known.endswith(f".{name}")]
+            or get_close_matches(name, hints, n=1)
+        )
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"space: unknown setting {name!r}; {hint}vsc tune --help lists all")
     return hints[name]

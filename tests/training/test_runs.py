@@ -1,6 +1,7 @@
 """The run folder: complete, loadable, safe to overwrite, and no pickle in it is ever read."""
 
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -11,6 +12,8 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
 
 from vsc.errors import RunError, UsageError
 from vsc.model import MODELS
@@ -227,6 +230,20 @@ def test_what_a_description_keeps_beside_the_settings_is_checked(run, name, valu
     path = run / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
     with pytest.raises(RunError, match=f"damaged or not ours: {name} is ") as caught:
+        runs.load(run)
+    one_line(caught)
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.char, lambda shift: shift[:0]])
+def test_a_scaling_that_does_not_fit_is_refused(run, change):
+    path = run / "model" / "model.safetensors"
+    weights = tensors_of(path.read_bytes())
+    weights["scaler.shift"] = change(weights["scaler.shift"])
+    path.write_bytes(bytes_of(weights))
+    about = json.loads((run / "model" / "config.json").read_text())
+    about["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (run / "model" / "config.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"scaler\.shift is torch\.") as caught:
         runs.load(run)
     one_line(caught)
 

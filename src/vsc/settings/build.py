@@ -402,8 +402,9 @@ def _check_kept(saved: Mapping[str, Any], weights: Mapping[str, Tensor], M: int)
         if value is not None and not (isinstance(value, kind) and math.isfinite(value) and value >= 0):
             raise UsageError(f"{name} is {short(value)}")
     for name in ("scaler.shift", "scaler.factor"):
-        if tuple(weights[name].shape) not in ((1,), (M,)):
-            raise UsageError(f"{name} has shape {tuple(weights[name].shape)}; the examples have {M} values")
+        kept = weights[name]
+        if tuple(kept.shape) not in ((1,), (M,)) or not kept.is_floating_point():
+            raise UsageError(f"{name} is {kept.dtype} of shape {tuple(kept.shape)}; the examples have {M} values")
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -208,6 +208,16 @@ def test_a_checkpoint_with_a_field_of_another_kind_names_file_and_field(tiny, tm
         train(tiny, config(), tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("state", [torch.zeros(3), torch.zeros(5056, dtype=torch.uint8)])
+def test_a_checkpoint_whose_random_state_is_none_is_refused(tiny, tmp_path, state):
+    stopped(tiny, config(), tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    saved = runs.load_checkpoint(path)
+    runs.save_checkpoint(path, saved | {"rng": [state]})
+    with pytest.raises(RunError, match=f"{path} does not fit the run"):
+        train(tiny, config(), tmp_path / "run", resume=True)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("exp_avg", 3.0), ("exp_avg", torch.zeros(3, 3)), ("betas", [1, "a"]), ("eps", None)]
 )

@@ -213,6 +213,7 @@ def restore(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise) 
         theirs = [state["rng"], *(state[name] for name in ("device_rng", "cuda_rng") if name in state)]
         # torch reads the start of a tensor's storage, whichever part the tensor is: hence the copies
         noise.states = [states[fabric.global_rank].clone() for states in theirs]
+        torch.Generator().set_state(noise.states[0])  # which refuses what is none
         done = Progress(**state["progress"])
         _check_kinds(done)
         return done._replace(window=done.window.to(fabric.device))

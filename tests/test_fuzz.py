@@ -351,7 +351,7 @@ def judged(status, usage, folder):
     code = os.waitstatus_to_exitcode(status)
     if code not in (0, 1, 2):
         return f"ended with {code} after {usage.ru_utime:.0f} s: {said[-600:]}"
-    if "unexpected" in said or "Traceback" in said:
+    if "vsc: unexpected" in said or "Traceback" in said:
         return said[:400]
     if said.count("\n") > 1 or longest > CHARACTERS or (code and not said.strip()):
         return f"{said.count(chr(10))} lines of up to {longest} characters: {said[:400]}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vsc.data.batches import Batches
-from vsc.data.split import Split
+from vsc.data.split import Dataset, Split
 from vsc.errors import RunError, UsageError
 from vsc.model import VSC
 from vsc.model.scaling import Scaler
@@ -486,3 +486,26 @@ def test_the_old_order_says_what_to_type(tiny):
         train(config(), tiny)
     with pytest.raises(UsageError, match="from_arrays"):
         train(torch.zeros(20, 4))
+
+
+@pytest.mark.parametrize("name", ["vsc", "vae", "thresholded-laplace"])
+def test_validation_rows_of_an_extreme_size_are_named_and_do_not_stop_a_run(tmp_path, name):
+    x = torch.randn(80, 6, generator=torch.Generator().manual_seed(0))
+    parts = [x[:60], x[60:70].clone(), x[70:]]
+    sound = Dataset("sound", (6,), Split(parts[0]), Split(parts[1][[0, 1, 2, *range(4, 10)]]), Split(parts[2]))
+    parts[1][3] = 1e38
+    far = Dataset("far", (6,), *map(Split, parts))
+    settings = config(name, replace(SHORT, steps=40, patience=3), likelihood="gaussian")
+    train(far, settings, tmp_path / "far")
+    rows = [row for row in runs.read_history(tmp_path / "far") if row["split"] == "valid"]
+    assert [row["not_finite"] for row in rows] == [[3]] * len(rows)
+    assert rows[-1]["elbo"] > rows[0]["elbo"]
+    assert "NaN" not in (tmp_path / "far" / "metrics.jsonl").read_text()
+    model, resolved = runs.load(tmp_path / "far"), build.resolve(settings, far)
+    assert "not_finite" not in validate(model, sound.valid.x, resolved)
+
+
+def test_a_learning_rate_far_too_large_names_step_and_setting(tiny):
+    for name in ("vsc", "thresholded-laplace"):
+        with pytest.raises(RunError, match=r"at step \d+ .*lower train\.lr"):
+            train(tiny, config(name, replace(SHORT, lr=1e10)))

@@ -42,7 +42,8 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
             return
     rows = [row for row in runs.read_history(folder) if row["split"] == "valid"]
     if runs.read_config(folder).train.patience:  # the best weights were kept
-        rows.sort(key=lambda row: row.get("elbo", row["log_px"]))
+        rows.sort(key=lambda row: -math.inf if (score := row.get("elbo", row["log_px"])) is None else score)
+    far = rows[-1].pop("not_finite", []) if rows else []
     for key, value in (rows[-1] if rows else {}).items():
         if isinstance(value, list):  # one number for each latent: for the report
             continue
@@ -60,6 +61,11 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         print(f"CAUTION: the model {found}")
     if found := diagnosis.overfitting(rows, common):
         print(f"CAUTION: the model {found}")
+    if far:
+        print(
+            f"CAUTION: validation examples {_some(map(str, far), 5)}, counted from 0, have no finite bound and are left "
+            "out of these numbers: look there for values of an extreme size"
+        )
     run, own = shlex.quote(str(folder)), config.data.name
     print(f"next: vsc evaluate {run}    (the test set, hard spikes)")
     print(f"      vsc report {run}    (a page on every latent)")

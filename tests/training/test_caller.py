@@ -102,6 +102,7 @@ def test_training_works_within_any_mode_and_gives_usable_weights(tiny, tmp_path,
         assert all(w.grad is not None for w in one.encoder.parameters())
 
 
+@pytest.mark.filterwarnings("ignore::vsc.errors.Caution")
 def test_threads_train_and_evaluate_at_once_as_if_alone(tiny):
     settings = seeds(3)
     alone = [train(tiny, one) for one in settings]

@@ -63,8 +63,8 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         print(f"CAUTION: the model {found}")
     if far:
         print(
-            f"CAUTION: validation examples {_some(map(str, far), 5)}, counted from 0, have no finite bound and are left "
-            "out of these numbers: look there for values of an extreme size"
+            f"CAUTION: validation examples {_some(map(str, far), 5)}, counted from 0, have no finite bound, and are "
+            "left out of these numbers: look there for values of an extreme size"
         )
     run, own = shlex.quote(str(folder)), config.data.name
     print(f"next: vsc evaluate {run}    (the test set, hard spikes)")

@@ -43,20 +43,8 @@ class Ended(NamedTuple):
     problem: str = ""
 
 
-class Pool(NamedTuple):
-    """
-    Workers that wait for work.
-
-    Attributes
-    ----------
-    executor : concurrent.futures.Executor
-        Gives it to them.
-    lost : tuple of type
-        What it raises where a worker died.
-    """
-
-    executor: Executor
-    lost: tuple[type[BaseException], ...]
+Pool = tuple[Executor, tuple[type[BaseException], ...]]
+"""What gives work to workers, and what it raises where one died."""
 
 
 def run(
@@ -131,16 +119,16 @@ def _round(
     with contextlib.ExitStack() as stack:
         received = stack.enter_context(_told_to_stop(flag))
         with _without_interrupts():  # workers inherit that: Ctrl-C reaches every process, and this one passes it on
-            pool = stack.enter_context(start())
-            with contextlib.suppress(*pool.lost):
+            executor, losses = stack.enter_context(start())
+            with contextlib.suppress(*losses):
                 for index, task in waiting.items():
-                    futures[pool.executor.submit(do, index, task)] = index
+                    futures[executor.submit(do, index, task)] = index
         while futures and not (received and lost):
             for future in wait(futures, timeout=0.2, return_when=FIRST_COMPLETED).done:
                 del futures[future]
                 try:
                     outcome = future.result()
-                except pool.lost as error:
+                except losses as error:
                     lost = first_line(error)
                     continue
                 _settle(outcome, waiting, ended)
@@ -245,7 +233,7 @@ def _loky(workers: int, address: str) -> Iterator[Pool]:
         env={f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")},
     )
     try:
-        yield Pool(executor, (BrokenExecutor, CancelledError))
+        yield executor, (BrokenExecutor, CancelledError)
     except BaseException:
         executor.shutdown(kill_workers=True)
         raise
@@ -268,7 +256,7 @@ def _dask(workers: int, address: str) -> Iterator[Pool]:
         except TimeoutError:
             raise RunError(f"the cluster has no workers; start some: dask worker {address} --nthreads 1") from None
         try:
-            yield Pool(executor, (KilledWorker, CancelledError))
+            yield executor, (KilledWorker, CancelledError)
         except BaseException:
             executor.shutdown(wait=False)
             raise
@@ -318,8 +306,9 @@ def _served(work: Callable[[Any], Any], folder: str, flag: Path | None, place: i
     try:
         with stoppable():
             _at = flag
-            return _attempt(work, place, task)
+            outcome = _attempt(work, place, task)
     except Interrupted:
         return None
     finally:
         _at = None
+    return None if flag.exists() and outcome is not None and outcome.problem else outcome  # "stopped" is no failure

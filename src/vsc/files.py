@@ -130,6 +130,8 @@ def claimed(folder: Path | None) -> Iterator[None]:
     except Timeout:
         other = "thread" if _held.get(place, me)[0] == me[0] and place in _held else "process"
         raise Busy(f"another {other} is at work in {folder}; wait for it, or choose another folder") from None
+    except FileNotFoundError:  # it was left, and with that removed, since it was made
+        raise Busy(f"another process has just left {folder}; try again") from None
     _held[place] = me
     try:
         yield

@@ -241,7 +241,7 @@ def children():
 @pytest.mark.slow
 def test_an_interrupted_sweep_says_how_to_go_on(tmp_path):
     code = (
-        "import sys, os, signal, threading\n"
+        "import sys, os, signal, threading, time\n"
         "from pathlib import Path\n"
         f"sys.path.insert(0, {str(os.path.dirname(__file__))!r})\n"
         "from test_sweep import jobs_in\n"
@@ -249,7 +249,11 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path):
         "from vsc.errors import Interrupted\n"
         "if __name__ == '__main__':\n"
         f"    jobs = jobs_in(Path({str(tmp_path)!r}), 2, **{{'train.steps': 100_000}})\n"
-        "    threading.Timer(15, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "    def stop():\n"
+        "        while not all((job.folder / 'metrics.jsonl').is_file() for job in jobs):\n"
+        "            time.sleep(0.1)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    threading.Thread(target=stop).start()\n"
         "    try:\n"
         "        sweep.sweep(jobs, workers=2, command='vsc study x')\n"
         "    except Interrupted as stop:\n"
@@ -257,7 +261,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path):
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=True)
     assert "stopped with 0 of 2 runs finished; go on with: vsc study x" in done.stdout
     assert len(list(tmp_path.glob("*/checkpoints/last.pt"))) == 2
 

@@ -273,8 +273,8 @@ def _short_forms(kind: type) -> str:
     forms = ", ".join(f"{short} = {full}" for short, full in SHORT.items())
     return (
         f"Short forms: {forms}. A schedule is a number, or text with corners in shares of the steps: '0 -> 1 at 0.2 "
-        "over 0.1' is 0 for a fifth of the steps and then rises to 1 over a tenth of them; without 'over' it jumps; '0.7 -> "
-        "0.3' takes all steps; several corners follow each other, '1e-3 -> 2e-3 at 0.2 -> 4e-5 at 0.5 over 0.5'."
+        "over 0.1' is 0 for a fifth of the steps and then rises to 1 over a tenth of them; without 'over' it jumps; "
+        "'0.7 -> 0.3' takes all steps; corners may follow each other, '1e-3 -> 2e-3 at 0.2 -> 4e-5 at 0.5 over 0.5'."
     )
 
 

@@ -13,7 +13,7 @@ from vsc.data import batches, from_arrays, from_torch, pytorch
 from vsc.data.batches import StoredBatches, StreamedBatches, batches_of
 from vsc.data.stored import Stored
 from vsc.errors import RunError, UsageError
-from vsc.measure.scores import evaluate, pick
+from vsc.measure.measured import evaluate, pick
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.training.loop import train
 

@@ -84,6 +84,7 @@ def test_a_dataset_trains_as_its_arrays_do():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::vsc.errors.Caution")
 def test_a_large_dataset_is_fetched_a_group_at_a_time(monkeypatch):
     data = from_torch(tensors())
     monkeypatch.setattr(batches, "GROUP", 30 * (4 * 6 + 32))
@@ -141,6 +142,7 @@ def test_what_is_looked_at_of_a_stream_is_bounded(monkeypatch):
     assert len(from_torch(loader(size=10)).train) == 30
 
 
+@pytest.mark.filterwarnings("ignore::vsc.errors.Caution")
 def test_a_stream_trains_is_measured_and_resumes(tmp_path, monkeypatch):
     data = from_torch(loader(shuffle=True), valid=(X[:20], Y[:20]), test=loader(X[20:50], Y[20:50]))
     assert vsc.from_torch is from_torch

@@ -1,6 +1,7 @@
 """The contract of every registry: members explain themselves, and a wrong name is answered with the right ones."""
 
 import inspect
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -13,6 +14,8 @@ from vsc.model.nets import NETS
 from vsc.model.priors import PRIORS, SELECTORS, Prior
 from vsc.model.scaling import SCALES, fit_scaler
 from vsc.model.spikes import SPIKES
+from vsc.settings.config import DataConfig, ModelConfig, Tune
+from vsc.sweep.tune import PRUNERS
 
 REGISTRIES = {
     "spike estimator": SPIKES,
@@ -54,6 +57,24 @@ def test_a_slip_of_the_pen_is_answered_with_the_name(family, name):
     assert f"did you mean {name!r}?" in message
     for known in registry:
         assert known in message
+
+
+def test_the_choices_of_settings_are_the_members_of_their_families():
+    chosen = {
+        "data.scale": ["auto", *SCALES],
+        "model.name": MODELS,
+        "model.net": NETS,
+        "model.likelihood": ["auto", *LIKELIHOODS],
+        "model.prior": PRIORS,
+        "model.selector": SELECTORS,
+        "model.spikes": SPIKES,
+        "model.head": HEADS,
+    }
+    hints = {"data": get_type_hints(DataConfig), "model": get_type_hints(ModelConfig)}
+    for dotted, members in chosen.items():
+        part, name = dotted.split(".")
+        assert set(get_args(hints[part][name])) == set(members), dotted
+    assert set(get_args(get_type_hints(Tune)["pruner"])) == set(PRUNERS)
 
 
 @pytest.mark.parametrize("name", data.DATASETS)

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from vsc.errors import UsageError, short
+from vsc.errors import UsageError, choose, short
 from vsc.files import is_path
 from vsc.settings.config import (
     Compare,
@@ -243,6 +243,8 @@ def _reword(text: str, options: Collection[str]) -> str:
     """Say in our words what the argument parser complains about; HELP stands for the command that helps."""
     if found := re.search(r'Parser key "([\w.]+)": .*Not of type Schedule: (.*?)( - Expected .*)?$', text):
         return f"{found[1]}: {found[2]}"
+    if found := re.search(r'Parser key "([\w.]+)": Expected a typing.Literal\[(.*)\]\. Got value: (.*)', text):
+        return _one_of(re.findall(r"'([^']+)'", found[2]), found[3], found[1])
     if found := re.search(r'Parser key "([\w.]+)": .*Expected .*(?:Got|Given) value: (.*)', text):
         kinds: dict[str, None] = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", text))
         return f"{found[1]} must be {' or '.join(KINDS.get(kind) or kind for kind in kinds)}, not {found[2]}"
@@ -265,6 +267,13 @@ def _reword(text: str, options: Collection[str]) -> str:
     if found := re.search(r'Parser key "(data|model|train)": Unable to load', text):
         return f"{found[1]} is a group of settings, --{found[1]}.NAME; HELP lists all"
     return re.sub(r'Parser key "(.*?)": ', r"\1: ", text.replace('in "<unicode string>", ', "in "))
+
+
+def _one_of(choices: list[str], given: str, what: str) -> str:
+    try:
+        return choose(dict.fromkeys(choices, ""), given, what)
+    except UsageError as error:
+        return str(error)
 
 
 def _short_forms(kind: type) -> str:
@@ -290,30 +299,15 @@ def _add_choices(parser) -> None:
     """Append to the help of every option that names a member of a registry what its members are."""
     from vsc.data import DATASETS
     from vsc.metrics import METRICS
-    from vsc.model import HEADS, MODELS
-    from vsc.model.likelihoods import LIKELIHOODS
-    from vsc.model.nets import NETS
-    from vsc.model.priors import PRIORS, SELECTORS
-    from vsc.model.scaling import SCALES
-    from vsc.model.spikes import SPIKES
     from vsc.settings.presets import PRESETS
     from vsc.sweep.engine import ENGINES
-    from vsc.sweep.tune import PRUNERS, SCORES
+    from vsc.sweep.tune import SCORES
 
     registries = {
         "data.name": DATASETS,
-        "data.scale": {"auto": None, **SCALES},
-        "model.name": MODELS,
-        "model.net": NETS,
-        "model.likelihood": {"auto": None, **LIKELIHOODS},
-        "model.spikes": SPIKES,
-        "model.prior": PRIORS,
-        "model.selector": SELECTORS,
         "metrics": {"all": None, **METRICS},
         "metric": {**SCORES, **{name: None for name, metric in METRICS.items() if metric.better}},
-        "pruner": PRUNERS,
         "engine": ENGINES,
-        "model.head": HEADS,
         "models": PRESETS,
         "name": DATASETS,
     }

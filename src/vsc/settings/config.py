@@ -4,10 +4,22 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vsc.errors import UsageError
 from vsc.settings.schedule import Schedule
+
+Kind = Literal["ae", "vae", "tcvae", "laplace", "vsc", "thresholded-laplace"]
+Scale = Literal["auto", "unit-interval", "unit-norm", "standard", "none"]
+Net = Literal["mlp", "conv"]
+LikelihoodName = Literal[
+    "auto", "bernoulli", "continuous-bernoulli", "gaussian", "gaussian-shared", "gaussian-fixed", "laplace"
+]
+PriorName = Literal["normal", "spike-slab", "learned", "pseudo-inputs", "mixture"]
+SelectorName = Literal["optimal", "softmax", "paper", "released"]
+SpikesName = Literal["sigmoid", "concrete", "straight-through", "mean", "disarm", "rloo", "exact"]
+HeadName = Literal["logit", "log-relu"]
+Pruner = Literal["median", "halving", "none"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +30,7 @@ class DataConfig:
     """A data set's name, or the path of a .npy, .npz, .csv, .tsv or IDX file or a folder of .npy files."""
     root: str | None = None
     """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's."""
-    scale: str = "auto"
+    scale: Scale = "auto"
     """How stored values are scaled; auto is unit-interval where the values' range is known, else standard."""
     binarise: bool = False
     """Draw every grey value anew as a bit in each batch (dynamic binarisation), for likelihood comparisons."""
@@ -38,15 +50,15 @@ class DataConfig:
 class ModelConfig:
     """The model."""
 
-    name: str = "vsc"
+    name: Kind = "vsc"
     """Kind of model."""
     latent_dim: int = 32
     """Number of latents J."""
-    net: str = "mlp"
+    net: Net = "mlp"
     """Encoder and decoder."""
     hidden: tuple[int, ...] = (400,)
     """Widths of the encoder's hidden layers, mirrored in the decoder (net mlp)."""
-    likelihood: str = "auto"
+    likelihood: LikelihoodName = "auto"
     """p(x|z); auto is bernoulli for values in [0, 1], gaussian-fixed for the digits, and for tables gaussian, or
     gaussian-shared with fewer than 300 training examples or where a quarter of the columns have two values."""
     variance: float | None = None
@@ -55,19 +67,19 @@ class ModelConfig:
     """Least variance of the likelihoods gaussian, gaussian-shared and laplace; part of every result with them."""
     alpha: float = 0.1
     """Prior spike probability in (0, 1]: the share of latents expected on. Smaller is sparser (VSC)."""
-    prior: str = "spike-slab"
+    prior: PriorName = "spike-slab"
     """p(z): alpha fixed, alpha learned for each latent, or a mixture that each example chooses from (VSC)."""
     components: int | None = None
     """Components U of the priors pseudo-inputs and mixture; None is 100, or as many as there are training examples."""
-    selector: str = "optimal"
+    selector: SelectorName = "optimal"
     """How an example chooses among them; the choice is always charged."""
     unit_slab: bool = False
     """Give all these components the slab N(0, 1), so that they differ in their gates only."""
     nu: float | None = None
     """Sharpen the gates of the pseudo-inputs to S(nu (gamma - 1/2)); the released code has 10. None leaves them."""
-    spikes: str = "straight-through"
+    spikes: SpikesName = "straight-through"
     """Spike estimator: how gradient passes the gates (VSC)."""
-    head: str = "logit"
+    head: HeadName = "logit"
     """How encoder outputs become spike logits (VSC); log-relu is ICLR's."""
     gate_init: float = 0.0
     """Spike logit at the start of training, also that of the prior mixture (VSC); 0 is a gate open half of the time."""
@@ -352,7 +364,7 @@ class Tune(Config):
     """Settings to try in all, those of earlier calls included."""
     metric: str = "elbo"
     """What is to be best: a score, or a metric of the codes or a part of one, such as knn-1000."""
-    pruner: str = "median"
+    pruner: Pruner = "median"
     """When a bad run is stopped: median, at a validation below the median of the others; halving, unless it is in the
     better half after 20, 40 and 80 % of the steps; or none. Only for elbo and log_px, which training measures."""
     workers: int = 1

@@ -163,10 +163,13 @@ def members(tree):
     return {value.id for table in tables for value in table.values if isinstance(value, ast.Name)}
 
 
-def in_words(own, dotted, owner, tree):
-    """Whether few parameters, the class or the type of a family need no section for them."""
-    of_class = ast.get_docstring(owner) if owner else None
-    return len(own) < 3 or dotted in members(tree) or all(f"`{a}`" in (of_class or "") for a in own)
+def in_words(own, dotted, owner, path):
+    """Whether few parameters, the type of a family, the class, the file or the package need no section for them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = ast.parse((path.parent / "__init__.py").read_text(encoding="utf-8"))
+    function = next((node for dotted_, node, _ in public(tree) if dotted_ == dotted), None)
+    said = " ".join(ast.get_docstring(node) or "" for node in (owner, tree, package, function) if node)
+    return len(own) < 3 or dotted in members(tree) or all(f"`{a}`" in said for a in own)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
@@ -182,7 +185,7 @@ def test_every_public_name_is_explained(path):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             own = [a.arg for a in arguments if a.arg not in ("self", "cls")]
             section = doc.partition("Parameters\n---")[2]
-            assert section or in_words(own, dotted, owner, tree), (
+            assert section or in_words(own, dotted, owner, path), (
                 f"{name(path)}: {dotted} does not explain its parameters"
             )
             if len(own) > 1 and section:

@@ -1,4 +1,21 @@
-"""Metrics of codes: numpy arrays in, numbers out. Each function can be called by itself; `METRICS` names them all."""
+"""
+Metrics of codes: numpy arrays in, numbers out. Each function can be called by itself; `METRICS` names them all.
+
+What they take has the same name and meaning everywhere, N examples and J latents:
+
+- `z`, (N, J): codes; which ones is up to the caller, and `Metric.code` says what `METRICS` gives.
+- `gamma`, (N, J): spike probabilities. `mu`, (N, J): slab means.
+- `factors`, (N, F): true factors; where attributes can be absent, factor times `presence`, (N, G), unless a metric
+  takes that too: then values where the attribute is absent are not looked at. `groups`, (F,): the attribute of each
+  factor, its column in `presence` or its name.
+- `labels`, (N,): classes. `train_z`, (L, J), and `train_labels`, (L,): what a probe learns from.
+- `bins`: bins of equal width for non-zero values; exact zero has one of its own. `seed`: of everything that is drawn.
+- `kind`: `pearson`, or `spearman` on ranks (ties share their mean rank, so exact zeros are one rank). `magnitudes`:
+  whether absolute values are correlated.
+
+They return floats unless they say otherwise, and 0 for constant codes. UsageError: an array is not a finite matrix,
+gamma no probabilities, presence not 0 or 1, the shapes do not fit, or an option is out of its range.
+"""
 
 from vsc.metrics.arrays import discretise
 from vsc.metrics.correlation import correlations, mcc, row_max_correlation

@@ -61,30 +61,7 @@ def probabilities(gamma: Any, what: str = "gamma") -> Array:
 
 
 def classes(labels: Any, rows: int, what: str = "labels") -> tuple[Array, Array]:
-    """
-    Check class labels.
-
-    Parameters
-    ----------
-    labels : array_like, shape (N,)
-        Numbers or names.
-    rows : int
-        The N that they must have.
-    what : str
-        What they are, for the message.
-
-    Returns
-    -------
-    found : numpy.ndarray, shape (C,)
-        The classes, sorted.
-    index : numpy.ndarray, shape (N,), int
-        Each example's class among them.
-
-    Raises
-    ------
-    UsageError
-        If there is not one per example, or one is NaN or infinite.
-    """
+    """Check class `labels`, `what` in messages, one for each of `rows`: the classes, (C,), and each one's, (N,)."""
     labels = np.asarray(labels)
     if labels.shape != (rows,):
         raise UsageError(f"{what}: expected one per example, shape ({rows},), but got {labels.shape}")
@@ -95,28 +72,7 @@ def classes(labels: Any, rows: int, what: str = "labels") -> tuple[Array, Array]
 
 
 def group_index(groups: Any, columns: int) -> tuple[Array, tuple[str, ...]]:
-    """
-    Read which attribute each factor belongs to.
-
-    Parameters
-    ----------
-    groups : array_like, shape (F,)
-        The attribute's column, or its name; names are numbered as they first appear.
-    columns : int
-        F, the number of factors.
-
-    Returns
-    -------
-    index : numpy.ndarray, shape (F,), int
-        The attribute's column.
-    names : tuple of str
-        Each attribute's name, in the order of the columns; its number where there are no names.
-
-    Raises
-    ------
-    UsageError
-        If there is not one per factor, or a number is negative.
-    """
+    """Read `groups`, the attribute of each of so many `columns`: its number for each, and all attributes' names."""
     given = np.asarray(groups)
     if given.shape != (columns,):
         raise UsageError(f"groups: expected the attribute of each of the {columns} factors, but got {given.shape}")
@@ -131,29 +87,11 @@ def group_index(groups: Any, columns: int) -> tuple[Array, tuple[str, ...]]:
 
 def discretise(values: Any, bins: int = BINS, distinct: int | None = None) -> Array:
     """
-    Cut each column into bins; exact zero always has a bin of its own.
+    Cut each column of `values`, (N, K), into bins, int64: 0 for exact zero, 1 and up for the rest.
 
     A column's non-zero values get `bins` bins of equal width from its smallest to its largest, so that scaling a
-    column moves no value to another bin. A column of few distinct values keeps each as a bin.
-
-    Parameters
-    ----------
-    values : array_like, shape (N, K)
-        Codes or factors.
-    bins : int
-        Bins of the non-zero values, at least 1.
-    distinct : int, optional
-        So many distinct non-zero values are kept as they are; by default `bins`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N, K), int64
-        The bin: 0 for exact zero (empty where there is none), 1 and up for the rest.
-
-    Raises
-    ------
-    UsageError
-        If bins < 1, or `values` is not a finite matrix.
+    column moves no value to another bin. A column of no more than `distinct` non-zero values, by default `bins`, keeps
+    each as a bin.
     """
     if bins < 1:
         raise UsageError(f"bins must be at least 1, not {bins}")
@@ -186,21 +124,7 @@ def standardised(a: Array) -> Array:
 
 
 def auroc(scores: Array, positive: Array) -> Array:
-    """
-    Return the area under the ROC curve of every score for every class, by the rank sum; ties count half.
-
-    Parameters
-    ----------
-    scores : numpy.ndarray, shape (N, K)
-        Higher speaks for the class.
-    positive : numpy.ndarray, shape (N, G), bool
-        Which examples are of the class.
-
-    Returns
-    -------
-    numpy.ndarray, shape (G, K)
-        0 to 1, chance is 0.5; 0.5 where a class has all the examples or none.
-    """
+    """Return the area under the ROC curve of scores (N, K) for classes (N, G), (G, K); ties count half."""
     from scipy.stats import rankdata
 
     P = positive.sum(0, dtype=float)[:, None]  # (G, 1)

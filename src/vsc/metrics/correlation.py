@@ -20,32 +20,12 @@ CORRELATIONS = {"pearson": lambda a: a, "spearman": _ranks}
 
 def correlations(z: Any, factors: Any, kind: str = "pearson", magnitudes: bool = False) -> Array:
     """
-    Return |corr(v_f, z_j)| of every factor with every latent; with `magnitudes`, |corr(|v_f|, |z_j|)|.
+    Return |corr(v_f, z_j)| of every factor with every latent, (F, J); with `magnitudes`, |corr(|v_f|, |z_j|)|.
 
-    Range [0, 1]; 0 for a constant column. Shifting, scaling and flipping latents changes nothing (with
-    `magnitudes`: scaling and flipping). Cost: one matrix product; `spearman` sorts each column.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors; where attributes can be absent, factor times presence.
-    kind : str
-        `pearson`, or `spearman` on ranks (ties share their mean rank, so exact zeros are one rank).
-    magnitudes : bool
-        Whether to correlate absolute values. These are what the UAI paper's matrix can see of an attribute that is
-        absent or present: the sign of a factor is symmetric, so that E[v S | S] = 0 whatever S.
-
-    Returns
-    -------
-    numpy.ndarray, shape (F, J)
-        Factor x latent (UAI fig. 9).
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, the examples differ in number, or the kind is unknown.
+    Range [0, 1]; 0 for a constant column. Shifting, scaling and flipping latents changes nothing (with `magnitudes`:
+    scaling and flipping). Absolute values are what the UAI paper's matrix can see of an attribute that is absent or
+    present: the sign of a factor is symmetric, so that E[v S | S] = 0 whatever S. Cost: one matrix product; `spearman`
+    sorts each column.
     """
     prepare = choose(CORRELATIONS, kind, "correlation")
     z = matrix(z, "codes")
@@ -64,25 +44,6 @@ def row_max_correlation(z: Any, factors: Any, magnitudes: bool = True) -> float:
     magnitudes, the UAI paper's sense as we read it, presence alone scores: z_j = S_g against |v_f S_g|,
     v_f ~ N(0, s^2), P(S = 1) = p has correlation sqrt(1 - p) sqrt(2/pi) / sqrt(1 - 2p/pi), .683 at p = 1/2 and for
     any s. Without magnitudes the same code scores 0. So report it beside `within_mcc`. Cost: one matrix product.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        Factors; where attributes can be absent, factor times presence.
-    magnitudes : bool
-        Whether to correlate absolute values.
-
-    Returns
-    -------
-    float
-        0 where all latents are constant.
-
-    Raises
-    ------
-    UsageError
-        As for `correlations`.
     """
     return float(correlations(z, factors, magnitudes=magnitudes).max(1).mean())
 
@@ -95,27 +56,6 @@ def mcc(z: Any, factors: Any, kind: str = "pearson", magnitudes: bool = False) -
     higher is better; invariant to permuting, shifting, scaling and flipping latents. Source: Hyvarinen and Morioka,
     "Unsupervised Feature Extraction by Time-Contrastive Learning" (2016). Over J latents of pure noise it is about
     sqrt(2 ln J / N), not 0. Cost: one matrix product; `spearman` sorts each column.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        Factors; where attributes can be absent, factor times presence.
-    kind : str
-        `pearson` or `spearman`.
-    magnitudes : bool
-        Whether to correlate absolute values, as `row_max_correlation` does.
-
-    Returns
-    -------
-    float
-        0 where all latents are constant.
-
-    Raises
-    ------
-    UsageError
-        As for `correlations`.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -38,25 +38,6 @@ def mig(z: Any, factors: Any, bins: int = BINS) -> float:
     less. Factors that are zero together, their attribute being absent, tell of one another: the true factors of Smiley
     themselves score .63, presence alone .37; `within_mig` gives these two 1 and 0. Cost: as `mutual_information`.
     Source: Chen et al., "Isolating Sources of Disentanglement in VAEs" (2018); 20 bins as in `disentanglement_lib`.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors; where attributes can be absent, factor times presence.
-    bins : int
-        Bins of non-zero values.
-
-    Returns
-    -------
-    float
-        0 for constant codes.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, the examples differ in number, or bins < 1.
     """
     information, entropy = mutual_information(z, factors, bins)
     return float(np.divide(_gap(information), entropy, out=np.zeros_like(entropy), where=entropy > 0).mean())
@@ -70,23 +51,6 @@ def sap(z: Any, factors: Any) -> float:
     better; invariant to permuting, shifting, scaling and flipping latents. Cost: one matrix product. Source: Kumar et
     al., "Variational Inference of Disentangled Latent Concepts" (2018), its version for continuous factors, here for
     all; for categorical ones they use a classifier's accuracy instead.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors; where attributes can be absent, factor times presence.
-
-    Returns
-    -------
-    float
-        0 for constant codes.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, or the examples differ in number.
     """
     return float(_gap(np.square(correlations(z, factors))).mean())
 
@@ -100,25 +64,6 @@ def modularity(z: Any, factors: Any, bins: int = BINS) -> float:
     to permuting and scaling latents. A latent of noise has the histogram's bias towards every factor and counts about
     0. Cost: as `mutual_information`. Source: Ridgeway and Mozer, "Learning Deep Disentangled Embeddings With the
     F-Statistic Loss" (2018).
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors; where attributes can be absent, factor times presence.
-    bins : int
-        Bins of non-zero values.
-
-    Returns
-    -------
-    float
-        0 for constant codes.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, the examples differ in number, or bins < 1.
     """
     information = mutual_information(z, factors, bins).information
     best = information.max(0)
@@ -140,28 +85,8 @@ def explicitness(z: Any, factors: Any, bins: int = 2, seed: int = 0) -> float:
     factors score .81, presence alone .89. Two differences from the source (Ridgeway and Mozer 2018): the
     one-against-rest classifier is ridge regression on +-1 with penalty 1 of the standardised codes (scikit-learn's
     `RidgeClassifier`) rather than logistic regression, one solution for all classes; and two bins per continuous
-    factor, since a bin in the middle of an axis is not linearly separable. Cost: 1 s at 20 000 x 200.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors; where attributes can be absent, factor times presence.
-    bins : int
-        Bins of continuous factors.
-    seed : int
-        Seed of the halves.
-
-    Returns
-    -------
-    float
-        0.5 for constant codes; classes that either half lacks count 0.5.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, the examples differ in number, or bins < 1.
+    factor, since a bin in the middle of an axis is not linearly separable. 0.5 for constant codes, and for classes
+    that either half lacks. Cost: 1 s at 20 000 x 200.
     """
     z = matrix(z, "codes")
     binned = discretise(matrix(factors, "factors", len(z)), bins, distinct=LEVELS)
@@ -190,33 +115,10 @@ def dci(z: Any, factors: Any, examples: int = 5000, trees: int = 10, seed: int =
     D = sum_j rho_j (1 - H_F(R_fj / sum_f R_fj)), rho_j = sum_f R_fj / sum_fj R_fj; C = mean_f (1 - H_J(R_f)), the
     entropies to base F and J. A factor that never changes counts 0. Range [0, 1], higher is better; D = 1 for F = 1 and
     C = 1 for J = 1 if anything is predicted. Invariant to scaling latents, and to permuting them but for the trees'
-    random choice between equals.
+    random choice between equals. At most `examples` examples train forests of `trees` trees, and as many others test.
     Cost: slow, 20 s and more on one core for 5000 x 200 and 18 factors. Source: Eastwood and Williams, "A Framework for
     the Quantitative Evaluation of Disentangled Representations" (2018), whose random forest regression this is; they
     report a normalised error where we report R^2, and `disentanglement_lib` boosts classification trees.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors; where attributes can be absent, factor times presence.
-    examples : int
-        At most so many train, and as many others test; half of the data each if there are fewer.
-    trees : int
-        Trees per forest.
-    seed : int
-        Seed of the examples and of the forests.
-
-    Returns
-    -------
-    DCI
-        All 0 for constant codes.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, or the examples differ in number.
     """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.metrics import r2_score

@@ -25,35 +25,11 @@ def factor_vae(
 
     What differs from the generator-based score: a continuous factor is fixed up to a bin (1/20 of its range), not
     exactly, so that its latent keeps a little variance; the other factors vary as the data have them, not
-    independently; and a bin's examples recur. Two more, for exact zeros: with `present`, votes are cast among
-    examples where the factor has an effect; and latents that are constant, or zero so often that all 64 may be zero
-    by chance (more than one time in 100: non-zero on less than 7 %), do not vote. Factors that never change cannot be
-    told from one another. Cost: 2 s at 200 latents.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors; up to 64 distinct values are held fixed exactly.
-    present : array_like, shape (N, F), bool, optional
-        Where each factor has an effect; by default everywhere.
-    votes : int
-        Votes in all.
-    bins : int
-        Bins of continuous factors.
-    seed : int
-        Seed of the votes.
-
-    Returns
-    -------
-    float
-        0 where no latent may vote, or no two examples share a bin.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, the shapes do not fit, bins < 1 or votes < 3.
+    independently; and a bin's examples recur. Two more, for exact zeros: with `present`, (N, F), of `votes` in all
+    those on a factor are cast among examples where it has an effect; and latents that are constant, or zero so often
+    that all 64 may be zero by chance (more than one time in 100: non-zero on less than 7 %), do not vote. Factors that
+    never change cannot be told from one another. 0 where no latent may vote, or no two examples share a bin. Cost: 2 s
+    at 200 latents.
     """
     z = matrix(z, "codes")
     factors = matrix(factors, "factors", len(z))

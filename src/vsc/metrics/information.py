@@ -47,25 +47,6 @@ def mutual_information(z: Any, factors: Any, bins: int = BINS) -> Shared:
     bins of equal width. Range 0 to ln(bins + 1). The plug-in estimate is too high by about
     (K - 1)(L - 1) / 2N nats for K and L bins in use. Cost: F passes over the codes, 0.5 s for 18 factors
     at 20 000 x 200. Source: as `disentanglement_lib` does for MIG, but for the bin at zero.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors.
-    bins : int
-        Bins of non-zero values, at least 1.
-
-    Returns
-    -------
-    Shared
-        Nats.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, the examples differ in number, or bins < 1.
     """
     z = matrix(z, "codes")
     factors = matrix(factors, "factors", len(z))
@@ -84,26 +65,11 @@ def mutual_information(z: Any, factors: Any, bins: int = BINS) -> Shared:
 
 def spike_information(gamma: Any) -> Array:
     """
-    Return I(w_j; x) = H(mean_x gamma_j) - mean_x H(gamma_j) in bits: what a spike tells of its input.
+    Return I(w_j; x) = H(mean_x gamma_j) - mean_x H(gamma_j) in bits: what a spike tells of its input, (J,).
 
     Range [0, 1] per latent, higher means that the gate depends on the input; 0 for a gate that is always on, always
     off, or a coin toss whatever x. Exact for the given examples, no binning. Cost: one pass. Source: the
     mutual-information part of the averaged KL, Hoffman and Johnson, "ELBO surgery" (2016), for a Bernoulli variable.
-
-    Parameters
-    ----------
-    gamma : array_like, shape (N, J)
-        Spike probabilities.
-
-    Returns
-    -------
-    numpy.ndarray, shape (J,)
-        Bits.
-
-    Raises
-    ------
-    UsageError
-        If gamma is not a finite matrix of probabilities.
     """
     gamma = probabilities(gamma)
     return np.maximum(_binary_entropy(gamma.mean(0)) - _binary_entropy(gamma).mean(0), 0)
@@ -119,25 +85,6 @@ def multi_information(z: Any, bins: int = 2, seed: int = 0) -> MultiInformation:
     than `bits`, the number says nothing. Differences between models are safe only at equal N and small bias. Cost: two
     sorts of the N codes, 1 s at 20 000 x 200. Source: Watanabe, "Information theoretical analysis of multivariate
     correlation" (1960).
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    bins : int
-        Bins of non-zero values, at least 1; exact zero has one more.
-    seed : int
-        Seed of the shuffling.
-
-    Returns
-    -------
-    MultiInformation
-        Bits, both 0 for a constant code.
-
-    Raises
-    ------
-    UsageError
-        If z is not a finite matrix, or bins < 1.
     """
     latent = discretise(matrix(z, "codes"), bins)
     J, K = latent.shape[1], int(latent.max()) + 1

@@ -32,24 +32,10 @@ class Grouped(NamedTuple):
 
 def attributes(presence: Any, groups: Any = None) -> Grouped:
     """
-    Join the columns of a presence told once per factor, as data sets hold it, to one per attribute.
+    Join the columns of a presence told once per factor, (N, F), as data sets hold it, to one per attribute.
 
-    Parameters
-    ----------
-    presence : array_like, shape (N, F), bool
-        Whether each factor has an effect on the example.
-    groups : array_like, shape (F,), optional
-        The number or the name of each factor's attribute; by default factors with equal columns share one.
-
-    Returns
-    -------
-    Grouped
-        The attributes in the order of their first factors, or of their numbers.
-
-    Raises
-    ------
-    UsageError
-        If presence is not a matrix of zeros and ones, or two factors of one attribute are not present together.
+    Attributes are in the order of their first factors, or of their numbers; without `groups`, factors with equal
+    columns share one. UsageError if two factors of one attribute are not present together.
     """
     S = flags(presence)
     if groups is None:
@@ -69,29 +55,12 @@ def attributes(presence: Any, groups: Any = None) -> Grouped:
 
 def presence_auroc(gamma: Any, presence: Any) -> Array:
     """
-    Return, for each attribute, how well the best latent's spike probability tells that it is present: max_j AUROC.
+    Return how well the best latent's spike probability tells that an attribute is present: max_j AUROC, (G,).
 
     Range [0, 1], higher is better; chance is 0.5 (with J latents that know nothing, a little more). A latent that is
     *off* where the attribute is present does not count. 0.5 where gamma is constant, or an attribute is always or
     never present. Invariant to permuting latents and to monotone changes of gamma. Cost: one sort of each latent.
-    Source: ours; AUROC as scikit-learn's `roc_auc_score`.
-
-    Parameters
-    ----------
-    gamma : array_like, shape (N, J)
-        Spike probabilities; any other score, such as |z|, is taken too.
-    presence : array_like, shape (N, G), bool
-        Whether each attribute is present.
-
-    Returns
-    -------
-    numpy.ndarray, shape (G,)
-        AUROC of the best latent per attribute.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, presence is not 0 or 1, or the examples differ in number.
+    Any other score, such as |z|, is taken too. Source: ours; AUROC as scikit-learn's `roc_auc_score`.
     """
     gamma = matrix(gamma, "gamma")
     return auroc(gamma, flags(presence, len(gamma))).max(1)
@@ -105,29 +74,6 @@ def within_mcc(z: Any, factors: Any, presence: Any, groups: Any, kind: str = "pe
     only presence is constant there and scores 0 (up to the latents of other attributes, which are noise here: about
     sqrt(2 ln J / N)). Range [0, 1], higher is better; invariant to permuting, scaling and flipping latents.
     Attributes present in fewer than two examples are left out; 0.0 if all are. Cost: G matrix products. Source: ours.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors; values where the attribute is absent are not looked at.
-    presence : array_like, shape (N, G), bool
-        Whether each attribute is present.
-    groups : array_like, shape (F,)
-        The attribute of each factor: its column in `presence`, or its name, in the order of the columns.
-    kind : str
-        `pearson` or `spearman`.
-
-    Returns
-    -------
-    float
-        Weighted mean.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, the shapes do not fit, or the kind is unknown.
     """
     return _within(lambda code, factor: mcc(code, factor, kind), z, factors, presence, groups)
 
@@ -139,27 +85,6 @@ def within_mig(z: Any, factors: Any, presence: Any, groups: Any) -> float:
     sum_g F_g mig(z[S_g], v_g[S_g]) / sum_g F_g. A code that knows only presence scores 0. Range [0, 1], higher is
     better; invariant to permuting and scaling latents. Attributes present in fewer than two examples are left out; 0.0
     if all are. Cost: as one `mig`. Source: ours.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    factors : array_like, shape (N, F)
-        True factors; values where the attribute is absent are not looked at.
-    presence : array_like, shape (N, G), bool
-        Whether each attribute is present.
-    groups : array_like, shape (F,)
-        The attribute of each factor: its column in `presence`, or its name, in the order of the columns.
-
-    Returns
-    -------
-    float
-        Weighted mean.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, or the shapes do not fit.
     """
     return _within(mig, z, factors, presence, groups)
 
@@ -179,26 +104,7 @@ def _within(score: Callable[[Array, Array], float], z: Any, factors: Any, presen
 
 
 def columns_of(groups: Any, F: int, G: int) -> Array:
-    """
-    Return the column of presence that each factor belongs to, (F,).
-
-    Parameters
-    ----------
-    groups : array_like, shape (F,)
-        Numbers or names, see `group_index`.
-    F, G : int
-        Number of factors and of columns.
-
-    Returns
-    -------
-    numpy.ndarray, shape (F,), int
-        The column.
-
-    Raises
-    ------
-    UsageError
-        If groups name more or other attributes than there are columns.
-    """
+    """Return the column of presence, of `G`, that each of `F` factors belongs to by `groups`, (F,), int."""
     index, names = group_index(groups, F)
     if len(names) != G:
         raise UsageError(f"groups name {len(names)} attributes, but presence has {G} columns")

@@ -34,7 +34,7 @@ class Given(NamedTuple):
     Attributes
     ----------
     z : numpy.ndarray, shape (N, J)
-        Mean codes, gamma mu. They are seldom exactly zero: metrics that look at exact zeros take `hard` (`Metric.code`).
+        Mean codes, gamma mu. They are seldom exactly zero: metrics that look at exact zeros take `hard`.
     gamma : numpy.ndarray, shape (N, J)
         Spike probabilities; 1 for models without spikes.
     mu : numpy.ndarray, shape (N, J)
@@ -275,4 +275,4 @@ METRICS: dict[str, Metric] = {
     "linear": Metric(linear_probe, _probe(linear_probe), needs=_PROBE),
     "class-selectivity": Metric(class_selectivity, _selectivity, needs=("labels",), better=None, code="hard"),
 }
-"""Name -> metric. `spike-information` is summed over latents; `class-selectivity` is the mean over those that are used."""
+"""Name -> metric. `spike-information` is a sum over latents, `class-selectivity` the mean over those that are used."""

@@ -38,26 +38,9 @@ def hoyer(z: Any, normalise: bool = True) -> float:
     Range [0, 1], higher is sparser: 1 for one non-zero latent, 0 for latents of equal size. Examples whose code is all
     zeros have no direction and are left out; 0.0 where there are no others, and for J = 1. Sources: Hoyer,
     "Non-negative Matrix Factorization with Sparseness Constraints" (2004); Mathieu et al., "Disentangling
-    Disentanglement in Variational Autoencoders" (2019), who divide each latent by its standard deviation first.
-    Cost: one pass.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes.
-    normalise : bool
-        Whether to divide each latent by its standard deviation over the data, so that scaling latents changes
-        nothing; a constant latent, which has none, becomes 1 if it is not 0.
-
-    Returns
-    -------
-    float
-        Sparsity.
-
-    Raises
-    ------
-    UsageError
-        If z is not a finite matrix.
+    Disentanglement in Variational Autoencoders" (2019), who divide each latent by its standard deviation over the data
+    first, as `normalise` does, so that scaling latents changes nothing; a constant latent, which has none, becomes 1
+    if it is not 0. Cost: one pass.
     """
     z = matrix(z, "codes")
     J = z.shape[1]
@@ -79,45 +62,15 @@ def l0(gamma: Any) -> float:
     Return the expected number of active latents per example, mean_x sum_j gamma_j.
 
     Range [0, J], lower is sparser; J for a model without spikes. Cost: one pass. Source: spec section 10.
-
-    Parameters
-    ----------
-    gamma : array_like, shape (N, J)
-        Spike probabilities.
-
-    Returns
-    -------
-    float
-        Latents.
-
-    Raises
-    ------
-    UsageError
-        If gamma is not a finite matrix of probabilities.
     """
     return float(probabilities(gamma).sum(1).mean())
 
 
 def activity_histogram(gamma: Any, bins: int = 10) -> Array:
     """
-    Count latents by their activity, the share of examples with gamma > 1/2.
+    Count latents by their activity, the share of examples with gamma > 1/2: (bins,), int, J in sum.
 
-    Parameters
-    ----------
-    gamma : array_like, shape (N, J)
-        Spike probabilities.
-    bins : int
-        Bins of equal width from 0 to 1, each without its upper edge but the last.
-
-    Returns
-    -------
-    numpy.ndarray, shape (bins,), int
-        Latents, J in sum. Cost: one pass.
-
-    Raises
-    ------
-    UsageError
-        If gamma is not a finite matrix of probabilities, or bins < 1.
+    Bins of equal width from 0 to 1, each without its upper edge but the last. Cost: one pass.
     """
     if bins < 1:
         raise UsageError(f"bins must be at least 1, not {bins}")
@@ -131,21 +84,6 @@ def usage(gamma: Any) -> Usage:
     Count the latents that are used, always on and dead.
 
     Range 0 to J each; a latent that is always on is also used. Cost: one pass. Source: spec section 10.
-
-    Parameters
-    ----------
-    gamma : array_like, shape (N, J)
-        Spike probabilities.
-
-    Returns
-    -------
-    Usage
-        Latents.
-
-    Raises
-    ------
-    UsageError
-        If gamma is not a finite matrix of probabilities.
     """
     rate = (probabilities(gamma) > 0.5).mean(0)
     return Usage(int((rate > 0.01).sum()), int((rate > 0.99).sum()), int((rate < 1e-4).sum()))
@@ -153,27 +91,10 @@ def usage(gamma: Any) -> Usage:
 
 def active_units(z: Any, threshold: float = SMALL) -> int:
     """
-    Count the latents whose mean code depends on the input: Var_x E[z_j | x] > threshold.
+    Count the latents whose mean code depends on the input: Var_x E[z_j | x] > `threshold`.
 
     Range 0 to J. Cost: one pass. Source: Burda et al., "Importance Weighted Autoencoders" (2016); not invariant to
     rescaling, since the prior's unit variance sets the scale.
-
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Mean codes, gamma mu.
-    threshold : float
-        Variance.
-
-    Returns
-    -------
-    int
-        Latents.
-
-    Raises
-    ------
-    UsageError
-        If z is not a finite matrix.
     """
     return int((matrix(z, "codes").var(0) > threshold).sum())
 
@@ -182,30 +103,11 @@ def posterior_collapse(gamma: Any, mu: Any, threshold: float = SMALL) -> float:
     """
     Return the share of latents whose posterior is the same for every input, in its spike and in its slab's mean.
 
-    Collapsed: I(w_j; x) <= threshold bits *and* mean_x gamma_j (mu_j - m_j)^2 <= threshold, where m_j is the mean of
+    Collapsed: I(w_j; x) <= `threshold` bits *and* mean_x gamma_j (mu_j - m_j)^2 <= threshold, where m_j is the mean of
     mu_j weighted by gamma_j. So a latent of values 0 and 1 is not collapsed, though its mu is constant, and one that
     is off is, whatever its mu. For gamma = 1 it is 1 - active units / J. Range [0, 1], lower is better. Cost: one
     pass. Source: ours, since the usual one, KL per latent below a threshold (Lucas et al., "Don't Blame the ELBO!",
     2019), asks for the prior.
-
-    Parameters
-    ----------
-    gamma : array_like, shape (N, J)
-        Spike probabilities.
-    mu : array_like, shape (N, J)
-        Slab means.
-    threshold : float
-        Bits of the spike, variance of the slab's mean.
-
-    Returns
-    -------
-    float
-        Share of the J latents.
-
-    Raises
-    ------
-    UsageError
-        If an array is not a finite matrix, gamma has no probabilities, or the shapes differ.
     """
     gamma = probabilities(gamma)
     mu = matrix(mu, "mu", len(gamma))

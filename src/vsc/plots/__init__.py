@@ -1,7 +1,9 @@
 """
 Draw training, codes, reconstructions and comparisons: arrays in, matplotlib ``Figure`` out; no pyplot, no global.
 
-Here are the figures of one trained model. `charts` and `pictures` are those of several, `drawing` the parts they share.
+Here are the figures of one trained model. `charts` and `pictures` are those of several, `drawing` the parts they
+share. Everywhere `shape` is (C, H, W) for images with one or three channels and (M,) for tables; `classes` are the
+classes' names and `features` those of a table's columns, used where they fit; both may be empty.
 """
 
 from vsc.plots.codes import class_heatmap, code_panels, effects

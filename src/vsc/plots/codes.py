@@ -35,26 +35,10 @@ def code_panels(
     showcase: Showcase, shape: Sequence[int], classes: Sequence[str], examples: int = 6, features: Sequence[str] = ()
 ) -> Figure:
     """
-    Draw one example per row: the input, its code and its reconstruction.
+    Draw one example of a `showcase` per row, at most so many `examples`: the input, its code and its reconstruction.
 
-    Parameters
-    ----------
-    showcase : Showcase
-        Of one model.
-    shape : sequence of int
-        (C, H, W) for images with one or three channels, (M,) for tables.
-    classes : sequence of str
-        Class names; may be empty.
-    examples : int
-        At most so many rows.
-    features : sequence of str
-        Names of a table's columns; used where there are no more than 20.
-
-    Returns
-    -------
-    Figure
-        Latents are aligned down the rows and share one scale. A latent that is off is a grey dot on the zero
-        line, never a bar.
+    Latents are aligned down the rows and share one scale. A latent that is off is a grey dot on the zero line, never a
+    bar.
     """
     n, J = min(examples, len(showcase.x)), showcase.code.shape[1]
     image = is_image(shape)
@@ -91,26 +75,10 @@ def code_panels(
 @STYLE
 def class_heatmap(matrix: np.ndarray, classes: Sequence[str], quantity: str) -> Figure:
     """
-    Draw a class by latent matrix.
+    Draw a `matrix` (C, J), one row per class or one for all the data, with a labelled colour bar.
 
-    Parameters
-    ----------
-    matrix : numpy.ndarray, shape (C, J)
-        One row per class, or one row for all the data.
-    classes : sequence of str
-        The rows' names; where their number differs from C, rows are numbered (or called "all data" if C = 1).
-    quantity : str
-        "mean code" (diverging colours around 0) or "spike probability" (sequential, 0 to 1).
-
-    Returns
-    -------
-    Figure
-        With a labelled colour bar; latents keep their order.
-
-    Raises
-    ------
-    ValueError
-        If the quantity is neither of the two.
+    Where `classes` are not C names, rows are numbered. The `quantity` is "mean code" (diverging colours around 0) or
+    "spike probability" (sequential, 0 to 1); ValueError for any other.
     """
     if quantity not in ("mean code", "spike probability"):
         raise ValueError(f"unknown quantity {quantity!r}; one of 'mean code', 'spike probability'")
@@ -151,29 +119,10 @@ def effects(
     change: np.ndarray, labels: Sequence[Sequence[str]], shape: Sequence[int], features: Sequence[str] = ()
 ) -> Figure:
     """
-    Draw what single latents do to the output.
+    Draw the `change` (K, M) of the output that each of K latents makes, with `labels`: up to three phrases for each.
 
-    Parameters
-    ----------
-    change : numpy.ndarray, shape (K, M)
-        In model units, of at least one latent.
-    labels : sequence of sequence of str, length K
-        Up to three short phrases for each.
-    shape : sequence of int
-        (C, H, W) for images with one or three channels, (M,) for tables.
-    features : sequence of str
-        Names of a table's columns; may be empty.
-
-    Returns
-    -------
-    Figure
-        Images: one difference image per latent (the mean over colour channels). Tables: a heat map, latents
-        down and columns across. One colour scale, centred on zero, for all.
-
-    Raises
-    ------
-    ValueError
-        If there is no latent to draw.
+    Images: one difference image per latent (the mean over colour channels). Tables: a heat map, latents down and
+    columns across. One colour scale, centred on zero, for all. ValueError if there is no latent to draw.
     """
     if not len(change):
         raise ValueError("no latent is in use, so there is no effect to draw")

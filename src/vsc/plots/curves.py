@@ -27,19 +27,10 @@ from vsc.plots.drawing import (
 @STYLE
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """
-    Draw the ELBO, l0 and the used latents against the training step.
+    Draw the ELBO, l0 and the used latents against the training step, from each model's rows of ``metrics.jsonl``.
 
-    Parameters
-    ----------
-    histories : mapping from model name to rows
-        Rows as in ``metrics.jsonl``: "step", "split" ("train" or "valid") and, where a model has them,
-        "elbo" (nats per example), "l0" and "used" (latents).
-
-    Returns
-    -------
-    Figure
-        Three panels; one colour and marker per model, validation solid and training dashed. The lower two
-        use validation, or training where a history has no validation rows.
+    One colour and marker per model, validation solid and training dashed. The lower two use validation, or training
+    where a history has no validation rows.
     """
     figure = Figure(figsize=(WIDTH, 3.7))
     elbo = axes_at(figure, 0.75, 0.55, 4.2, 2.35)
@@ -82,21 +73,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
 
 @STYLE
 def front(points: Mapping[str, ArrayLike], levels: Mapping[str, float] | None = None) -> Figure:
-    """
-    Draw the bound against the sparsity that it is reached with.
-
-    Parameters
-    ----------
-    points : mapping from name to array_like, shape (K, 2)
-        l0 (latents per example) and ELBO (nats per example) of the K settings of one family.
-    levels : mapping from name to float, optional
-        ELBO of dense models, drawn as lines, in nats per example.
-
-    Returns
-    -------
-    Figure
-        One panel; a colour, a marker and a thin line per family.
-    """
+    """Draw the bound against the sparsity that it is reached with: (l0, ELBO) of families, levels of dense models."""
     figure = Figure(figsize=(6.4, 3.9))
     axes = axes_at(figure, 0.75, 0.55, 5.4, 3.1)
     for i, (name, family) in enumerate(points.items()):

@@ -26,21 +26,7 @@ from vsc.plots.drawing import (
 
 @STYLE
 def latent_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
-    """
-    Draw the decoded plane of a model with two latents.
-
-    Parameters
-    ----------
-    images : numpy.ndarray, shape (100, M)
-        Decoded 10 x 10 grid over (-2, 2)^2, row by row; z_1 grows along a row, z_2 from row to row.
-    shape : sequence of int
-        (C, H, W) or (M,).
-
-    Returns
-    -------
-    Figure
-        z_1 to the right, z_2 upwards.
-    """
+    """Draw the decoded 10 x 10 grid over (-2, 2)^2 of two latents, (100, M): z_1 to the right, z_2 upwards."""
     rows = images.reshape(10, 10, -1)[::-1]
     figure = Figure(figsize=(6.2, 6.2))
     axes, limits = axes_at(figure, 0.6, 0.55, 5.4, 5.4), value_limits(images)
@@ -72,25 +58,7 @@ def latent_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
 def denoising(
     showcases: Sequence[Showcase], names: Sequence[str], shape: Sequence[int], features: Sequence[str] = ()
 ) -> Figure:
-    """
-    Draw clean inputs, the same with noise, and what each model makes of the noisy ones.
-
-    Parameters
-    ----------
-    showcases : sequence of Showcase
-        One per model, of the same examples and the same noise (the first one's are drawn).
-    names : sequence of str
-        The models' names.
-    shape : sequence of int
-        (C, H, W) or (M,).
-    features : sequence of str
-        Names of a table's columns; used where there are no more than 20.
-
-    Returns
-    -------
-    Figure
-        One column per example; rows named at the left.
-    """
+    """Draw clean inputs, the same with noise, and what each of `showcases`, with its name in `names`, makes of it."""
     rows = [showcases[0].x, showcases[0].noisy, *(s.denoised for s in showcases)]
     labels = ["clean input", "noisy input", *(plain_text(name, 20) for name in names)]
     limits = value_limits(showcases[0].x)
@@ -133,21 +101,7 @@ def denoising(
 
 @STYLE
 def sample_grid(images: np.ndarray, shape: Sequence[int]) -> Figure:
-    """
-    Draw images in a grid as square as their number allows, row by row.
-
-    Parameters
-    ----------
-    images : numpy.ndarray, shape (n, M)
-        Images in model units.
-    shape : sequence of int
-        (C, H, W).
-
-    Returns
-    -------
-    Figure
-        Without axes; the places that are left over stay empty.
-    """
+    """Draw images (n, M) of (C, H, W) in a grid as square as their number allows, row by row."""
     columns = int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
     limits = value_limits(images)

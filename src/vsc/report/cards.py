@@ -37,21 +37,7 @@ class Picture(NamedTuple):
 
 
 def card(m: Material, k: int) -> dict[str, Any]:
-    """
-    Collect what the card of one latent shows.
-
-    Parameters
-    ----------
-    m : Material
-        The arrays.
-    k : int
-        Which of the used latents.
-
-    Returns
-    -------
-    dict
-        What the template takes.
-    """
+    """Collect what the card of the k-th used latent shows."""
     return {
         "latent": int(m.found.shown[k]),
         "facts": facts(m, k),
@@ -73,23 +59,7 @@ def facts(m: Material, k: int) -> list[str]:
 
 
 def class_bars(m: Material, k: int, most: int = 12) -> list[Bar]:
-    """
-    Return a bar for each class, or for those with the most extreme values where there are many.
-
-    Parameters
-    ----------
-    m : Material
-        The arrays.
-    k : int
-        Which of the used latents.
-    most : int
-        At most so many bars.
-
-    Returns
-    -------
-    list of Bar
-        In the order of the classes; empty without labels.
-    """
+    """Return a bar for each class, or for the `most` most extreme of many, on the card of `m` and `k`."""
     if m.profile is None:
         return []
     values = m.profile[:, k]

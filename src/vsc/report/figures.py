@@ -1,4 +1,9 @@
-"""Turn the figures of ``vsc.plots`` into pictures inside the page, each with a text that stands in for it."""
+"""
+Turn the figures of ``vsc.plots`` into pictures inside the page, each with a text that stands in for it.
+
+All take a model's `showcase` and its `label`; `shape`, (C, H, W) or (M,); and the names of `classes` and of a table's
+columns, `features`, which may be empty.
+"""
 
 import warnings
 from base64 import b64encode
@@ -44,19 +49,7 @@ class Picture(NamedTuple):
 
 
 def training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:
-    """
-    Picture of the training curves.
-
-    Parameters
-    ----------
-    histories : mapping from label to rows
-        As for ``plots.training_curves``.
-
-    Returns
-    -------
-    Picture
-        Its alternative text gives each model's last validation values.
-    """
+    """Picture of the training curves, from rows of each label as for ``plots.training_curves``."""
     ends = []
     for label, rows in histories.items():
         last: dict[str, Any] = {}
@@ -80,25 +73,7 @@ def training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:
 def codes(
     showcase: Showcase, label: str, shape: Sequence[int], classes: Sequence[str], features: Sequence[str] = ()
 ) -> Picture:
-    """
-    Picture of some inputs, their codes in one model and their reconstructions.
-
-    Parameters
-    ----------
-    showcase : Showcase
-        The model's arrays.
-    label : str
-        The model's name.
-    shape : sequence of int
-        (C, H, W) or (M,).
-    classes, features : sequence of str
-        Names of the classes and of a table's columns; may be empty.
-
-    Returns
-    -------
-    Picture
-        Its alternative text counts the active latents and gives the error.
-    """
+    """Picture of some inputs, their codes in one model and their reconstructions."""
     shown = showcase.code[:6]
     active = [str(np.count_nonzero(code)) for code in shown]
     return _picture(
@@ -120,28 +95,9 @@ def effects(
     showcase: Showcase, label: str, shape: Sequence[int], features: Sequence[str] = (), scale: str = ""
 ) -> Picture | None:
     """
-    Picture of what each latent of one model with spikes does to the output.
+    Picture of what each latent of one model with spikes does to the output; None where no latent is in use.
 
-    A model without spikes never writes a code of one latent, so that one latent alone says little about it.
-
-    Parameters
-    ----------
-    showcase : Showcase
-        The model's arrays.
-    label : str
-        The model's name.
-    shape : sequence of int
-        (C, H, W) or (M,).
-    features : sequence of str
-        Names of a table's columns; may be empty.
-    scale : str
-        How the data were scaled, if it is known.
-
-    Returns
-    -------
-    Picture or None
-        Its alternative text says what the five most active latents change most. None where no latent is in use
-        and for models without spikes.
+    None too for models without spikes: their latents are never off. `scale` says how the data were scaled.
     """
     found, J = showcase.effects.first(EFFECTS), showcase.code.shape[1]
     K, M = found.change.shape
@@ -178,48 +134,16 @@ def _how(found: Effects, k: int) -> str:
     return f"from {number(float(found.low[k]), '.1f')} to {number(float(found.high[k]), '.1f')}"
 
 
-def classes(showcase: Showcase, label: str, names: Sequence[str]) -> list[Picture]:
-    """
-    Pictures of one model's mean codes and, where it has spikes, mean spike probabilities, by class.
-
-    Parameters
-    ----------
-    showcase : Showcase
-        The model's arrays.
-    label : str
-        The model's name.
-    names : sequence of str
-        Class names.
-
-    Returns
-    -------
-    list of Picture
-        One or two.
-    """
-    pictures = [_heatmap(showcase.class_code, label, names, "mean code")]
+def classes(showcase: Showcase, label: str, classes: Sequence[str]) -> list[Picture]:
+    """Pictures of one model's mean codes and, where it has spikes, mean spike probabilities, by class."""
+    pictures = [_heatmap(showcase.class_code, label, classes, "mean code")]
     if showcase.class_gamma is not None:
-        pictures.append(_heatmap(showcase.class_gamma, label, names, "spike probability"))
+        pictures.append(_heatmap(showcase.class_gamma, label, classes, "spike probability"))
     return pictures
 
 
 def grid(showcase: Showcase, label: str, shape: Sequence[int]) -> Picture | None:
-    """
-    Picture of the decoded plane of a model with two latents.
-
-    Parameters
-    ----------
-    showcase : Showcase
-        The model's arrays.
-    label : str
-        The model's name.
-    shape : sequence of int
-        (C, H, W) or (M,).
-
-    Returns
-    -------
-    Picture or None
-        None for any other number of latents.
-    """
+    """Picture of the decoded plane of a model with two latents; None for any other number."""
     if showcase.grid is None:
         return None
     spread = float(np.std(np.nan_to_num(showcase.grid), axis=0).mean())
@@ -234,25 +158,7 @@ def grid(showcase: Showcase, label: str, shape: Sequence[int]) -> Picture | None
 def denoising(
     showcases: Sequence[Showcase], labels: Sequence[str], shape: Sequence[int], features: Sequence[str] = ()
 ) -> Picture:
-    """
-    Picture of clean, noisy and reconstructed examples.
-
-    Parameters
-    ----------
-    showcases : sequence of Showcase
-        One per model.
-    labels : sequence of str
-        The models' names.
-    shape : sequence of int
-        (C, H, W) or (M,).
-    features : sequence of str
-        Names of a table's columns; may be empty.
-
-    Returns
-    -------
-    Picture
-        Its alternative text gives the squared errors of the examples.
-    """
+    """Picture of clean, noisy and reconstructed examples: `showcases` and `labels` of several models."""
     first = showcases[0]
     same = all(np.array_equal(first.noisy, one.noisy) for one in showcases)
     errors = [f"noisy input {_error(first.noisy, first.x)}"]

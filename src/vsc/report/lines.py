@@ -48,23 +48,7 @@ class Chart(NamedTuple):
 
 
 def chart(curves: Sequence[tuple[str, np.ndarray]], limits: tuple[float, float], alt: str, caption: str) -> Chart:
-    """
-    Draw curves over each other.
-
-    Parameters
-    ----------
-    curves : sequence of (str, numpy.ndarray of shape (L,))
-        Kind and values of each.
-    limits : (float, float)
-        The values at the lower and the upper edge.
-    alt, caption : str
-        Its words.
-
-    Returns
-    -------
-    Chart
-        Averaged down to `POINTS` points where there are more.
-    """
+    """Draw `curves`, (kind, values (L,)) each, over each other, within `limits`; `alt` and `caption` are its words."""
     low, high = limits
     scale = (HEIGHT - 4) / ((high - low) or 1.0)
 

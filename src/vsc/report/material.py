@@ -109,21 +109,9 @@ class Bar(NamedTuple):
 
 def bars(values: Sequence[float], labels: Sequence[str], texts: Sequence[str], peak: float | None = None) -> list[Bar]:
     """
-    Lay out bars: from the left where no value is negative, else to both sides of zero.
+    Lay out bars of `values`, beside their `labels` and `texts`: from the left where none is negative, else about zero.
 
-    Parameters
-    ----------
-    values : sequence of float
-        Lengths; NaN is drawn as 0.
-    labels, texts : sequence of str
-        What stands beside each.
-    peak : float, optional
-        The value of the longest bar there can be; by default the largest one.
-
-    Returns
-    -------
-    list of Bar
-        In the order of the values.
+    The longest that there can be is of `peak`, by default the largest value; NaN is drawn as 0.
     """
     sizes = np.nan_to_num(np.asarray(values, float))
     peak = (float(np.abs(sizes).max(initial=0)) if peak is None else peak) or 1.0

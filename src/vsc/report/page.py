@@ -106,29 +106,7 @@ class Page:
 
 
 def write(page: Page, path: str | os.PathLike[str]) -> Path:
-    """
-    Render a page and write it as one HTML file that loads nothing from anywhere.
-
-    The file appears under its name only when it is complete: whatever fails on the way leaves an older page
-    as it was.
-
-    Parameters
-    ----------
-    page : Page
-        What to show.
-    path : path-like
-        Where to write it, usually ``report.html`` in a run folder; missing folders are made.
-
-    Returns
-    -------
-    Path
-        Where it was written.
-
-    Raises
-    ------
-    ValueError
-        If the page has no entries.
-    """
+    """Render a page and write it as one HTML file that loads nothing from anywhere, whole or not at all."""
     return put(render(page), Path(path))
 
 
@@ -140,24 +118,7 @@ def put(html: str, path: Path) -> Path:
 
 
 def render(page: Page) -> str:
-    """
-    Return the page's HTML.
-
-    Parameters
-    ----------
-    page : Page
-        What to show.
-
-    Returns
-    -------
-    str
-        A complete document.
-
-    Raises
-    ------
-    ValueError
-        If the page has no entries.
-    """
+    """Return the page's HTML, a complete document; ValueError if it has no entries."""
     if not page.entries:
         raise ValueError("a page needs at least one entry")
     labels = words.labels([entry.name for entry in page.entries], [entry.title for entry in page.entries])

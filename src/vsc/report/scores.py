@@ -123,19 +123,7 @@ COLUMNS = (
 
 
 def columns(rows: Sequence[Scores]) -> list[Column]:
-    """
-    Say which columns to show.
-
-    Parameters
-    ----------
-    rows : sequence of Scores
-        One per model.
-
-    Returns
-    -------
-    list of Column
-        All of them, but the relaxed bound and its gap, and the choice of a component, only if some model has one.
-    """
+    """Return the columns to show: the relaxed bound, its gap, the choice of a component only if some model has one."""
     relaxed = any(row.relaxed_elbo is not None for row in rows)
     chosen = any(row.kl_selection for row in rows)
     hidden = (set() if relaxed else {"relaxed", "gap"}) | (set() if chosen else {"kl_selection"})
@@ -145,22 +133,10 @@ def columns(rows: Sequence[Scores]) -> list[Column]:
 
 def table(rows: Sequence[Scores], spreads: Sequence[Scores | None] = ()) -> list[list[Cell]]:
     """
-    Fill the table and mark the best of each column.
+    Fill the table, a list of cells per model, and mark the best of each column; spreads are deviations over seeds.
 
     Cells that print alike are equally good: nobody should read a ranking into digits that are not shown.
     Nothing is marked where fewer than two models have a number or where all print the same.
-
-    Parameters
-    ----------
-    rows : sequence of Scores
-        One per model.
-    spreads : sequence of Scores or None
-        Standard deviations over seeds, one per model; empty where every model is a single run.
-
-    Returns
-    -------
-    list of list of Cell
-        One list per model, in the order of ``columns(rows)``.
     """
     spreads = spreads or [None] * len(rows)
     return [list(row) for row in zip(*(_cells(column, rows, spreads) for column in columns(rows)), strict=True)]

@@ -6,21 +6,7 @@ from typing import Any
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """
-    Turn a nested mapping into one level with dotted keys.
-
-    Parameters
-    ----------
-    settings : mapping
-        Nested settings.
-    prefix : str
-        What every key begins with.
-
-    Returns
-    -------
-    dict
-        {"model.alpha": 0.1} for {"model": {"alpha": 0.1}}; an empty mapping stays a value.
-    """
+    """Turn a nested mapping into one level, {"model.alpha": 0.1} of {"model": {"alpha": 0.1}}; empty ones stay."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
@@ -34,19 +20,9 @@ def compare(
     all_settings: Sequence[Mapping[str, Any]],
 ) -> tuple[list[tuple[str, list[str]]], list[tuple[str, str]]]:
     """
-    Split settings into those that differ between models and those that do not.
+    Split settings, a nested mapping per model, into those that differ between models and those that do not.
 
-    Parameters
-    ----------
-    all_settings : sequence of mapping
-        One nested mapping per model.
-
-    Returns
-    -------
-    differing : list of (str, list of str)
-        Key and one printed value per model, "–" where a model has no such setting.
-    common : list of (str, str)
-        Key and printed value.
+    The first are (key, one printed value per model), "–" where a model has no such setting; the second (key, value).
     """
     flats = [flatten(settings) for settings in all_settings]
     differing, common = [], []

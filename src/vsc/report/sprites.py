@@ -1,4 +1,10 @@
-"""Many small images in one picture: rows of examples and of differences, as compact PNG or JPEG data addresses."""
+"""
+Many small images in one picture: rows of examples and of differences, as compact PNG or JPEG data addresses.
+
+`images` are (n, M), in model units, of `shape` (C, H, W) with C 1 or 3; `height` is that of one on the page, CSS
+pixels; `limits` and `peak` are the values that get the ends of the colours. The gap between images is transparent, or
+black in a JPEG.
+"""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -37,25 +43,7 @@ class Sprite(NamedTuple):
 
 
 def examples(images: np.ndarray, shape: Sequence[int], limits: tuple[float, float], height: int = 56) -> Sprite:
-    """
-    Put examples side by side.
-
-    Parameters
-    ----------
-    images : numpy.ndarray, shape (n, M)
-        Grey or colour images, in model units.
-    shape : sequence of int
-        (C, H, W), C 1 or 3.
-    limits : (float, float)
-        What is black, and what is white.
-    height : int
-        Of an image on the page, CSS pixels.
-
-    Returns
-    -------
-    Sprite
-        With a gap between images: transparent, or black in a JPEG.
-    """
+    """Put examples side by side; limits are what is black, and what is white."""
     cells = 1 + 254 * to_unit(_smaller(images, shape), limits)  # 0 is left for the gap
     row = _side_by_side(cells.round().astype(np.uint8), 0)
     if len(row) == 1:
@@ -64,25 +52,7 @@ def examples(images: np.ndarray, shape: Sequence[int], limits: tuple[float, floa
 
 
 def differences(images: np.ndarray, shape: Sequence[int], peak: float, height: int = 56) -> Sprite:
-    """
-    Put differences side by side: red is more, blue less, white none.
-
-    Parameters
-    ----------
-    images : numpy.ndarray, shape (n, M)
-        Differences in model units; averaged over the channels.
-    shape : sequence of int
-        (C, H, W).
-    peak : float
-        The size of a difference that gets the darkest colour; larger ones get it too.
-    height : int
-        Of an image on the page, CSS pixels.
-
-    Returns
-    -------
-    Sprite
-        With a transparent gap between images.
-    """
+    """Put differences side by side, the mean of their channels: red is more, blue less; from peak on the darkest."""
     cells = _smaller(images, shape).mean(1, keepdims=True)
     return _coloured(np.clip(np.nan_to_num(cells / peak), -1, 1), height)
 

@@ -47,20 +47,7 @@ class Section:
 
 
 def write(title: str, sections: Sequence[Section], environment: Mapping[str, str], path: Path) -> None:
-    """
-    Write studies as one HTML file that loads nothing from anywhere, whole or not at all.
-
-    Parameters
-    ----------
-    title : str
-        Heading of the page.
-    sections : sequence of Section
-        The studies, in the order in which they are shown.
-    environment : mapping of str to str
-        Versions, device, threads.
-    path : Path
-        The file.
-    """
+    """Write studies as one HTML file: `title`, `sections` in their order, the `environment` of the runs, the `path`."""
     shown = [(section, [[_cell(value) for value in row] for row in section.rows]) for section in sections]
     html = ENVIRONMENT.get_template("study.html.j2").render(title=title, sections=shown, environment=environment)
     with whole(path) as temporary:

@@ -62,20 +62,7 @@ class Sentence(NamedTuple):
 
 
 def sentences(facts: Facts) -> list[Sentence]:
-    """
-    Summarise a comparison.
-
-    Parameters
-    ----------
-    facts : Facts
-        The numbers.
-
-    Returns
-    -------
-    list of Sentence
-        What was done, the bounds, the codes, the price of sparsity, denoising, the probe, and how far to
-        trust it all; without those that the models have no numbers for.
-    """
+    """Summarise a comparison, without the sentences that the models have no numbers for."""
     found = [
         Sentence("Setting", _setting(facts)),
         Sentence("Bound", _bounds(facts)),

@@ -7,21 +7,7 @@ import numpy as np
 
 
 def number(value: float, spec: str = ".2f") -> str:
-    """
-    Print a number with a true minus sign; infinity as ∞, not-a-number in words.
-
-    Parameters
-    ----------
-    value : float
-        What to print.
-    spec : str
-        Format specification.
-
-    Returns
-    -------
-    str
-        "−98.30" for -98.3.
-    """
+    """Print a number with a true minus sign, "−98.30" for -98.3; infinity as ∞, not-a-number in words."""
     if math.isnan(value):
         return "not a number"
     if math.isinf(value):
@@ -32,36 +18,12 @@ def number(value: float, spec: str = ".2f") -> str:
 
 
 def count(value: int) -> str:
-    """
-    Print a whole number with thin spaces between thousands.
-
-    Parameters
-    ----------
-    value : int
-        What to print.
-
-    Returns
-    -------
-    str
-        "12 345".
-    """
+    """Print a whole number with thin spaces between thousands."""
     return f"{value:,}".replace(",", "\u202f")
 
 
 def duration(seconds: float) -> str:
-    """
-    Print a time in the unit that suits it.
-
-    Parameters
-    ----------
-    seconds : float
-        Time in seconds.
-
-    Returns
-    -------
-    str
-        "4.2 s", "3 min 5 s" or "2 h 10 min".
-    """
+    """Print seconds in the unit that suits them: "4.2 s", "3 min 5 s" or "2 h 10 min"."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -69,20 +31,7 @@ def duration(seconds: float) -> str:
 
 
 def shape(sizes: Sequence[int]) -> str:
-    """
-    Say what one example is.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        (C, H, W), (C, L) or (M,).
-
-    Returns
-    -------
-    str
-        "grey images of 28 × 28 pixels", "colour images of 32 × 32 pixels", "signals of 9 channels × 128 steps" or
-        "rows of 12 features".
-    """
+    """Say what one example of (C, H, W), (C, L) or (M,) is: "grey images of 28 × 28 pixels", "rows of 12 features"."""
     if len(sizes) == 3 and sizes[0] in (1, 3):
         return f"{'grey' if sizes[0] == 1 else 'colour'} images of {sizes[1]} × {sizes[2]} pixels"
     if len(sizes) == 2:
@@ -91,54 +40,18 @@ def shape(sizes: Sequence[int]) -> str:
 
 
 def listing(items: Sequence[str]) -> str:
-    """
-    Join items as prose does.
-
-    Parameters
-    ----------
-    items : sequence of str
-        What to join.
-
-    Returns
-    -------
-    str
-        "a", "a and b" or "a, b and c".
-    """
+    """Join items as prose does: "a", "a and b" or "a, b and c"."""
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else ""
 
 
 def labels(names: Sequence[str], titles: Sequence[str]) -> list[str]:
-    """
-    Give every model a name of its own.
-
-    Parameters
-    ----------
-    names, titles : sequence of str
-        Short names and titles, one each per model.
-
-    Returns
-    -------
-    list of str
-        The titles; where two are the same, with the short name, and a number if that is not enough.
-    """
+    """Return the titles; where two are the same, with the short name, and a number if that is not enough."""
     out = [t if titles.count(t) == 1 else f"{t} ({n})" for n, t in zip(names, titles, strict=True)]
     return [x if out.count(x) == 1 else f"{x} #{1 + out[:i].count(x)}" for i, x in enumerate(out)]
 
 
 def measure(value: float) -> str:
-    """
-    Print a value of the data, whatever its size.
-
-    Parameters
-    ----------
-    value : float
-        What to print.
-
-    Returns
-    -------
-    str
-        Four significant digits, "0.01234" or "−12.3", and thin spaces between thousands from 10 000 on.
-    """
+    """Print a value of the data, whatever its size: four digits, "0.01234", and thin spaces from 10 000 on."""
     if math.isfinite(value) and abs(value) >= 1e4:
         return count(round(value)).replace("-", "−") if abs(value) < 1e9 else number(value, ".3g")
     return number(value, ".4g")
@@ -155,41 +68,13 @@ def largest(change: np.ndarray, most: int) -> list[int]:
 
 
 def most_changed(change: np.ndarray, features: Sequence[str]) -> str:
-    """
-    Name the three columns that change most, with their signs.
-
-    Parameters
-    ----------
-    change : numpy.ndarray, shape (M,)
-        In model units.
-    features : sequence of str
-        Names of the columns; may be empty.
-
-    Returns
-    -------
-    str
-        "changes dose by −2.50, height by +1.00 and age by +0.10".
-    """
+    """Name the three columns that change most, with their signs: "changes dose by −2.50, height by +1.00 and ..."."""
     names = feature_names(features, len(change))
     return "changes " + listing([f"{names[m]} by {number(float(change[m]), '+.2f')}" for m in largest(change, 3)])
 
 
 def most_changed_pixel(change: np.ndarray, shape: Sequence[int]) -> str:
-    """
-    Say where in the image the change is greatest, and how great it is all over.
-
-    Parameters
-    ----------
-    change : numpy.ndarray, shape (M,)
-        In model units.
-    shape : sequence of int
-        (C, H, W).
-
-    Returns
-    -------
-    str
-        "changes row 1, column 2 most, by −0.80 (mean size 0.05)".
-    """
+    """Say where in an image (C, H, W) a change (M,) is greatest, and how great it is all over."""
     image = np.nan_to_num(change.reshape(tuple(shape)).mean(0))
     row, column = divmod(int(np.argmax(np.abs(image))), image.shape[1])
     return (

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -194,9 +195,10 @@ def test_every_public_name_is_explained(path):
 
 
 def test_every_public_name_of_the_package_is_there():
-    assert set(vsc.__all__) == set(vsc._HOME)
+    assert set(vsc.__all__) == {*vsc._HOME, *vsc._MODULES}
     for public_name in vsc.__all__:
         assert getattr(vsc, public_name).__doc__
-    assert dir(vsc) == sorted(vsc.__all__)
+    assert dir(vsc) == sorted([*vsc.__all__, "__version__"])
+    assert vsc.__version__ == version("variational-sparse-coding")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         vsc.nothing  # noqa: B018

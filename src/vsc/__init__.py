@@ -10,9 +10,13 @@ torch.Size([360, 32])
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vsc import data as data
+    from vsc import metrics as metrics
+    from vsc import plots as plots
     from vsc.data import from_arrays as from_arrays
     from vsc.data import from_torch as from_torch
     from vsc.data import load as load_data
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from vsc.model import VSC as VSC
     from vsc.model import LaplaceVAE as LaplaceVAE
     from vsc.model import ThresholdedLaplaceVSC as ThresholdedLaplaceVSC
+    from vsc.model import sampling as sampling
     from vsc.model.distributions import SpikeAndSlab as SpikeAndSlab
     from vsc.settings.config import Config as Config
     from vsc.settings.config import DataConfig as DataConfig
@@ -36,17 +41,17 @@ if TYPE_CHECKING:
     from vsc.training.runs import load as load
 
 _HOME = {
+    "AE": "model",
     "Config": "settings.config",
     "DataConfig": "settings.config",
-    "ModelConfig": "settings.config",
-    "TrainConfig": "settings.config",
-    "SpikeAndSlab": "model.distributions",
-    "RunError": "errors",
-    "UsageError": "errors",
-    "AE": "model",
     "LaplaceVAE": "model",
+    "ModelConfig": "settings.config",
+    "RunError": "errors",
+    "SpikeAndSlab": "model.distributions",
     "TCVAE": "model",
     "ThresholdedLaplaceVSC": "model",
+    "TrainConfig": "settings.config",
+    "UsageError": "errors",
     "VAE": "model",
     "VSC": "model",
     "Measured": "measure.measured",
@@ -55,29 +60,51 @@ _HOME = {
     "from_torch": "data",
     "load": "training.runs",
     "load_data": "data",
-    "measure": "measure.measured",
     "train": "training.loop",
 }
 """Where each public name lives; imported when it is first used, so that `import vsc` stays quick."""
 
-__all__ = ["AE", "TCVAE", "VAE", "VSC", "Config", "DataConfig", "LaplaceVAE", "Measured", "ModelConfig", "RunError"]
-__all__ += [
+_MODULES = {"data": "data", "measure": "measure", "metrics": "metrics", "plots": "plots", "sampling": "model.sampling"}
+"""Modules that are offered too, and where they are."""
+
+__all__ = [
+    "AE",
+    "TCVAE",
+    "VAE",
+    "VSC",
+    "Config",
+    "DataConfig",
+    "LaplaceVAE",
+    "Measured",
+    "ModelConfig",
+    "RunError",
     "SpikeAndSlab",
     "ThresholdedLaplaceVSC",
     "TrainConfig",
     "UsageError",
+    "data",
     "evaluate",
     "from_arrays",
     "from_torch",
+    "load",
+    "load_data",
+    "measure",
+    "metrics",
+    "plots",
+    "sampling",
+    "train",
 ]
-__all__ += ["load", "load_data", "measure", "train"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("variational-sparse-coding")
+    if name in _MODULES:
+        return import_module(f"vsc.{_MODULES[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'vsc' has no attribute {name!r}")
     return getattr(import_module(f"vsc.{_HOME[name]}"), "load" if name == "load_data" else name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

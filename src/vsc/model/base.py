@@ -308,6 +308,8 @@ def _through(net: nn.Module, x: Tensor) -> Tensor:
 def _fitting(net: nn.Module, shapes: list[tuple[int, ...]], width: int, what: str) -> tuple[int, ...]:
     """Return the first of the shapes that a net takes and makes `width` numbers of, found by trying."""
     like = next(net.parameters(), torch.zeros(()))
+    if like.is_meta:  # nets without numbers are not tried: torch's imports for that take seconds
+        return shapes[0]
     given, failure = None, ""
     with evaluating(net), torch.random.fork_rng(devices=[]):
         for shape in shapes:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, at_least, choose, short
-from vsc.model import HEADS, MODELS, VSC, Autoencoder
+from vsc.model import HEADS, MODELS, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
 from vsc.model.priors import PRIORS, SELECTORS
@@ -29,7 +29,7 @@ CUSTOM = "custom"
 """Name in the settings of a model that was made in Python."""
 
 
-def resolve(config: Config, data: Dataset) -> Config:
+def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Config:
     """
     Replace every `auto` by what suits the data, and refuse what does not.
 
@@ -39,6 +39,8 @@ def resolve(config: Config, data: Dataset) -> Config:
         As the user gave it.
     data : Dataset
         The loaded data.
+    own : Autoencoder, optional
+        The user's own model, where it is not built from settings.
 
     Returns
     -------
@@ -48,41 +50,47 @@ def resolve(config: Config, data: Dataset) -> Config:
     Raises
     ------
     UsageError
-        If a name is unknown or the likelihood cannot take the data.
+        If a name is unknown, a setting does nothing, or the likelihood cannot take the data.
     """
+    config = _with_own(config, own)
+    check_numbers(config.model)
     scale, steps = config.data.scale, config.train.steps
     if scale == "auto":
         scale = "standard" if data.high is None else "unit-interval"
     choose(SCALES, scale, "scale")
     likelihood, variance = _likelihood(config, data, scale)
-    if choose(LIKELIHOODS, likelihood, "likelihood").unit_interval and not _in_unit_interval(data, scale):
+    config = replace(config, model=replace(config.model, likelihood=likelihood, variance=variance))
+    kind = own.likelihood if own else choose(LIKELIHOODS, likelihood, "likelihood")
+    if kind.unit_interval and not _in_unit_interval(data, scale):
         raise UsageError(
             f"likelihood {likelihood!r} takes values in [0, 1], and scale {scale!r} leaves that range; "
             "choose scale unit-interval or likelihood gaussian"
         )
-    if idle := unused(config):
+    if idle := unused(config, own):
         raise UsageError(f"{idle[0]} does nothing with {_described(config.model)}; leave it out")
     if config.data.binarise and scale != "unit-interval":
         raise UsageError(f"binarise needs values in [0, 1]: choose scale unit-interval, not {scale!r}")
     if steps is None:
         steps = 10_000 if len(data.train) > 10_000 else 2000
-    heard, beta, relaxation = schedules(config.model), config.train.beta, config.train.relaxation
+    heard, beta, relaxation = schedules(config.model, own), config.train.beta, config.train.relaxation
     if beta is None and "beta" in heard:
-        gates = choose(MODELS, config.model.name, "model").spiked
+        gates = (own or choose(MODELS, config.model.name, "model")).spiked
         rises = gates or likelihood in ("gaussian", "gaussian-shared", "laplace")
         beta = Schedule.parse("0 -> 1 at 0 over 0.1" if rises else 1.0)
     if relaxation is None and "relaxation" in heard:
-        relaxation = Schedule.parse(RELAXATION[config.model.spikes])
+        relaxation = Schedule.parse(RELAXATION.get(config.model.spikes) or getattr(own, "relaxation", 1.0))
     valid_every = config.train.valid_every or max(1, steps // 20)
-    components = min(100, len(data.train)) if config.model.components is None else config.model.components
-    target, alpha = _target(config)
+    components = config.model.components
+    if components is None and "components" in taken(config.model):
+        components = min(100, len(data.train))
+    target, alpha = _target(config, heard)
     patience = config.train.patience
     if patience is None:
         pressed = bool(target or config.train.price or config.train.penalty)
         patience = 3 if scale == "standard" and len(data.train) <= FEW and len(data.valid) and not pressed else 0
     return Config(
         data=replace(config.data, scale=scale),
-        model=replace(config.model, likelihood=likelihood, variance=variance, alpha=alpha, components=components),
+        model=replace(config.model, alpha=alpha, components=components),
         train=replace(
             config.train,
             steps=steps,
@@ -115,21 +123,68 @@ def _likelihood(config: Config, data: Dataset, scale: str) -> tuple[str, float |
     return named, variance
 
 
-def schedules(model: ModelConfig) -> frozenset[str]:
+def _with_own(config: Config, own: Autoencoder | None) -> Config:
+    """Say in the settings what is known of a model that was made in Python; it has no others."""
+    usual = ModelConfig()
+    if own is None:
+        if config.model.name == CUSTOM:
+            raise UsageError("the model of this run was made in Python; give one like it: vsc.train(..., model=...)")
+        return config
+    changes = [name for name, value in vars(usual).items() if getattr(config.model, name) != value]
+    if changes and config.model.name != CUSTOM:
+        raise UsageError(f"model.{changes[0]} is for models built from settings, and this one is given; leave it out")
+    names: dict[Any, str] = {member: name for family in (LIKELIHOODS, SPIKES) for name, member in family.items()}
+    known = {
+        "latent_dim": own.latent_dim,
+        "likelihood": names.get(type(own.likelihood), CUSTOM),
+        "spikes": names.get(getattr(own, "spikes", None), CUSTOM),
+        "alpha": getattr(getattr(own, "prior", None), "alpha", usual.alpha),
+    }
+    return replace(config, model=replace(usual, name=CUSTOM, **known))
+
+
+def schedules(model: ModelConfig, own: Autoencoder | None = None) -> frozenset[str]:
     """Return the names of the settings of training, but for the optimiser's, that bear on a model."""
-    kind, prior = choose(MODELS, model.name, "model"), choose(PRIORS, model.prior, "prior")
+    kind = own or choose(MODELS, model.name, "model")
+    prior = getattr(own, "prior", None) if own else choose(PRIORS, model.prior, "prior")
+    heard = kind.schedules
+    if prior is not None and (own or "prior" in _takes(choose(MODELS, model.name, "model"))):
+        heard |= prior.schedules
+        if prior.gates_open:
+            heard -= {"spike_beta", "price", "target_l0", "relaxation"}
+    if own:
+        return heard if getattr(own, "correlated", True) else heard - {"total_correlation"}
     choose(SPIKES, model.spikes, "spike estimator")
-    heard = kind.schedules | prior.schedules if kind is VSC else kind.schedules
-    if kind is VSC and prior.gates_open:
-        heard -= {"spike_beta", "price", "target_l0", "relaxation"}
     return heard if model.spikes in RELAXATION else heard - {"relaxation"}
 
 
-def unused(config: Config) -> list[str]:
-    """Return the settings of training that are given, and do nothing for this model; dotted."""
-    usual, heard = TrainConfig(), schedules(config.model) | {"lr"}
+def taken(model: ModelConfig) -> set[str]:
+    """Return the names of the settings of a model that a part of it takes."""
+    if model.name == CUSTOM:
+        return set(vars(model))
+    kind = choose(MODELS, model.name, "model")
+    parts = [kind, choose(NETS, model.net, "net"), choose(LIKELIHOODS, model.likelihood, "likelihood")]
+    prior = choose(PRIORS, model.prior, "prior")
+    parts += [prior] if "prior" in _takes(kind) else []
+    return {"name", "net", *(name for part in parts for name in _takes(part))}
+
+
+def unused(config: Config, own: Autoencoder | None = None) -> list[str]:
+    """Return the settings of the model and of training that are given, and do nothing for this model; dotted."""
+    usual, heard = TrainConfig(), schedules(config.model, own) | {"lr"}
     names = [name for name in (*SCHEDULES, "prior_lr") if name not in heard]
-    return [f"train.{name}" for name in names if getattr(config.train, name) != getattr(usual, name)]
+    found = [f"train.{name}" for name in names if getattr(config.train, name) != getattr(usual, name)]
+    return unused_by_model(config.model) + found
+
+
+def unused_by_model(model: ModelConfig) -> list[str]:
+    """Return the settings of a model that no part of it takes, and that are not at their defaults; dotted."""
+    usual = vars(ModelConfig())
+    named = model if model.likelihood != "auto" else replace(model, likelihood=next(iter(LIKELIHOODS)))
+    idle = usual.keys() - taken(named)
+    if model.likelihood == "auto":
+        idle -= {"variance", "variance_floor"}  # auto may be any gaussian
+    return [f"model.{name}" for name, value in usual.items() if name in idle and getattr(model, name) != value]
 
 
 def without(config: Config, settings: Iterable[str]) -> Config:
@@ -140,15 +195,14 @@ def without(config: Config, settings: Iterable[str]) -> Config:
 
 def _described(model: ModelConfig) -> str:
     """Name the choices that decide what bears on a model."""
-    kind = MODELS[model.name]
-    prior = f", prior {model.prior}" if kind is VSC else ""
-    return f"model {model.name}{prior}" + (f", spikes {model.spikes}" if kind.spiked else "")
+    choices = [name for name in ("prior", "likelihood", "spikes") if name in taken(model)]
+    return ", ".join([f"model {model.name}", *(f"{name} {getattr(model, name)}" for name in choices)])
 
 
-def _target(config: Config) -> tuple[Schedule | None, float]:
+def _target(config: Config, heard: frozenset[str]) -> tuple[Schedule | None, float]:
     """Return the l0 to go to, None or 0 for none, and the alpha that goes with it."""
     model, target = config.model, config.train.target_l0
-    if target is None and "penalty" in schedules(model) and not (config.train.penalty or config.train.price):
+    if target is None and "penalty" in heard and not (config.train.penalty or config.train.price):
         return Schedule(model.alpha * model.latent_dim), model.alpha
     if not target:
         return target, model.alpha
@@ -203,7 +257,6 @@ def build_model(model: ModelConfig, shape: tuple[int, ...], device: str = "cpu",
     UsageError
         If a name is unknown, a value out of its range, or the model too large for this machine's memory.
     """
-    check_numbers(model)
     size, memory = _bytes_to_train(model, shape), _memory()
     if size > memory:
         raise UsageError(

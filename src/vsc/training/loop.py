@@ -5,7 +5,6 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +95,7 @@ def train(
         config = Config() if config is None else config
         if folder is not None and resume and model is None:
             checkpoint.check_kind(folder, config)
-        config = build.resolve(config, data)
-        if model is not None:
-            own = replace(config.model, name=build.CUSTOM, latent_dim=model.latent_dim)
-            config = replace(config, model=own)
+        config = build.resolve(config, data, model)
         if config.train.patience and not len(data.valid):
             raise UsageError("train.patience needs a validation set; raise data.valid_fraction above 0")
         if folder is not None and resume:

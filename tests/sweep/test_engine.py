@@ -174,6 +174,7 @@ def test_workers_say_what_failed_and_pass_mistakes_of_ours_on():
 COMMAND = """
 import os, sys, time
 from pathlib import Path
+from vsc.errors import Interrupted
 from vsc.sweep import engine
 folder = Path(sys.argv[1])
 def work(task):
@@ -289,6 +290,7 @@ def test_a_cluster_goes_on_when_one_of_its_workers_is_killed(cluster, tmp_path):
     assert len({pid for times in begun(tmp_path).values() for pid in times}) == 2
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_said_in_one_line():
     pytest.importorskip("distributed")
     with pytest.raises(UsageError, match=r"no dask scheduler answers at 'nowhere:1'"):

@@ -234,6 +234,9 @@ def _loky(workers: int, address: str) -> Iterator[Pool]:
     )
     try:
         yield executor, (BrokenExecutor, CancelledError)
+    except Interrupted:
+        executor.shutdown()  # they have saved what they were at
+        raise
     except BaseException:
         executor.shutdown(kill_workers=True)
         raise
@@ -276,8 +279,10 @@ def _begin(parent: int, threads: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)  # of use only while there is something to save
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     import torch
+    from tqdm import tqdm
 
     torch.set_num_threads(threads)
+    tqdm.set_lock(threading.RLock())  # by default a semaphore, which outlives a process that is killed, and is told of
 
 
 def _watch(parent: int) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vsc.cli.commands import main
 from vsc.cli.options import parse
+from vsc.data import load as load_data
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
 from vsc.measure.measured import Measured
@@ -304,3 +307,25 @@ def test_two_hundred_latents_of_noise_stay_below_the_limit(tmp_path):
     html, found = page_of(data, tmp_path / "run", latent_dim=200, gate_init=2.0)
     assert len(found.shown) > 190
     assert len(html.encode()) < 15e6
+
+
+def test_the_card_the_command_and_python_explain_a_latent_alike(tmp_path, capsys, monkeypatch):
+    """The three columns that `vsc encode` prints for a latent are those of `Measured.effects` and of the page."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(80, 5, generator=generator)
+    np.savetxt(tmp_path / "mine.csv", x.numpy(), delimiter=",", header="a,b,c,d,e", comments="")
+    data = replace(load_data(str(tmp_path / "mine.csv")), name=str(tmp_path / "mine.csv"))
+    html, found = page_of(data, tmp_path / "run", latent_dim=4)
+    monkeypatch.chdir(tmp_path)
+    assert main(["encode", "run", "--out", "codes.npz"]) == 0
+    printed = dict(re.findall(r"latent +(\d+) \w+: (.*)", capsys.readouterr().out))
+    effects = Measured(tmp_path / "run", data).effects
+    assert set(printed) == {str(j) for j in found.shown} == {str(j) for j in effects.latent}
+    for j, change in zip(effects.latent, effects.change, strict=True):
+        top = np.argsort(-np.abs(change))[:3]
+        assert re.findall(r"(\w) ", printed[str(j)]) == [data.features[m] for m in top]
+        row = re.search(rf'data-card="latent-{j}".*?</tr>', html, re.DOTALL).group()
+        assert re.findall(r"\b([a-e]) [+−]", row)[-3:] == [data.features[m] for m in top]
+    rows = {int(n) for n in re.findall(r'id="example-(\d+)"', html)}
+    assert rows <= set(data.test.index.tolist())
+    assert f"Example {min(rows)}<" in html

@@ -84,6 +84,9 @@ def compare(config: Compare) -> None:  # noqa: D103
     print()
     print(_table([one.title for one in trained], [one.mean for one in trained], [one.spread for one in trained]))
     print(f"\n{len(loaded.test)} test examples, hard spikes, likelihood {trained[0].likelihood}.")
+    for one in trained:
+        for said in one.cautions:
+            print(f"CAUTION: {one.title} {said}")
     print(f"The report: {folder / 'report.html'}")
 
 

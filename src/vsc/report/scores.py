@@ -110,7 +110,7 @@ COLUMNS = (
     Column("dead", _CODE, "latents", "dead", lambda s: s.dead, None, ".0f",
            "latents active on less than 0.01 % of the examples"),
     Column("mse", _ERROR, "per output", "MSE", lambda s: s.mse, "lower", "#.3g",
-           "squared error of the reconstruction from the mean code"),
+           "squared error of the reconstruction from the hard code"),
     Column("denoise_mse", _NOISE, "", "MSE", lambda s: s.denoise_mse, "lower", "#.3g",
            "squared error per output against the clean input, from the noisy input"),
     Column("denoise_psnr", _NOISE, "", "PSNR, dB", lambda s: s.denoise_psnr, "higher", ".2f",

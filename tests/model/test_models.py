@@ -531,3 +531,74 @@ def test_in_mixed_precision_only_the_nets_are_rounded(likelihood, prior):
     for whole, half in zip(*bounds, strict=True):
         assert half.dtype == torch.float32
         assert (half - whole).abs().max() < 0.6
+
+
+@pytest.mark.parametrize(
+    "net", [torch.nn.Identity(), torch.nn.Linear(16, 7), torch.nn.Linear(3, 10), torch.nn.Conv1d(9, 1, 1)]
+)
+def test_an_encoder_that_does_not_fit_is_one_line(net):
+    with pytest.raises(
+        UsageError, match=r"the encoder must make \(B, 10\) of \(B, 16\) or \(B, 1, 4, 4\), but"
+    ) as caught:
+        VAE(net, torch.nn.Linear(J, 16), shape=SHAPE, latent_dim=J)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_decoder_that_does_not_fit_is_one_line():
+    with pytest.raises(UsageError, match=r"the decoder must make \(B, 32\) of \(B, 5\), but gives \(B, 16\)"):
+        VAE(torch.nn.Linear(16, 10), torch.nn.Linear(J, 16), shape=SHAPE, latent_dim=J, likelihood=Gaussian())
+
+
+def test_trying_a_net_leaves_no_trace():
+    """Neither batch statistics nor torch's random state nor a mode are changed at construction."""
+    encoder = torch.nn.Sequential(torch.nn.BatchNorm1d(16), torch.nn.Dropout(), torch.nn.Linear(16, 10))
+    decoder, state = torch.nn.Linear(J, 16), torch.get_rng_state()
+    VAE(encoder, decoder, shape=SHAPE, latent_dim=J)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert encoder[0].num_batches_tracked == 0
+    assert encoder.training
+    assert encoder[1].training
+
+
+def test_inputs_are_those_of_training():
+    x = torch.randint(0, 256, (50, 16), dtype=torch.uint8)
+    scaler = fit_scaler("unit-interval", x, 255.0)
+    torch.testing.assert_close(made(VAE, scaler=scaler).inputs(x), x / 255)
+    model = made(VAE, scaler=scaler, binarise=True)
+    torch.manual_seed(4)
+    drawn = model.inputs(x.numpy())
+    torch.manual_seed(4)
+    assert torch.equal(drawn, torch.bernoulli(x / 255))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model: model.encode(np.zeros((3, 15))), "16 values each"),
+        (lambda model: model.encode(np.zeros((3, 16)), batch_size=0), "batch_size must be at least 1"),
+        (lambda model: model.decode(np.zeros((3, 4))), "codes of 5 latents"),
+        (lambda model: model.decode(np.zeros(5)), "codes of 5 latents"),
+        (lambda model: model.sample(-1), "at least 0"),
+        (lambda model: model.sample(1.5), "whole number"),
+    ],
+)
+def test_a_wrong_request_is_one_line(call, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        call(made(VAE))
+    assert "\n" not in str(caught.value)
+
+
+def test_decode_takes_arrays():
+    model, z = made(VAE), np.random.default_rng(0).normal(size=(3, J))
+    torch.testing.assert_close(model.decode(z), model.decode(torch.tensor(z, dtype=torch.float32)))
+    torch.testing.assert_close(model.decode([[1, 0, 0, 0, 0]]), model.decode(torch.eye(J)[:1]))
+
+
+def test_the_relaxation_of_the_model_is_taken_where_forward_is_given_none():
+    model = made(VSC, spikes=SPIKES["concrete"], relaxation=0.1)
+    bounds = []
+    for given in ({}, {"relaxation": 0.1}, {"relaxation": 2.0}):
+        torch.manual_seed(3)
+        bounds.append(model(X, **given).log_px)
+    assert torch.equal(bounds[0], bounds[1])
+    assert not torch.equal(bounds[0], bounds[2])

@@ -179,3 +179,41 @@ def test_a_column_in_other_units_has_standard_deviation_1(size):
     x = torch.stack([size * FLOATS[:, 0], FLOATS[:, 1], torch.full((50,), size)], 1)
     scaled = fit_scaler("standard", x, None)(x)
     np.testing.assert_allclose(scaled.std(0, correction=0).numpy(), [1, 1, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("high", "x", "words"),
+    [
+        (255.0, torch.rand(3, 4), "from 0 to 255, and these lie in .0, 1.; multiply them by 255"),
+        (16.0, torch.ones(3, 4), "multiply them by 16"),
+        (1.0, torch.full((3, 4), 255, dtype=torch.uint8), "from 0 to 1, and these go up to 255"),
+        (1.0, 255 * torch.ones(3, 4), "these go up to 255"),
+    ],
+)
+def test_values_in_other_units_than_the_training_data_are_refused(high, x, words):
+    scaler = Scaler("unit-interval", torch.zeros(1), torch.tensor([1 / high]), high)
+    with pytest.raises(UsageError, match=words):
+        scaler.checked(x)
+
+
+@pytest.mark.parametrize(
+    ("high", "x"),
+    [
+        (255.0, BYTES),
+        (255.0, BYTES.float()),
+        (255.0, torch.zeros(2, 6)),
+        (255.0, torch.ones(2, 6, dtype=torch.uint8)),
+        (1.0, torch.rand(2, 6)),
+        (1.0, 1.5 * torch.ones(2, 6)),
+        (None, 1e6 * torch.ones(2, 6)),
+    ],
+)
+def test_values_that_may_be_in_the_same_units_are_taken_as_they_are(high, x):
+    assert Scaler("none", torch.zeros(1), torch.ones(1), high).checked(x) is x
+
+
+def test_half_precision_rounds_no_scaler():
+    scaler = fit_scaler("standard", torch.randn(50, 3) + 1000, None)
+    before = scaler.shift.clone()
+    assert torch.equal(torch.nn.Sequential(scaler).bfloat16()[0].shift, before)
+    assert torch.equal(scaler.double().factor, scaler.factor.float())

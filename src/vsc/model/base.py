@@ -236,9 +236,14 @@ class Autoencoder(nn.Module, ABC):
         """
         return self.scaler.checked(as_examples(x, math.prod(self.shape), self.columns))
 
+    def scaled(self, x: Any) -> Tensor:
+        """Return stored examples x (N, ...) in model units, (N, M), where the model is."""
+        found = self.stored(x)
+        return torch.cat([self.scaler(part) for part in ([found] if isinstance(found, Tensor) else found.parts())])
+
     def inputs(self, x: Any) -> Tensor:
         """Return stored examples x (N, ...) as training sees them: scaled and, if it binarises, drawn as bits."""
-        inputs = torch.cat([self.scaler(part) for part in _parts(self.stored(x), None)])
+        inputs = self.scaled(x)
         return torch.bernoulli(inputs) if self.binarise else inputs
 
     @torch.no_grad()
@@ -264,7 +269,7 @@ class Autoencoder(nn.Module, ABC):
             As `stored`.
         """
         at_least(1, batch_size, "batch_size")
-        parts = [self.codes(self.scaler(part)) for part in _parts(self.stored(x), batch_size)]
+        parts = [self.codes(self.scaler(part)) for part in self.stored(x).split(batch_size)]
         return Codes(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
     def adopt(
@@ -323,10 +328,3 @@ def _fitting(net: nn.Module, shapes: list[tuple[int, ...]], width: int, what: st
     taken = " or ".join(str(("B", *shape)).replace("'", "") for shape in dict.fromkeys(shapes))
     found = f"gives (B, {', '.join(map(str, given[1:]))})" if given else f"fails ({failure})"
     raise UsageError(f"the {what} must make (B, {width}) of {taken}, but {found}")
-
-
-def _parts(x: Examples, rows: int | None) -> Iterator[Tensor]:
-    """Yield examples, `rows` at a time; by default those in memory at once, and others as memory allows."""
-    if rows is None:
-        return iter([x]) if isinstance(x, Tensor) else x.parts()
-    return iter(x.split(rows))

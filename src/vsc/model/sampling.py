@@ -1,19 +1,15 @@
 """What a trained model draws: new examples, and paths through the codes of given ones. Arrays out, no pictures."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vsc.errors import UsageError, choose
-from vsc.model import Autoencoder
-from vsc.model.divergences import pairwise_kl
-from vsc.model.priors import LearnedPrior, MixturePrior, SpikeSlabPrior, ThresholdedLaplacePrior
-from vsc.model.scaling import as_examples
+from vsc.errors import UsageError, at_least, choose
+from vsc.model.base import Autoencoder, evaluating
 from vsc.torchstate import seeded
 
 Array = np.ndarray
@@ -123,7 +119,7 @@ def decode(model: Autoencoder, z: Any) -> Array:
     if not np.isfinite(z).all():
         raise UsageError("the codes have NaN or infinite values")
     parameter = next(model.parameters())
-    with _evaluating(model):
+    with evaluating(model):
         parts = torch.tensor(z).reshape(-1, J).split(1024)
         x = torch.cat([model.decode(part.to(parameter)).float().cpu() for part in parts])
     return x.reshape(*z.shape[:-1], math.prod(shape)).numpy()
@@ -152,8 +148,8 @@ def ancestral(model: Autoencoder, n: int, seed: int = 0) -> Samples:
     UsageError
         If n < 1, or the model has no prior (AE).
     """
-    _at_least(1, n, "the number of draws, n,")
-    with _evaluating(model), seeded(seed, next(model.parameters()).device):
+    at_least(1, n, "the number of draws, n,")
+    with evaluating(model), seeded(seed, model.device):
         z = model.sample_code(n).cpu().numpy()
     return Samples(z, decode(model, z))
 
@@ -187,36 +183,19 @@ def conditional(model: Autoencoder, x: Any, n: int, seed: int = 0) -> Samples:
     ------
     UsageError
         If n < 1, the shape does not fit, a value is not finite, all latents of the model are always on, or the prior
-        is one whose slab is not known here.
+        does not say what its slab is.
     """
-    _at_least(1, n, "the number of draws, n,")
+    at_least(1, n, "the number of draws, n,")
     if not model.spiked or model.prior.gates_open:
         raise UsageError(
             "conditional sampling keeps an input's active latents, and in this model all latents are on; use ancestral"
         )
-    stored = _in_memory(x, math.prod(model.shape)).to(next(model.parameters()).device)
-    with _evaluating(model), seeded(seed, next(model.parameters()).device):
-        inputs = model.scaler(stored)
+    with evaluating(model), seeded(seed, model.device):
+        inputs = model.scaled(x)
         qz = model.posterior(inputs)
-        values = _slab_of_prior(model, qz, inputs, n)  # (N, n, J)
+        values = model.prior.slab(qz, inputs, n, model.posterior)  # (N, n, J)
         z = torch.where(qz.active.unsqueeze(1), values, 0.0).cpu().numpy()
     return Samples(z, decode(model, z))
-
-
-def _slab_of_prior(model: Autoencoder, qz: Any, inputs: Tensor, n: int) -> Tensor:
-    """Draw n values of every latent from the slab of p(z), (N, n, J); a mixture's from a component u ~ C(x)."""
-    prior, zero = model.prior, torch.zeros_like(qz.mu).unsqueeze(1).repeat(1, n, 1)
-    if isinstance(prior, SpikeSlabPrior | LearnedPrior):
-        return torch.randn_like(zero)
-    if isinstance(prior, ThresholdedLaplacePrior):
-        return torch.distributions.Laplace(zero, 1.0).sample()
-    if isinstance(prior, MixturePrior):
-        parts = prior.mixed(model.posterior)  # (U, J)
-        slab, spike = pairwise_kl(qz, parts)
-        C = prior.choice(inputs, slab + spike).exp()  # q(u|x)  (N, U)
-        u = torch.multinomial(C, n, replacement=True)  # (N, n)
-        return parts.mu[u] + (0.5 * parts.logvar[u]).exp() * torch.randn_like(zero)
-    raise UsageError(f"conditional sampling does not know the slab of the prior {type(prior).__name__}")
 
 
 def traversal(
@@ -259,8 +238,8 @@ def traversal(
     settings = torch.tensor(np.asarray(np.linspace(-3, 3, 7) if values is None else values, np.float32))
     if settings.ndim != 1 or not len(settings) or not settings.isfinite().all():
         raise UsageError(f"values must be a list of finite numbers, not {values}")
-    _at_least(1, most, "most")
-    with _evaluating(model):
+    at_least(1, most, "most")
+    with evaluating(model):
         before = model.encode(x).hard  # (N, J)
     if latents is None:
         size, latent = before.abs().topk(min(most, J))
@@ -352,11 +331,10 @@ def interpolate(model: Autoencoder, a: Any, b: Any, steps: int = 11, kind: str =
         If the kind is unknown, steps < 2, an example has not M values, or a value is not finite.
     """
     path = choose(PATHS, kind, "kind of path")
-    _at_least(2, steps, "steps")
-    M = math.prod(model.shape)
-    pair = [_in_memory(end[None] if isinstance(end, Tensor) else [end], M) for end in (a, b)]
-    with _evaluating(model):
-        z_a, z_b = model.encode(torch.cat(pair)).hard.numpy()
+    at_least(2, steps, "steps")
+    with evaluating(model):
+        pair = torch.cat([model.scaled(end[None] if isinstance(end, Tensor) else [end]) for end in (a, b)])
+        z_a, z_b = model.codes(pair).hard.cpu().numpy()
     z = path(z_a, z_b, steps)
     return Path(z, decode(model, z))
 
@@ -385,7 +363,7 @@ def largest_changes(z_a: Any, z_b: Any, k: int = 2) -> Changes:
     UsageError
         If k < 1, or the codes are not two of one length.
     """
-    _at_least(1, k, "the number of elements, k,")
+    at_least(1, k, "the number of elements, k,")
     z_a, z_b = np.asarray(z_a, np.float32), np.asarray(z_b, np.float32)
     if z_a.ndim != 1 or z_a.shape != z_b.shape:
         raise UsageError(f"expected two codes of one length, (J,), but got shapes {z_a.shape} and {z_b.shape}")
@@ -401,17 +379,6 @@ def _by_change(z_a: Array, z_b: Array) -> Array:
     return np.argsort(-change, kind="stable")[: np.count_nonzero(change)]
 
 
-def _in_memory(x: Any, M: int) -> Tensor:
-    """Check examples and read those that are not in memory."""
-    found = as_examples(x, M)
-    return found if isinstance(found, Tensor) else torch.cat(list(found.parts()))
-
-
-def _at_least(least: int, number: int, what: str) -> None:
-    if number < least:
-        raise UsageError(f"{what} must be at least {least}, not {number}")
-
-
 def _checked(latents: Sequence[int], J: int) -> Array:
     chosen = np.asarray(latents)
     if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu":
@@ -420,15 +387,3 @@ def _checked(latents: Sequence[int], J: int) -> Array:
     if len(wrong):
         raise UsageError(f"there is no latent {wrong[0]}: the model's {J} latents are numbered from 0 to {J - 1}")
     return chosen.astype(np.int64)
-
-
-@contextmanager
-def _evaluating(model: Autoencoder) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training

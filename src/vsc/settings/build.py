@@ -3,10 +3,9 @@
 import inspect
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -14,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from vsc.data.split import Dataset
-from vsc.errors import UsageError, at_least, choose, short
+from vsc.errors import UsageError, at_least, choose
 from vsc.model import HEADS, MODELS, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
 from vsc.model.priors import PRIORS, SELECTORS
-from vsc.model.scaling import SCALES, Scaler, fit_scaler
+from vsc.model.scaling import SCALES, fit_scaler
 from vsc.model.spikes import RELAXATION, SPIKES
-from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig, as_plain
+from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig
 from vsc.settings.presets import SUITS, changed
 from vsc.settings.schedule import Schedule
 
@@ -263,7 +262,7 @@ def build_model(model: ModelConfig, shape: tuple[int, ...], device: str = "cpu",
             f"to train this model takes {size / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g}; lower "
             "model.latent_dim, model.hidden or model.components"
         )
-    with _on(device):
+    with on(device):
         made = _parts(model, shape)
         return _made(choose(MODELS, model.name, "model"), _given(model, shape) | made | known)
 
@@ -310,7 +309,7 @@ def _takes(make: Callable[..., Any]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _on(device: str) -> Iterator[None]:
+def on(device: str) -> Iterator[None]:
     """Make tensors on a device, in float32, that can be trained, whatever the caller has set."""
     with _single(), torch.device(device), torch.inference_mode(False):
         yield
@@ -326,16 +325,16 @@ def _single() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _outline(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, Tensor]:
+def outline(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, Tensor]:
     """Return the weights of a model's parts without their values, which takes no memory."""
-    with _on("meta"):
+    with on("meta"):
         return nn.ModuleDict(_parts(model, shape)).state_dict()
 
 
 def _bytes_to_train(model: ModelConfig, shape: tuple[int, ...]) -> float:
     """Estimate what weights, gradients and Adam's two moments take."""
     try:
-        return 16.0 * sum(weight.numel() for weight in _outline(model, shape).values())
+        return 16.0 * sum(weight.numel() for weight in outline(model, shape).values())
     except (RuntimeError, TypeError, OverflowError):  # more than 2^63 numbers
         return math.inf
 
@@ -367,7 +366,7 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
         On the CPU.
     """
     assert config.data.scale != "auto"
-    with _on("cpu"):
+    with on("cpu"):
         scaler = fit_scaler(config.data.scale, data.train.x, data.high)
     known = {"columns": data.features, "classes": data.classes, "binarise": config.data.binarise}
     if model is not None:
@@ -383,95 +382,3 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
         chosen = torch.randperm(len(data.train), device="cpu")[: prior.wants]
         prior.start_at(built.scaler(data.train.x[chosen]))
     return built
-
-
-def described(model: Autoencoder, settings: ModelConfig) -> dict[str, Any]:
-    """Return, as JSON has it, what `restored` needs besides the weights."""
-    return {
-        "model": as_plain(asdict(settings)),
-        "shape": list(model.shape),
-        "scale": model.scaler.kind,
-        "high": model.scaler.high,
-        "binarise": model.binarise,
-        "relaxation": getattr(model, "relaxation", None),
-        "columns": list(model.columns),
-        "classes": list(model.classes),
-    }
-
-
-def restored(
-    saved: Mapping[str, Any], settings: ModelConfig, weights: dict[str, Tensor], model: Autoencoder | None = None
-) -> Autoencoder:
-    """
-    Return a saved model.
-
-    Parameters
-    ----------
-    saved : mapping
-        What `described` returned, with its `format`.
-    settings : ModelConfig
-        What it says of the model.
-    weights : dict of str to torch.Tensor
-        Its state.
-    model : Autoencoder, optional
-        An untrained model of the user's, into which the weights are put.
-
-    Returns
-    -------
-    Autoencoder
-        In eval mode, on the CPU.
-
-    Raises
-    ------
-    UsageError
-        If the weights are those of another model.
-    """
-    if saved["format"] == 1:
-        weights = _renamed(weights)
-    shape = tuple(saved["shape"])
-    _check_kept(saved, weights, math.prod(shape))
-    with _on("cpu"):
-        scaler = Scaler(saved["scale"], weights["scaler.shift"], weights["scaler.factor"], saved.get("high"))
-        known: dict[str, Any] = {name: tuple(saved[name]) for name in ("columns", "classes")}
-        known["binarise"] = saved.get("binarise", False)
-        if model is None:
-            _check_same(_outline(settings, shape), weights)
-            own = {} if saved.get("relaxation") is None else {"relaxation": saved["relaxation"]}
-            model = build_model(settings, shape, scaler=scaler, **known, **own)
-        else:
-            model.adopt(scaler, **known)
-        state = model.state_dict()
-        if saved["format"] == 1:  # there, what is added at the start was added to the encoder's last bias
-            weights |= {name: torch.zeros(()) for name in ("gate_init", "scale_init") if name in state}
-        _check_same(state, weights, whole=True)
-        model.load_state_dict(weights)
-    return model.eval()
-
-
-def _check_kept(saved: Mapping[str, Any], weights: Mapping[str, Tensor], M: int) -> None:
-    """Refuse what is no setting and no weight, and of no use."""
-    for name, kind in {"high": (int, float), "relaxation": (int, float), "binarise": bool}.items():
-        value = saved.get(name)
-        if value is not None and not (isinstance(value, kind) and math.isfinite(value) and value >= 0):
-            raise UsageError(f"{name} is {short(value)}")
-    for name in ("scaler.shift", "scaler.factor"):
-        kept = weights[name]
-        if tuple(kept.shape) not in ((1,), (M,)) or not kept.is_floating_point():
-            raise UsageError(f"{name} is {kept.dtype} of shape {tuple(kept.shape)}; the examples have {M} values")
-
-
-def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights of format 1 their names of today: values for what is off stood before the decoder's own layers."""
-    if "decoder.0.value" not in weights:
-        return dict(weights)
-    names = {name: re.sub(r"^decoder\.1\.", "decoder.", name) for name in weights} | {"decoder.0.value": "off_value"}
-    return {names[name]: value for name, value in weights.items()}
-
-
-def _check_same(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], whole: bool = False) -> None:
-    """Refuse weights that are those of another model, before they take memory or torch says so in many lines."""
-    for name in [*expected, *(weights if whole else ())]:
-        if name not in weights or name not in expected:
-            raise UsageError(f"the weights are those of another model: {name} is in one of the two alone")
-        if (there := tuple(weights[name].shape)) != (here := tuple(expected[name].shape)):
-            raise UsageError(f"the weights are those of another model: {name} has shape {here}, and {there} was saved")

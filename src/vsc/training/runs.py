@@ -22,7 +22,7 @@ from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError, first_line, listed
 from vsc.files import LOCK, clear_temporaries, parse_json, read_json, whole, write_json
 from vsc.model import Autoencoder
-from vsc.settings import build
+from vsc.settings import build, saved
 from vsc.settings.config import Config, as_plain
 from vsc.settings.upgrade import FORMAT, from_plain, read_settings, upgraded
 from vsc.torchstate import modes, seeded
@@ -224,7 +224,7 @@ def save_model(folder: Path, model: Autoencoder, config: Config) -> None:
         Its resolved settings.
     """
     weights = write_tensors({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
-    described = {"format": FORMAT, **build.described(model, config.model)}
+    described = {"format": FORMAT, **saved.described(model, config.model)}
     described["sha256"] = hashlib.sha256(weights).hexdigest()
     with whole(folder / "model" / "model.safetensors") as temporary:
         temporary.write_bytes(weights)
@@ -283,7 +283,7 @@ def _load(folder: Path, model: Autoencoder | None) -> Autoencoder | None:
     _check_names(described, "classes")
     if settings.name == build.CUSTOM and model is None:
         return None
-    return build.restored(described, settings, weights, model)
+    return saved.restored(described, settings, weights, model)
 
 
 def _check_names(described: dict[str, Any], what: str, size: int | None = None) -> None:

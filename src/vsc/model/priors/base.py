@@ -73,6 +73,24 @@ class Prior(nn.Module, ABC):
     def start_at(self, x: Tensor) -> None:
         """Start at as many training examples as there are, at most `wants`: model inputs (n, M)."""
 
+    def slab(self, qz: Any, x: Tensor, n: int, posterior: Posterior) -> Tensor:
+        """
+        Draw values of every latent from the slab of p(z), or of the component that each x chooses.
+
+        Parameters
+        ----------
+        qz, x, posterior
+            As for `kl`.
+        n : int
+            Values for each of x.
+
+        Returns
+        -------
+        torch.Tensor, shape (B, n, J)
+            None of them taken to zero by a gate.
+        """
+        raise UsageError(f"the slab of the prior {type(self).__name__} is not known: it has no method `slab`")
+
     @abstractmethod
     def sample(self, n: int, posterior: Posterior) -> Tensor:
         """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""

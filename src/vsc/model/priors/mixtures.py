@@ -88,6 +88,12 @@ class MixturePrior(Prior):
             return self.select(None, kl)
         return self.select(self.scores(x.to(self.scores.weight.dtype)).to(kl.dtype), kl)
 
+    def slab(self, qz, x, n, posterior):
+        """Draw u ~ C(x) anew for each of the n values, and the value from its slab."""
+        parts = self.mixed(posterior)  # (U, J)
+        C = self.choice(x, torch.stack(pairwise_kl(qz, parts)).sum(0)).exp()  # q(u|x)  (B, U)
+        return parts[torch.multinomial(C, n, replacement=True)].slab()
+
     def sample(self, n, posterior):
         """Draw u ~ pi and z from component u, shape (n, J)."""
         parts = self.mixed(posterior)

@@ -47,6 +47,9 @@ class SinglePrior(Prior):
     def latent_kl(self, qz, x, posterior):
         return self.parts(qz).total
 
+    def slab(self, qz, x, n, posterior):
+        return self.pz(at_least_single(self.origin)).slab((len(x), n))
+
     def sample(self, n, posterior):
         return self.pz(at_least_single(self.origin)).sample((n,))
 

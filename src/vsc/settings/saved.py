@@ -1,0 +1,108 @@
+"""What a saved model says of itself beside its weights, and the way back from there to a model."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vsc.errors import UsageError, short
+from vsc.model import Autoencoder
+from vsc.model.scaling import Scaler
+from vsc.settings.build import build_model, on, outline
+from vsc.settings.config import ModelConfig, as_plain
+
+
+def described(model: Autoencoder, settings: ModelConfig) -> dict[str, Any]:
+    """Return, as JSON has it, what `restored` needs besides the weights."""
+    return {
+        "model": as_plain(asdict(settings)),
+        "shape": list(model.shape),
+        "scale": model.scaler.kind,
+        "high": model.scaler.high,
+        "binarise": model.binarise,
+        "relaxation": getattr(model, "relaxation", None),
+        "columns": list(model.columns),
+        "classes": list(model.classes),
+    }
+
+
+def restored(
+    saved: Mapping[str, Any], settings: ModelConfig, weights: dict[str, Tensor], model: Autoencoder | None = None
+) -> Autoencoder:
+    """
+    Return a saved model.
+
+    Parameters
+    ----------
+    saved : mapping
+        What `described` returned, with its `format`.
+    settings : ModelConfig
+        What it says of the model.
+    weights : dict of str to torch.Tensor
+        Its state.
+    model : Autoencoder, optional
+        An untrained model of the user's, into which the weights are put.
+
+    Returns
+    -------
+    Autoencoder
+        In eval mode, on the CPU.
+
+    Raises
+    ------
+    UsageError
+        If the weights are those of another model.
+    """
+    if saved["format"] == 1:
+        weights = _renamed(weights)
+    shape = tuple(saved["shape"])
+    _check_kept(saved, weights, math.prod(shape))
+    with on("cpu"):
+        scaler = Scaler(saved["scale"], weights["scaler.shift"], weights["scaler.factor"], saved.get("high"))
+        known: dict[str, Any] = {name: tuple(saved[name]) for name in ("columns", "classes")}
+        known["binarise"] = saved.get("binarise", False)
+        if model is None:
+            _check_same(outline(settings, shape), weights)
+            own = {} if saved.get("relaxation") is None else {"relaxation": saved["relaxation"]}
+            model = build_model(settings, shape, scaler=scaler, **known, **own)
+        else:
+            model.adopt(scaler, **known)
+        state = model.state_dict()
+        if saved["format"] == 1:  # there, what is added at the start was added to the encoder's last bias
+            weights |= {name: torch.zeros(()) for name in ("gate_init", "scale_init") if name in state}
+        _check_same(state, weights, whole=True)
+        model.load_state_dict(weights)
+    return model.eval()
+
+
+def _check_kept(saved: Mapping[str, Any], weights: Mapping[str, Tensor], M: int) -> None:
+    """Refuse what is no setting and no weight, and of no use."""
+    for name, kind in {"high": (int, float), "relaxation": (int, float), "binarise": bool}.items():
+        value = saved.get(name)
+        if value is not None and not (isinstance(value, kind) and math.isfinite(value) and value >= 0):
+            raise UsageError(f"{name} is {short(value)}")
+    for name in ("scaler.shift", "scaler.factor"):
+        kept = weights[name]
+        if tuple(kept.shape) not in ((1,), (M,)) or not kept.is_floating_point():
+            raise UsageError(f"{name} is {kept.dtype} of shape {tuple(kept.shape)}; the examples have {M} values")
+
+
+def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give weights of format 1 their names of today: values for what is off stood before the decoder's own layers."""
+    if "decoder.0.value" not in weights:
+        return dict(weights)
+    names = {name: re.sub(r"^decoder\.1\.", "decoder.", name) for name in weights} | {"decoder.0.value": "off_value"}
+    return {names[name]: value for name, value in weights.items()}
+
+
+def _check_same(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], whole: bool = False) -> None:
+    """Refuse weights that are those of another model, before they take memory or torch says so in many lines."""
+    for name in [*expected, *(weights if whole else ())]:
+        if name not in weights or name not in expected:
+            raise UsageError(f"the weights are those of another model: {name} is in one of the two alone")
+        if (there := tuple(weights[name].shape)) != (here := tuple(expected[name].shape)):
+            raise UsageError(f"the weights are those of another model: {name} has shape {here}, and {there} was saved")

@@ -168,7 +168,7 @@ def test_a_run_can_be_repeated_from_its_own_settings(run, capsys, tmp_path):
 @pytest.mark.parametrize(("short", "full"), SHORT.items())
 def test_short_forms_stand_for_their_long_ones(short, full):
     value = {"--data": "mnist", "--data-root": "x", "--model": "ae", "--net": "conv", "--device": "cpu"}.get(short, "1")
-    value = "gaussian" if short == "--likelihood" else value
+    value = {"--likelihood": "gaussian", "--prior": "mixture"}.get(short, value)
     assert parse("train", short, value) == parse("train", full, value) == parse("train", f"{short}={value}")
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from difflib import get_close_matches
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from vsc.errors import UsageError
 from vsc.model import MODELS
@@ -113,6 +113,7 @@ def _hint(name: str) -> Any:
     """Return the type of a setting that may be searched."""
     parts = {part: kind for part, kind in get_type_hints(Config).items() if part in ("model", "train")}
     hints = {f"{part}.{key}": hint for part, kind in parts.items() for key, hint in get_type_hints(kind).items()}
+    hints = {key: str if get_origin(hint) is Literal else hint for key, hint in hints.items()}
     if name.startswith("data."):
         raise UsageError(f"space: {name} cannot be searched: numbers on different data do not compare")
     if name in REFUSED:

@@ -64,7 +64,7 @@ def _shut(config: Config | None) -> list[str]:
     if model.prior != "normal" and model.alpha < 0.5:
         causes.append(f"Raise model.alpha, now {model.alpha:g}")
     if model.likelihood == "gaussian-fixed":
-        causes.append(f"Lower model.variance, now {model.variance:g}, to the noise of the data")
+        causes.append(f"Lower model.variance, now {model.variance or 1:g}, to the noise of the data")
     causes.append("Let train.beta rise more slowly, as in '0 -> 1 at 0 over 0.3'")
     return [causes[0], *(cause[0].lower() + cause[1:] for cause in causes[1:])]
 

@@ -25,22 +25,11 @@ PAUSE = 1.0
 
 
 class Ended(NamedTuple):
-    """
-    What became of one piece of work.
+    """What became of one piece of work."""
 
-    Attributes
-    ----------
-    place : int
-        Among the tasks, from 0.
-    value : object
-        What it returned.
-    problem : str
-        Why it failed; empty if it did not.
-    """
-
-    place: int
-    value: Any = None
-    problem: str = ""
+    place: int  # among the tasks, from 0
+    value: Any = None  # what it returned
+    problem: str = ""  # why it failed
 
 
 Pool = tuple[Executor, tuple[type[BaseException], ...]]
@@ -55,39 +44,20 @@ def run(
     engine: str = "loky",
 ) -> None:
     """
-    Do `work` with every task, several at a time.
+    Do `work` with every task, several at a time, begun in their order; here `ended` is given what became of each.
 
-    What is busy elsewhere is left for later. What a worker was at when it died, or when it was sent SIGTERM and saved
-    it, is given out again: work must find what was done of it.
-
-    Parameters
-    ----------
-    work : callable
-        Of one task; both can be pickled. Busy means later; RunError, UsageError and OSError, that it failed.
-    tasks : sequence
-        In the order in which they are begun.
-    ended : callable
-        Is given here what became of each.
-    workers : int
-        Processes on this machine, each with a share of the CPU cores; 1 works in this one.
-    engine : str
-        `loky`, or `dask:ADDRESS` of the scheduler of a cluster, all of whose workers are used.
-
-    Raises
-    ------
-    UsageError
-        If `workers` < 1, or the engine is unknown or out of reach.
-    RunError
-        If workers keep dying.
-    Interrupted
-        If SIGINT or SIGTERM arrives; what this machine was at is saved first, unless a second SIGINT arrives.
+    Work and tasks can be pickled. Its Busy means later; RunError, UsageError and OSError, that it failed. What a worker
+    was at when it died, or when it was sent SIGTERM and saved it, is given out again: work must find what was done of
+    it. `engine` is `loky`, with processes on this machine that share its CPU cores (one of them: this process itself),
+    or `dask:ADDRESS` of a cluster's scheduler, all of whose workers are used. RunError if workers keep dying;
+    Interrupted at SIGINT or SIGTERM, after what this machine was at is saved, unless a second SIGINT arrives.
     """
     if workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
+    workers, waiting = min(workers, len(tasks)), dict(enumerate(tasks))
     name, _, address = engine.partition(":")
-    start = partial(choose(ENGINES, name, "engine"), workers=min(workers, len(tasks)), address=address)
-    waiting = dict(enumerate(tasks))
-    if name == "loky" and min(workers, len(tasks)) < 2:
+    start = partial(choose(ENGINES, name, "engine"), workers=workers, address=address)
+    if name == "loky" and workers < 2:
         with stoppable():
             while waiting:
                 for index, task in list(waiting.items()):

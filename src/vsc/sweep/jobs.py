@@ -30,56 +30,29 @@ Tell = Callable[[str], None]
 
 
 class Job(NamedTuple):
-    """
-    One run of a sweep: light, for it is sent to workers, which load the data themselves.
+    """One run of a sweep: light, for it is sent to workers, which load the data themselves."""
 
-    Attributes
-    ----------
-    label : str
-        What people call it.
-    config : Config
-        Its resolved settings.
-    folder : Path
-        Its run folder, by `plan` named after these settings and the data.
-    content : str
-        The data's `Dataset.content`.
-    metrics : tuple of str
-        What to measure besides the scores.
-    iwae : int or None
-        Draws of the importance-weighted bound.
-    """
-
-    label: str
-    config: Config
-    folder: Path
-    content: str
-    metrics: tuple[str, ...] = ()
-    iwae: int | None = None
+    label: str  # what people call it
+    config: Config  # resolved
+    folder: Path  # by `plan` named after these settings and the data
+    content: str  # the data's `Dataset.content`
+    metrics: tuple[str, ...] = ()  # what to measure besides the scores
+    iwae: int | None = None  # draws of the importance-weighted bound
 
 
 def key(config: Config, data: Dataset) -> str:
     """
-    Return what a run's numbers depend on as 16 hexadecimal digits, 8 for the settings and 8 for the data.
+    Return what a run's numbers depend on as 16 hexadecimal digits: 8 for resolved settings, 8 for the data's content.
 
-    Parameters
-    ----------
-    config : Config
-        Resolved settings. Where the data lie, the device and how often a run is logged and saved do not count, nor do
-        settings at their default: one that is added to the library leaves earlier runs where they are.
-    data : Dataset
-        The data, of which the content counts.
-
-    Returns
-    -------
-    str
-        The same for the same settings and data.
+    Settings that are `NEUTRAL` do not count, nor do those at their default: one that is added to the library leaves
+    earlier runs where they are.
     """
     usual = as_plain(asdict(Config()))
     plain = {
         f"{part}.{name}": value
         for part, settings in as_plain(asdict(config)).items()
         for name, value in settings.items()
-        if (part, name) not in NEUTRAL and value != usual[part][name]
+        if f"{part}.{name}" not in NEUTRAL and value != usual[part][name]
     }
     return _digest(json.dumps(plain, sort_keys=True)) + _digest(data.content)
 
@@ -88,34 +61,15 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-NEUTRAL = [("data", "root"), *(("train", n) for n in ("device", "devices", "nodes", "log_every", "checkpoint_every"))]
+NEUTRAL = ("data.root", *(f"train.{n}" for n in ("device", "devices", "nodes", "log_every", "checkpoint_every")))
 """Settings that leave a run's numbers as they are, but for rounding."""
 
 
 def plan(label: str, config: Config, root: Path, metrics: Sequence[str] = (), iwae: int | None = None) -> Job:
     """
-    Turn settings into a job: resolved, checked, and with a folder of its own.
+    Turn settings as asked for into a job: resolved, checked, and with a folder of its own in that of all runs.
 
-    Parameters
-    ----------
-    label : str
-        What people call it.
-    config : Config
-        Settings as asked for.
-    root : Path
-        The folder of all runs.
-    metrics, iwae
-        As in `Job`.
-
-    Returns
-    -------
-    Job
-        Not started.
-
-    Raises
-    ------
-    UsageError
-        If a setting is wrong, or the run's folder was edited by hand.
+    UsageError if a setting is wrong, or the run's folder was edited by hand.
     """
     loaded = dataset(config.data)
     resolved = checked(config, loaded)
@@ -131,26 +85,7 @@ def plan(label: str, config: Config, root: Path, metrics: Sequence[str] = (), iw
 
 
 def checked(config: Config, data: Dataset) -> Config:
-    """
-    Resolve settings, and find what is wrong with them before anything is trained.
-
-    Parameters
-    ----------
-    config : Config
-        Settings as asked for.
-    data : Dataset
-        The data.
-
-    Returns
-    -------
-    Config
-        Resolved.
-
-    Raises
-    ------
-    UsageError
-        If a setting is wrong.
-    """
+    """Resolve settings, and find what is wrong with them (UsageError) before anything is trained."""
     resolved = build.resolve(config, data)
     _buildable(resolved.model, data.shape, len(data.train))
     return resolved
@@ -208,34 +143,8 @@ def finish(
     """
     Train a job's run, or take it up where it is, and measure it; whatever was done before is found again.
 
-    Parameters
-    ----------
-    job : Job
-        From `plan`.
-    split : str
-        Where to measure.
-    progress : bool
-        Whether to show a progress bar.
-    watch : callable, optional
-        As for `vsc.train`.
-    data : Dataset, optional
-        The data, if they are at hand.
-    keep : dict, optional
-        Takes up what was encoded, under its folder: where that is a key, and the run is trained here.
-
-    Returns
-    -------
-    Results
-        Its numbers.
-
-    Raises
-    ------
-    Busy
-        If another process is at it.
-    RunError
-        If training fails, the data are not what they were, or files are damaged.
-    Interrupted
-        If SIGINT or SIGTERM arrives while it trains.
+    `data` is given where it is at hand. `keep` takes up what was encoded, under the run's folder: where that is a key,
+    and the run is trained here. Busy if another process is at it; RunError too where the data are not what they were.
     """
     data = dataset(job.config.data) if data is None else data
     if data.content != job.content:
@@ -264,43 +173,14 @@ def sweep(
     keep: dict[Path, Measured | None] | None = None,
 ) -> list[Results]:
     """
-    Finish all jobs.
+    Finish all jobs, begun in their order, and return the results of each; the same run may occur twice.
 
     Any number of sweeps, on this machine or on others that see the same folder, may work on the same jobs: each run is
     claimed by one process at a time, and one that dies loses no more than its run's last checkpoint interval.
 
-    Parameters
-    ----------
-    jobs : sequence of Job
-        In the order in which they are begun; the same run may occur twice.
-    workers : int
-        Processes on this machine; 1 works in this one.
-    split : str
-        Where to measure.
-    tell : callable
-        Is given a line for each run that is finished.
-    command : str, optional
-        What to type to go on, for the message of an interrupted sweep.
-    progress : bool
-        Whether to show a bar for each run, with a single worker.
-    engine : str
-        As for `vsc.sweep.engine.run`.
-    data, keep
-        As for `finish`, where this process does the work.
-
-    Returns
-    -------
-    list of Results
-        One for each job.
-
-    Raises
-    ------
-    UsageError
-        If `workers` < 1, or the engine is unknown.
-    RunError
-        If runs failed, after all others are finished; or if workers keep dying.
-    Interrupted
-        If SIGINT or SIGTERM arrives; runs that were going on are saved first.
+    `workers` and `engine` are as for `engine.run`, with a bar each if `progress` and one worker; `data` and `keep` as
+    for `finish`, where this process does the work. `tell` is given a line for each run that ends, and `command` is what
+    to type after an interruption. RunError if runs failed, after all others are finished.
     """
     distinct = _distinct(jobs)
     missing = [job for job in distinct if not runs.is_finished(job.folder)]
@@ -308,18 +188,19 @@ def sweep(
     if line := outdated(missing):
         tell(line)
     ordered = missing + [job for job in distinct if job not in missing]
-    if not missing:
-        workers, engine = min(workers, 1), "loky"
     failures: list[str] = []
     found: dict[Path, Results] = {}
 
     def ended(said: Ended) -> None:
         job = ordered[said.place]
         clock.done(job, said.problem)
-        failures.extend([f"{job.label}: {said.problem}"] if said.problem else [])
-        found.update({} if said.problem else {job.folder: said.value})
+        if said.problem:
+            failures.append(f"{job.label}: {said.problem}")
+        else:
+            found[job.folder] = said.value
 
     work = partial(finish, split=split)
+    engine = engine if missing else "loky"
     if engine == "loky" and min(workers, len(missing)) < 2:
         workers = min(workers, 1)
         work = partial(work, progress=progress, data=data, keep=keep)

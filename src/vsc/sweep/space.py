@@ -11,38 +11,23 @@ from vsc.model import MODELS
 from vsc.settings.config import Config
 from vsc.settings.schedule import SYNTAX, Schedule
 from vsc.settings.upgrade import GONE
+from vsc.sweep.jobs import NEUTRAL
 
 REFUSED = {
     "train.seed": "the best seed is a lucky one; to see the spread, train the best settings with several",
-    **{
-        f"train.{name}": "it does not change what is learned"
-        for name in ("device", "devices", "nodes", "log_every", "checkpoint_every")
-    },
+    **dict.fromkeys(NEUTRAL, "it does not change what is learned"),
 }
-"""Settings of model and train that are not to be searched -> why."""
+"""Settings that are not to be searched -> why."""
 
 
 class Setting(NamedTuple):
-    """
-    One setting that is searched: a range, or a few choices.
+    """One setting that is searched: a range, or a few choices."""
 
-    Attributes
-    ----------
-    name : str
-        Dotted, such as `train.lr`.
-    low, high : int or float
-        The range, both ends included.
-    log : bool
-        Whether it is searched by its logarithm.
-    choices : tuple of (str, object)
-        Each as typed, and its value; empty for a range.
-    """
-
-    name: str
+    name: str  # dotted, such as `train.lr`
     low: float = 0
-    high: float = 0
-    log: bool = False
-    choices: tuple[tuple[str, Any], ...] = ()
+    high: float = 0  # both ends included
+    log: bool = False  # by its logarithm
+    choices: tuple[tuple[str, Any], ...] = ()  # each as typed, and its value; none for a range
 
     def suggest(self, trial: Any) -> Any:
         """Let an optuna trial choose a value."""
@@ -61,10 +46,8 @@ class Setting(NamedTuple):
         return [value for _, value in self.choices] or [self.low, self.high]
 
     def __str__(self) -> str:
-        text = "|".join(text for text, _ in self.choices) or f"{self.low:g}..{self.high:g}" + (
-            ":log" if self.log else ""
-        )
-        return f"{self.name}={text}"
+        span = f"{self.low:g}..{self.high:g}{':log' if self.log else ''}"
+        return f"{self.name}={'|'.join(text for text, _ in self.choices) or span}"
 
 
 def default(config: Config) -> tuple[Setting, ...]:
@@ -81,22 +64,9 @@ def default(config: Config) -> tuple[Setting, ...]:
 
 def parse(text: str) -> tuple[Setting, ...]:
     """
-    Read a space.
+    Read a space: SETTING=LOW..HIGH, SETTING=LOW..HIGH:log or SETTING=A|B|C, separated by commas.
 
-    Parameters
-    ----------
-    text : str
-        SETTING=LOW..HIGH, SETTING=LOW..HIGH:log or SETTING=A|B|C, separated by commas.
-
-    Returns
-    -------
-    tuple of Setting
-        In the order of the text.
-
-    Raises
-    ------
-    UsageError
-        If a setting is unknown, given twice or not to be searched, or its values are not of its kind.
+    UsageError if a setting is unknown, given twice or not to be searched, or its values are not of its kind.
     """
     found: dict[str, Setting] = {}
     for part in re.split(r",(?=\s*[\w.-]+\s*=)", text):
@@ -144,10 +114,10 @@ def _range(name: str, values: str, hint: Any) -> Setting:
     kind = float if kinds & {float, Schedule} else int
     if kind is int and int not in kinds:
         raise UsageError(f"space: {name} is no number; give choices, as in {name}=A|B")
-    ends, log, _ = values.partition(":log")
+    ends, log, more = values.partition(":log")
     low, _, high = ends.partition("..")
     setting = Setting(name, *(_value(name, end.strip(), kind) for end in (low, high)), log=bool(log))
-    if values.partition(":log")[2].strip():
+    if more.strip():
         raise UsageError(f"space: {name}={values} has more after :log than there should be")
     if not setting.low < setting.high:
         raise UsageError(f"space: {name}={values} must go from the lower to the higher value")

@@ -24,26 +24,10 @@ def optuna() -> Any:
 
 def open_study(where: str, name: str, direction: str) -> Any:
     """
-    Open optuna's study, or make it.
+    Open or make a study of optuna, in a journal file or at a URL of SQLAlchemy such as sqlite:///trials.db.
 
-    Parameters
-    ----------
-    where : str
-        A journal file, or a URL of SQLAlchemy such as sqlite:///trials.db; no message repeats its secrets.
-    name : str
-        The study.
-    direction : str
-        `maximize` or `minimize`.
-
-    Returns
-    -------
-    optuna.Study
-        Every process opens its own.
-
-    Raises
-    ------
-    UsageError
-        If optuna is not installed, or the storage cannot be opened.
+    Every process opens its own. UsageError, without the URL's secrets, if optuna is not installed or the storage cannot
+    be opened.
     """
     what = "database" if "://" in where else f"journal file {where}"
     if "://" not in where:

@@ -47,40 +47,17 @@ PRUNERS: dict[str, Callable[[Any], Any]] = {
 
 
 class Search(NamedTuple):
-    """
-    What is searched, and how.
+    """What is searched, and how."""
 
-    Attributes
-    ----------
-    common : Config
-        The settings that all trials share.
-    space : tuple of Setting
-        Those that differ.
-    metric : str
-        What is to be best.
-    better : str
-        `higher` or `lower`.
-    pruner : str
-        Name in `PRUNERS`.
-    trials : int
-        How many.
-    folder : Path
-        Its runs lie in `folder/runs`.
-    storage : str
-        Where optuna keeps the trials.
-    name : str
-        optuna's study: trials of another question, or on other data, are another study.
-    """
-
-    common: Config
-    space: tuple[Setting, ...]
-    metric: str
-    better: str
-    pruner: str
-    trials: int
-    folder: Path
-    storage: str
-    name: str
+    common: Config  # the settings that all trials share
+    space: tuple[Setting, ...]  # those that differ
+    metric: str  # what is to be best
+    better: str  # higher or lower
+    pruner: str  # in PRUNERS
+    trials: int  # how many
+    folder: Path  # its runs lie in folder/runs
+    storage: str  # where optuna keeps the trials
+    name: str  # optuna's study: trials of another question, or on other data, are another
 
     def study(self) -> Any:
         """Open optuna's study."""
@@ -100,85 +77,32 @@ class Search(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """
-    One trial that came to an end.
+    """One trial that came to an end."""
 
-    Attributes
-    ----------
-    trial : str
-        Its name.
-    state : str
-        `complete`, `pruned` (stopped early) or `failed`.
-    value : float or None
-        What was measured on the validation part; of a pruned one, what its last validation gave.
-    settings : dict of str to object
-        Dotted settings that were searched.
-    run : str or None
-        Its run folder's name.
-    problem : str or None
-        Why it failed.
-    """
-
-    trial: str
-    state: str = "failed"
-    value: float | None = None
-    settings: Mapping[str, Any] = MappingProxyType({})
-    run: str | None = None
-    problem: str | None = None
+    trial: str  # its name
+    state: str = "failed"  # or complete, or pruned
+    value: float | None = None  # of the metric on the validation part; of a pruned one, what its last validation gave
+    settings: Mapping[str, Any] = MappingProxyType({})  # dotted, those that were searched
+    run: str | None = None  # its run folder's name
+    problem: str | None = None  # why it failed
 
 
 class Found(NamedTuple):
-    """
-    What a search found.
-
-    Attributes
-    ----------
-    search : Search
-        What was asked.
-    tried : list of Tried
-        All trials that came to an end, in their order.
-    best : Tried
-        The best of the complete ones.
-    job : Job
-        Its run.
-    """
+    """What a search found."""
 
     search: Search
-    tried: list[Tried]
-    best: Tried
-    job: Job
+    tried: list[Tried]  # all that came to an end, in their order
+    best: Tried  # of the complete ones
+    job: Job  # the best one's run
 
 
 def tune(config: Tune, folder: Path, command: str, tell: Tell = print, progress: bool = False) -> Found:
     """
-    Search, and write best.yaml and tune.json; trials of earlier calls that asked the same are kept.
+    Search, and write best.yaml and tune.json into `folder`; trials of earlier calls that asked the same are kept.
 
-    Parameters
-    ----------
-    config : Tune
-        The common settings, what to search and how.
-    folder : Path
-        Where everything goes.
-    command : str
-        What to type to go on.
-    tell : callable
-        Is given a line for each trial.
-    progress : bool
-        Whether to show a bar for each run, with a single worker.
-
-    Returns
-    -------
-    Found
-        As written.
-
-    Raises
-    ------
-    UsageError
-        If a setting, the space, the metric or the storage is wrong; said before anything is trained.
-    RunError
-        If no trial came to a good end.
-    Interrupted
-        If SIGINT or SIGTERM arrives; a run that was going on is saved, and its trial waits.
+    `tell` is given a line for each trial, and `command` is what to type to go on. A wrong setting, space, metric or
+    storage is a UsageError before anything is trained; RunError if no trial came to a good end. When interrupted, the
+    run that was going on is saved, and its trial waits.
     """
     search = _search(config, folder)
     if config.storage is None:
@@ -331,11 +255,8 @@ def _tried(search: Search, number: int, trial: Any) -> Tried:
 def _line(tried: Tried, metric: str) -> str:
     outcome = f"{metric} {tried.value:.5g}" if tried.value is not None else ""
     outcome = {"complete": outcome, "pruned": f"stopped early at {outcome}", "failed": f"failed: {tried.problem}"}
-    return f"{tried.trial}: {_words(tried.settings)}: {outcome[tried.state]}"
-
-
-def _words(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_text(value)}" for name, value in settings.items())
+    settings = ", ".join(f"{name} {_text(value)}" for name, value in tried.settings.items())
+    return f"{tried.trial}: {settings}: {outcome[tried.state]}"
 
 
 def _text(value: Any) -> str:
@@ -349,11 +270,9 @@ def _text(value: Any) -> str:
 
 def _write(search: Search, tried: list[Tried], command: str) -> Found:
     """Write best.yaml and tune.json."""
-    complete = [one for one in tried if one.state == "complete"]
-    if not complete:
+    best = next(iter(_ranked(tried, search.better)), None)
+    if best is None:
         raise RunError(f"none of {len(tried)} trials came to a good end; the last: {tried[-1].problem or 'pruned'}")
-    sign = 1 if search.better == "higher" else -1
-    best = max(complete, key=lambda one: sign * (one.value or 0.0))
     job = search.job(best.trial, best.settings)
     with whole(search.folder / "best.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(as_plain(asdict(job.config)), sort_keys=False), encoding="utf-8")
@@ -378,23 +297,8 @@ def _write(search: Search, tried: list[Tried], command: str) -> Found:
 
 
 def summary(found: Found, most: int = 5) -> str:
-    """
-    Return what `vsc tune` prints at its end: the best trials as a Markdown table, and what to type next.
-
-    Parameters
-    ----------
-    found : Found
-        From `tune`.
-    most : int
-        Trials to show.
-
-    Returns
-    -------
-    str
-        Several lines.
-    """
-    search, complete = found.search, [one for one in found.tried if one.state == "complete"]
-    complete.sort(key=lambda one: one.value or 0.0, reverse=search.better == "higher")
+    """Return what `vsc tune` prints at its end: the `most` best trials as a Markdown table, and what to type next."""
+    search, complete = found.search, _ranked(found.tried, found.search.better)
     head = ["trial", *(setting.name for setting in search.space), search.metric]
     rows = [
         [one.trial.split()[1], *(_text(value) for value in one.settings.values()), f"{one.value:.5g}"]
@@ -419,6 +323,12 @@ def summary(found: Found, most: int = 5) -> str:
             f"the best run:    vsc evaluate {run}    (the test set, hard spikes)",
         ]
     )
+
+
+def _ranked(tried: list[Tried], better: str) -> list[Tried]:
+    """Return the complete trials, the best first."""
+    complete = [one for one in tried if one.state == "complete"]
+    return sorted(complete, key=lambda one: one.value or 0.0, reverse=better == "higher")
 
 
 def _at_an_end(found: Found) -> list[Setting]:

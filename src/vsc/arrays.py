@@ -23,16 +23,7 @@ KEPT = 1e-4
 
 
 class Plain(NamedTuple):
-    """
-    Numbers, or labels, as given.
-
-    Attributes
-    ----------
-    values : numpy.ndarray
-        Of this machine's byte order.
-    names : tuple of str
-        The columns' names, where what was given has some.
-    """
+    """Numbers, or labels, as given, of this machine's byte order; the columns' names, where what was given has some."""
 
     values: NDArray[Any]
     names: tuple[str, ...] = ()
@@ -40,26 +31,11 @@ class Plain(NamedTuple):
 
 def plain(x: Any, what: str = "x") -> Plain:
     """
-    Return what a user gives as an array, together with the names of its columns.
+    Return what a user gives as an array, together with the names of its columns; missing values become NaN.
 
-    Parameters
-    ----------
-    x : object
-        An array, a tensor (dense or sparse, on any device), a nested list, a SciPy sparse array, a data frame with
-        `columns` (pandas, polars) or `column_names` (pyarrow), or a structured array. Missing values become NaN.
-    what : str
-        Its name, for complaints.
-
-    Returns
-    -------
-    Plain
-        Values of the type that was given, or float64 where columns differ in type.
-
-    Raises
-    ------
-    UsageError
-        If rows differ in length, values are masked, columns share a name or are not numeric (all of them are named),
-        or a sparse array would take more than `DENSE` bytes.
+    It may be an array, a tensor (dense or sparse, on any device), a nested list, a SciPy sparse array, a data frame
+    with `columns` (pandas, polars) or `column_names` (pyarrow), or a structured array. The type stays, or is float64
+    where columns differ in type. Complaints call it `what`; they name all columns that are not numeric.
     """
     if hasattr(x, "to_pandas") and hasattr(x, "column_names"):
         x = x.to_pandas()
@@ -92,18 +68,10 @@ def numeric(x: Any, what: str = "x") -> Plain:
 
 def as_stored(array: NDArray[Any]) -> NDArray[Any]:
     """
-    Return a copy in the type in which examples are kept.
+    Return a copy of numbers (N, ...) in the type in which examples are kept.
 
-    Parameters
-    ----------
-    array : numpy.ndarray, shape (N, ...)
-        Numbers.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 as it is; else float32, in which a value too large is infinite, unless some column would lose more than
-        `KEPT` of its spread by that, as seconds since 1970 do: then float64.
+    uint8 stays; all else becomes float32, in which a value too large is infinite, unless some column would lose more
+    than `KEPT` of its spread by that, as seconds since 1970 do: then float64.
     """
     if array.dtype == np.uint8:
         return array.astype(np.uint8, order="C")
@@ -153,24 +121,9 @@ def check_distinct(names: list[str], what: str) -> None:
 
 def column_order(features: Sequence[str], columns: Sequence[str]) -> list[int] | None:
     """
-    Say where columns that are asked for by name lie.
+    Say where the columns called `features` lie in the order `columns`, which must be the same names.
 
-    Parameters
-    ----------
-    features : sequence of str
-        The names of the columns that there are; empty if they have none.
-    columns : sequence of str
-        The names of all of them in the order that is wanted; empty if it does not matter.
-
-    Returns
-    -------
-    list of int or None
-        The place of each; None if they are in this order already, or if names are not known.
-
-    Raises
-    ------
-    UsageError
-        If the two are not the same names.
+    None if they are in this order already, or if either has no names.
     """
     if not features or not columns or tuple(features) == tuple(columns):
         return None

@@ -90,26 +90,7 @@ def load(
 
 
 def located(name: str | Path, root: str | Path | None = None) -> Path:
-    """
-    Say where a file of the user's lies.
-
-    Parameters
-    ----------
-    name : str or pathlib.Path
-        Its path; `~` is a home folder.
-    root : str or pathlib.Path, optional
-        Folder in which it is looked for if it is not there as named.
-
-    Returns
-    -------
-    pathlib.Path
-        Where it is, if it is anywhere.
-
-    Raises
-    ------
-    UsageError
-        If no file can have that name.
-    """
+    """Say where a file of the user's lies: as named (`~` is a home folder), or, if it is not there, in `root`."""
     path = _expanded(name)
     try:
         if root and not path.exists() and not path.is_absolute() and (_expanded(root) / path).exists():

@@ -84,31 +84,14 @@ def from_arrays(
 
 def from_file(path: Path, valid_fraction: float = 0.1, seed: int = 0, label: str | None = None) -> Dataset:
     """
-    Make a data set of a file.
+    Make a data set of a file, or a folder, `path`, named after it; `valid_fraction` and `seed` as for `from_arrays`.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A .npy file of examples; a .npz file with `x` and, optionally, `y`, `factors` and `presence` (N, F), the
-        same of a test and a validation part, `x_test`, `x_valid` and so on, and all else that `vsc.data.npz.write`
-        writes (other common names are taken too); a .csv or .tsv file (`vsc.data.table.read_csv`), plain or .gz; images
-        in MNIST's format, named as there; or a folder of .npy files, whose rows follow each other (part-2 before
-        part-10), with the labels of all rows in `y.npy` if they are known. What is larger than 1 GiB stays on disk, as
-        a `numpy.memmap` does.
-    valid_fraction, seed
-        As for `from_arrays`.
-    label : str, optional
-        Name of a table's column of classes.
-
-    Returns
-    -------
-    Dataset
-        Named after the file.
-
-    Raises
-    ------
-    UsageError
-        If the file is missing, empty, damaged, of another kind, or holds what `from_arrays` rejects.
+    It is a .npy file of examples; a .npz file with `x` and, optionally, `y`, `factors` and `presence` (N, F), the same
+    of a test and a validation part, `x_test`, `x_valid` and so on, and all else that `vsc.data.npz.write` writes (other
+    common names are taken too); a .csv or .tsv file, plain or .gz, whose column of classes is `label`
+    (`vsc.data.table.read_csv`); images in MNIST's format, named as there; or a folder of .npy files, whose rows follow
+    each other (part-2 before part-10), with the labels of all rows in `y.npy` if they are known. What is larger than 1
+    GiB stays on disk, as a `numpy.memmap` does.
     """
     with _about(path):
         stem = path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
@@ -116,18 +99,7 @@ def from_file(path: Path, valid_fraction: float = 0.1, seed: int = 0, label: str
 
 
 class Rows(NamedTuple):
-    """
-    The examples of a file in their order.
-
-    Attributes
-    ----------
-    x : torch.Tensor or Stored, shape (N, M)
-        The examples as stored (`Split.x`).
-    y : numpy.ndarray or None, shape (N,)
-        The labels as they stand in the file.
-    features : tuple of str
-        Names of the columns; empty where the file has none.
-    """
+    """The examples of a file (N, M) in order as stored, its labels (N,) as they stand there, names of columns or ()."""
 
     x: Tensor | Stored
     y: NDArray[Any] | None
@@ -136,26 +108,9 @@ class Rows(NamedTuple):
 
 def read_rows(path: Path, columns: tuple[str, ...] = (), label: str | None = None) -> Rows:
     """
-    Read all examples of a file in their order, without splitting them.
+    Read all examples of a file `path` (as for `from_file`, with its `label`) in their order, without splitting them.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        As for `from_file`; `x_test` is left out.
-    columns : tuple of str
-        Names of all columns in the order that is wanted; heeded where the file names its own.
-    label : str, optional
-        Name of a table's column of classes.
-
-    Returns
-    -------
-    Rows
-        Examples, labels and names of columns.
-
-    Raises
-    ------
-    UsageError
-        If the file is missing, empty, damaged, of another kind, or holds unsuitable values or other columns.
+    Where the file names its columns, they are put in the order of `columns`; other columns are a UsageError.
     """
     with _about(path):
         found = read(path, label)

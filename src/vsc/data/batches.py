@@ -29,22 +29,9 @@ def batches_of(
     device: torch.device | str = "cpu",
 ) -> Callable[[int], Tensor]:
     """
-    Return what gives the model inputs of a step: the batches that suit where the examples are.
+    Return what gives the model inputs (B, M), float32, of a step: the batches that suit where the examples are.
 
-    Parameters
-    ----------
-    split : Split
-        The training examples: in memory, on disk or streamed.
-    scaler, batch_size, seed, binarise, rank, world
-        As for `Batches`. A stream has an order of its own, and the batches of its own size are not shared among
-        processes.
-    device : torch.device or str
-        Where the model is.
-
-    Returns
-    -------
-    callable
-        step -> model inputs (B, M), float32.
+    A stream has an order of its own, and the batches of its own size are not shared among processes.
     """
     common = (scaler, batch_size, seed, binarise, rank, world)
     if split.stream is not None:
@@ -63,22 +50,10 @@ def at_once(x: Stored) -> int:
 
 class Batches:
     """
-    Shuffled training batches, forever; every epoch sees all examples but an incomplete last batch.
+    Shuffled training batches of examples x (N, M), forever; every epoch sees all but an incomplete last batch.
 
-    Parameters
-    ----------
-    x : torch.Tensor, shape (N, M)
-        Examples as stored.
-    scaler : Scaler
-        From stored values to model inputs.
-    batch_size : int
-        Examples per step over all processes; at most N is used.
-    seed : int
-        Seed of the order.
-    binarise : bool
-        Whether to draw every value in [0, 1] anew as a bit.
-    rank, world : int
-        This process's number and the number of processes; each takes its share of every batch.
+    `batch_size` (at most N is used) is over all processes: process `rank` of `world` takes its share of every batch.
+    `binarise` draws every value in [0, 1] anew as a bit.
     """
 
     def __init__(
@@ -112,21 +87,11 @@ class Batches:
 
 class StoredBatches:
     """
-    Shuffled training batches of examples on disk, forever; every epoch sees all but an incomplete last batch.
+    Batches of examples on disk.
 
     In each epoch, blocks of neighbouring examples are put in a random order, and as many as may be in memory at once
-    are shuffled together. Which examples are in a batch depends on the seed and the step alone.
-
-    Parameters
-    ----------
-    x : Stored, shape (N, M)
-        Examples on disk.
-    scaler, batch_size, seed, binarise, rank, world
-        As for `Batches`.
-    device : torch.device or str
-        Where the model is.
-    together : int, optional
-        Examples that are shuffled together; by default as many as `GROUP` bytes hold.
+    (`together`; by default what `GROUP` bytes hold) are shuffled together. Which examples are in a batch depends on the
+    seed and the step alone.
     """
 
     def __init__(
@@ -189,20 +154,7 @@ class StoredBatches:
 
 
 class StreamedBatches:
-    """
-    Training batches as a stream gives them, whatever the step.
-
-    Parameters
-    ----------
-    stream : iterator of torch.Tensor, shape (B, M)
-        Examples as stored; it never ends.
-    scaler : Scaler
-        From stored values to model inputs.
-    binarise : bool
-        Whether to draw every value in [0, 1] anew as a bit.
-    device : torch.device or str
-        Where the model is.
-    """
+    """Training batches as a stream that never ends gives them (B, M), whatever the step."""
 
     def __init__(
         self, stream: Iterator[Tensor], scaler: Scaler, binarise: bool = False, device: torch.device | str = "cpu"

@@ -42,38 +42,21 @@ _BLOCK = 1000  # images between two moments at which all that was written is kno
 
 def load(root: Path) -> Source:
     """
-    Load CelebA in its official partition: 162 770 training, 19 867 validation and 19 962 test images.
+    Load CelebA in its official partition: 162 770 training, 19 867 validation and 19 962 test images (3, 32, 32).
 
-    The first time, all images are converted: the 148 x 148 pixels in the centre of the aligned 178 x 218 are shrunk
-    to 32 x 32 (bilinear, with antialiasing). The result lies beside the lists as `celeba-32-*.npy` (622 MB), in the
-    order of the partition, and is mapped into memory, so that a load takes seconds and next to no memory. A
-    conversion that was interrupted goes on where it stopped. The name holds a checksum of the list of images: with
-    another list there will be another file. Delete it if you change the images themselves.
+    `root/celeba`, `root/CelebA` or `root` itself holds `list_eval_partition.txt`, `list_attr_celeba.txt` and the folder
+    `img_align_celeba`, side by side or as published in `Eval`, `Anno` and `Img`. Nothing is downloaded: the files' home
+    gives them to a browser alone.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        `root/celeba`, `root/CelebA` or `root` itself holds `list_eval_partition.txt`, `list_attr_celeba.txt` and the
-        folder `img_align_celeba`, side by side or as published in `Eval`, `Anno` and `Img`. Nothing is downloaded:
-        the files' home gives them to a browser alone.
+    The first time, all images are converted: the 148 x 148 pixels in the centre of the aligned 178 x 218 are shrunk to
+    32 x 32 (bilinear, with antialiasing). The result lies beside the lists as `celeba-32-*.npy` (622 MB), in the order
+    of the partition, and is mapped into memory, so that a load takes seconds and next to no memory; writing to the
+    images never reaches the file. A conversion that was interrupted goes on where it stopped. The name holds a checksum
+    of the list of images: with another list there will be another file. Delete it if you change the images themselves.
 
-    Returns
-    -------
-    Source
-        uint8 images of shape (3, 32, 32), memory-mapped; writing to them never reaches the file. `y` is whether the
-        face smiles, the attribute nearest to half (48 %) among those that are plain at this size; `factors` (N, 40)
-        are all `ATTRIBUTES`, 0 or 1.
-
-    Raises
-    ------
-    UsageError
-        If a list or an image is missing or damaged, or the lists do not fit together.
-    RunError
-        If the converted images cannot be written.
-
-    References
-    ----------
-    Z. Liu, P. Luo, X. Wang and X. Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015.
+    `y` is whether the face smiles, the attribute nearest to half (48 %) among those that are plain at this size;
+    `factors` (N, 40) are all `ATTRIBUTES`, 0 or 1. Source: Z. Liu, P. Luo, X. Wang and X. Tang, "Deep Learning Face
+    Attributes in the Wild", ICCV 2015.
     """
     whole, sizes = _load(root)
     # neighbours in the file, so that each part is a view
@@ -82,31 +65,11 @@ def load(root: Path) -> Source:
 
 def load_paper(root: Path) -> Source:
     """
-    Load CelebA in the paper's sizes: the first 100 000 images to train on, the next 20 000 to test on.
+    Load CelebA in the paper's sizes: the first 100 000 images to train on, the next 20 000 to test on; else as `load`.
 
-    Which images to take is our choice. All of these are in the official training part; the official validation part
-    is the validation part here too, whole. Everything else, the converted file too, is as for `load`.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        As for `load`.
-
-    Returns
-    -------
-    Source
-        As for `load`.
-
-    Raises
-    ------
-    UsageError
-        As for `load`; or if the official training part has fewer than 120 000 images.
-    RunError
-        If the converted images cannot be written.
-
-    References
-    ----------
-    F. Tonolini, B. S. Jensen and R. Murray-Smith, "Variational Sparse Coding", UAI 2020.
+    Which images to take is our choice. All of these are in the official training part; the official validation part is
+    the validation part here too, whole. Source: F. Tonolini, B. S. Jensen and R. Murray-Smith, "Variational Sparse
+    Coding", UAI 2020.
     """
     whole, (train, valid, _) = _load(root)
     end = sum(PAPER)

@@ -20,18 +20,7 @@ RATIO, UNPACKED = 200, 2**28
 
 
 class Checked(NamedTuple):
-    """
-    Checked examples.
-
-    Attributes
-    ----------
-    x : torch.Tensor, shape (N, M), of a type of `vsc.arrays.as_stored`
-        In memory; or a `vsc.data.stored.Stored` in its place.
-    shape : tuple of int
-        One example's shape.
-    names : tuple of str
-        Names of the columns, if they came with the examples.
-    """
+    """Checked examples (N, M), in memory or `Stored`, the shape of one, and names of columns if they came along."""
 
     x: Tensor
     shape: tuple[int, ...]
@@ -40,26 +29,9 @@ class Checked(NamedTuple):
 
 def examples(x: Array, what: str, fewest: int) -> Checked:
     """
-    Check examples and copy them into the form that everything else expects.
+    Check whatever `vsc.arrays.plain` takes as `fewest` or more examples, and copy it into the form of `Checked`.
 
-    Parameters
-    ----------
-    x : array-like, torch.Tensor or data frame
-        N examples: whatever `vsc.arrays.plain` takes.
-    what : str
-        Their name, for complaints.
-    fewest : int
-        How many there must be; where more than one must be, they must not all be one single value either.
-
-    Returns
-    -------
-    Checked
-        In memory.
-
-    Raises
-    ------
-    UsageError
-        As `vsc.data.from_arrays` does.
+    Refused is what `vsc.data.from_arrays` refuses; where more than one must be there, all being one value is too.
     """
     array, names = numeric(x, what)
     check_shape(array.shape, what, fewest)
@@ -72,23 +44,7 @@ def examples(x: Array, what: str, fewest: int) -> Checked:
 
 
 def check_shape(shape: tuple[int, ...], what: str, fewest: int) -> None:
-    """
-    Refuse an array that cannot hold examples.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Its shape.
-    what : str
-        Its name, for complaints.
-    fewest : int
-        Rows that it must have.
-
-    Raises
-    ------
-    UsageError
-        If it has fewer rows, or none with any features.
-    """
+    """Refuse an array that has no row per example, fewer rows than `fewest`, or rows without features."""
     if len(shape) < 2:
         raise UsageError(f"{what} has shape {shape}; it must have one row per example, (N, M) or more")
     if shape[0] < fewest:
@@ -98,21 +54,7 @@ def check_shape(shape: tuple[int, ...], what: str, fewest: int) -> None:
 
 
 def check_varied(low: Any, top: Any, what: str) -> None:
-    """
-    Refuse examples that are all one value.
-
-    Parameters
-    ----------
-    low, top : float
-        Their smallest and largest value.
-    what : str
-        Their name, for complaints.
-
-    Raises
-    ------
-    UsageError
-        If the two are the same.
-    """
+    """Refuse examples whose smallest and largest value are the same."""
     if low == top:
         raise UsageError(f"all values of {what} are {low}; there is nothing to learn")
 
@@ -149,23 +91,7 @@ def channels_first(array: NDArray[Any], what: str) -> NDArray[Any]:
 
 
 def check_finite(array: NDArray[Any], what: str, names: Sequence[str] = ()) -> None:
-    """
-    Refuse NaN and infinite values.
-
-    Parameters
-    ----------
-    array : numpy.ndarray
-        Numbers.
-    what : str
-        Their name, for the complaint, which tells where the first such value is.
-    names : sequence of str
-        Names of the columns, if they are known.
-
-    Raises
-    ------
-    UsageError
-        If there is one.
-    """
+    """Refuse NaN and infinite values; the complaint says where the first one is."""
     bad = ~np.isfinite(array)
     if bad.any():
         place = np.argwhere(bad)[0].tolist()
@@ -207,26 +133,11 @@ def labelled(
     given: Mapping[str, tuple[Array | None, int]], classes: Sequence[str] = ()
 ) -> tuple[dict[str, Tensor | None], tuple[str, ...]]:
     """
-    Turn labels into indices.
+    Turn labels into indices (N,) of classes, int64, and name the classes.
 
-    Parameters
-    ----------
-    given : mapping of str to (array-like or None, int)
-        For each part, by the name that its labels have in complaints: the labels, and the number of examples.
-    classes : sequence of str
-        Names of the classes, if the labels are their indices. By default the labels themselves, in sorted order.
-
-    Returns
-    -------
-    indices : dict of str to torch.Tensor or None, shape (N,), int64
-        None where a part has no labels.
-    classes : tuple of str
-        Names of all classes.
-
-    Raises
-    ------
-    UsageError
-        If labels are unsuitable or not one per example.
+    `given` has, for each part, under the name that its labels have in complaints, the labels (or None) and the number
+    of examples. Where `classes` are given, labels are indices of these; else the labels themselves are, in sorted
+    order.
     """
     known = {what: class_values(y, what) for what, (y, _) in given.items() if y is not None}
     for what, y in known.items():

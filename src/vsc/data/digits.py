@@ -9,25 +9,11 @@ from vsc.data.split import Source, Split
 
 def load(root: Path) -> Source:
     """
-    Load the digits.
+    Load 1437 training and 360 test images (1, 8, 8), values 0 to 16, with labels.
 
-    scikit-learn ships them as one set. The split here is ours: 80/20, stratified by class, the same one every
-    time and whatever the user's seed, so that results on the test part can be compared.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        Not used: nothing is downloaded.
-
-    Returns
-    -------
-    Source
-        1437 training and 360 test images, uint8 of 0 to 16, shape (1, 8, 8), with labels.
-
-    References
-    ----------
-    E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits" (test set), UCI Machine Learning
-    Repository.
+    scikit-learn ships them as one set. The split here is ours: 80/20, stratified by class, the same one every time and
+    whatever the user's seed, so that results on the test part can be compared. Source: E. Alpaydin and C. Kaynak,
+    "Optical Recognition of Handwritten Digits" (test set), UCI Machine Learning Repository.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

@@ -17,34 +17,11 @@ def cache_folder() -> Path:
 
 def fetch(file: str, checksum: str, mirrors: Sequence[str], folder: Path, timeout: float = 30.0) -> Path:
     """
-    Download a file.
+    Download a file from the first mirror (address of a folder) that has it, unless it is in `folder` already.
 
-    It appears under its name only once its checksum is right, so a download that broke is never taken for
-    whole.
-
-    Parameters
-    ----------
-    file : str
-        The file's name, on the mirrors and in `folder`.
-    checksum : str
-        Its MD5 checksum, in hexadecimal; or `sha256:` and its SHA-256 checksum.
-    mirrors : sequence of str
-        Addresses of folders, tried in order.
-    folder : pathlib.Path
-        Where to put it; made if it is not there. A file of that name whose checksum is right is left alone.
-    timeout : float
-        Seconds without an answer after which a mirror is given up.
-
-    Returns
-    -------
-    pathlib.Path
-        `folder / file`.
-
-    Raises
-    ------
-    RunError
-        If no mirror gives the file, or `folder` cannot be written; the message says where to put the file by
-        hand.
+    It appears under its name only once its MD5 checksum, or SHA-256 after `sha256:`, is right, so a download that broke
+    is never taken for whole. A mirror that does not answer for `timeout` seconds is given up; after the last, a
+    RunError says where to put the file by hand.
     """
     import pooch
     from tqdm import tqdm

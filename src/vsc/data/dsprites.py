@@ -28,36 +28,18 @@ _SIDE = 64
 
 def load(root: Path) -> Source:
     """
-    Load dSprites, 737 280 images; download the file (26 MB) if it is missing.
+    Load dSprites, 737 280 images (1, 64, 64) of zeros and ones.
 
-    The source has no test set. The one here is a random fifth, always the same, whatever the user's seed. The
-    images fill 3 GB; loading needs twice that for a moment.
+    The .npz file as published is looked for in `root/dsprites`, `root/dsprites-dataset` and `root` itself, and
+    downloaded (26 MB) to the first. The test set, which the source has not, is a random fifth, always the same,
+    whatever the user's seed. The images fill 3 GB; loading needs twice that for a moment.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        The .npz file as published is looked for in `root/dsprites`, `root/dsprites-dataset` and `root` itself; a
-        download goes to the first.
+    `y` is the sprite, one of `SHAPES`; `factors` (N, 5) are the values of `FACTORS` (shape 1 to 3, scale, orientation
+    in radians, position), and `extras["factor_classes"]` (N, 5) int64 their indices among the 3, 6, 40, 32 and 32
+    values. The sixth factor of the file, colour, is white in every image and left out.
 
-    Returns
-    -------
-    Source
-        uint8 images of shape (1, 64, 64), values 0 and 1. `y` is the sprite, one of `SHAPES`; `factors` (N, 5)
-        are the values of `FACTORS` (shape 1 to 3, scale, orientation in radians, position), and
-        `extras["factor_classes"]` (N, 5) int64 their indices among the 3, 6, 40, 32 and 32 values. The sixth
-        factor of the file, colour, is white in every image and left out.
-
-    Raises
-    ------
-    UsageError
-        If the file is damaged or does not hold what it should.
-    RunError
-        If it is missing and cannot be downloaded.
-
-    References
-    ----------
-    L. Matthey, I. Higgins, D. Hassabis and A. Lerchner, "dSprites: Disentanglement testing Sprites dataset",
-    https://github.com/google-deepmind/dsprites-dataset, 2017.
+    Source: L. Matthey, I. Higgins, D. Hassabis and A. Lerchner, "dSprites: Disentanglement testing Sprites dataset",
+    2017.
     """
     path = _find(root)
     train, test = divide(whole := _read(path), round(TEST_FRACTION * len(whole)), TEST_SEED)

@@ -45,32 +45,14 @@ Tree = Path | zipfile.Path  # a folder, or one inside a zip file: both are read 
 
 def features(root: Path) -> Source:
     """
-    Load the 561 features of each window, 7352 to train and 2947 to test on; download the archive if it is missing.
+    Load the 561 features of each window, as published in [-1, 1], 7352 to train and 2947 to test on, with activities.
 
     The split is the source's own, by person: 21 of the 30 people are in the training set, 9 in the test set.
+    `extras["subject"]` (N,) int64 is the person's number from 1 to 30, where the tree says it. The folder `UCI HAR
+    Dataset` or one of the two official zip files is looked for in `root`, which may also be that folder or zip file
+    itself; if there is none, the archive (61 MB) is downloaded to `root`.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        The folder `UCI HAR Dataset` or one of the two official zip files is looked for in `root`; `root` may also
-        be that folder or zip file itself. A download (61 MB) goes to `root`.
-
-    Returns
-    -------
-    Source
-        float32 features of shape (561,), as published in [-1, 1], with their names, activities as labels, and
-        `extras["subject"]` (N,) int64, the person's number from 1 to 30, where the tree says it.
-
-    Raises
-    ------
-    UsageError
-        If a zip file or table is damaged, a file is missing, or the files do not fit together.
-    RunError
-        If there is no archive and it cannot be downloaded.
-
-    References
-    ----------
-    D. Anguita, A. Ghio, L. Oneto, X. Parra and J. L. Reyes-Ortiz, "A Public Domain Dataset for Human Activity
+    Source: D. Anguita, A. Ghio, L. Oneto, X. Parra and J. L. Reyes-Ortiz, "A Public Domain Dataset for Human Activity
     Recognition Using Smartphones", ESANN 2013.
     """
     tree = _find(root, "X_{part}.txt")
@@ -81,28 +63,10 @@ def features(root: Path) -> Source:
 
 def signals(root: Path) -> Source:
     """
-    Load the nine inertial signals of each window, 128 samples each; download the archive if it is missing.
+    Load the nine inertial signals of each window, (9, 128) in the order of `SIGNALS`; else as `features`.
 
-    Fewer windows than the published 7352 and 2947 are accepted, so that a part of the data can be used; `notes` say
-    what it lacks.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        As for `features`.
-
-    Returns
-    -------
-    Source
-        float32 signals of shape (9, 128), the rows in the order of `SIGNALS`, as stored: accelerations in g,
-        angular velocities in rad/s. Labels and `extras["subject"]` as for `features`.
-
-    Raises
-    ------
-    UsageError
-        If a zip file or table is damaged, a file is missing, or the files do not fit together.
-    RunError
-        If there is no archive and it cannot be downloaded.
+    Accelerations are in g, angular velocities in rad/s. Fewer windows than the published ones are accepted, so that a
+    part of the data can be used; `notes` say what it lacks.
     """
     files = [f"Inertial Signals/{signal}_{{part}}.txt" for signal in SIGNALS]
     tree = _find(root, *files)

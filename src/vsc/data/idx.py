@@ -24,24 +24,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """
     Read one IDX file of unsigned bytes, plain or gzip-compressed (told by its content, not its name).
 
-    Format: two zero bytes, a type code, the number of dimensions, each dimension as a big-endian uint32, then
-    the values in C order (Y. LeCun, "The MNIST database of handwritten digits").
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    numpy.ndarray, uint8
-        The values, in the shape that the header gives.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read, is not IDX, has another type, holds no examples, is shorter or longer than its
-        header says, or would unpack to implausibly many bytes.
+    Format: two zero bytes, a type code, the number of dimensions, each dimension as a big-endian uint32, then the
+    values in C order (Y. LeCun, "The MNIST database of handwritten digits").
     """
     try:
         with path.open("rb") as plain:
@@ -132,59 +116,20 @@ _FASHION = _Files(
 
 def mnist(root: Path) -> Source:
     """
-    Load MNIST, 60 000 training and 10 000 test images of handwritten digits; download what is missing.
+    Load MNIST, 60 000 training and 10 000 test images (1, 28, 28) of handwritten digits, 0 to 255, with labels.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        Files are looked for in `root/MNIST/raw`, `root/mnist` and `root` itself, plain or .gz, `-idx3` or `.idx3`;
-        downloads go to `root/MNIST/raw`.
-
-    Returns
-    -------
-    Source
-        uint8 images of shape (1, 28, 28), values 0 to 255, with labels.
-
-    Raises
-    ------
-    UsageError
-        If a file is damaged, the files do not fit together, or they are Fashion-MNIST's.
-    RunError
-        If a missing file cannot be downloaded.
-
-    References
-    ----------
-    Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition",
-    1998.
+    Files are looked for in `root/MNIST/raw`, `root/mnist` and `root` itself, plain or .gz, `-idx3` or `.idx3`; what is
+    missing is downloaded to the first. Source: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning
+    applied to document recognition", 1998.
     """
     return _load(_MNIST, root, other=_FASHION)
 
 
 def fashion_mnist(root: Path) -> Source:
     """
-    Load Fashion-MNIST, 60 000 training and 10 000 test images of clothes; download what is missing.
+    Load Fashion-MNIST, images of clothes, as `mnist` does, from `root/FashionMNIST/raw` or `root/fashion-mnist`.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        Files are looked for in `root/FashionMNIST/raw`, `root/fashion-mnist` and `root` itself, plain or .gz;
-        downloads go to `root/FashionMNIST/raw`.
-
-    Returns
-    -------
-    Source
-        uint8 images of shape (1, 28, 28), values 0 to 255, with labels.
-
-    Raises
-    ------
-    UsageError
-        If a file is damaged, the files do not fit together, or they are MNIST's.
-    RunError
-        If a missing file cannot be downloaded.
-
-    References
-    ----------
-    H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST", arXiv:1708.07747, 2017.
+    Source: H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST", arXiv:1708.07747, 2017.
     """
     return _load(_FASHION, root, other=_MNIST)
 

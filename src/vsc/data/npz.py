@@ -33,20 +33,9 @@ def write(path: str | Path, data: Dataset) -> None:
     """
     Write all parts of a data set and everything that is known of them, so that `vsc.data.load(path)` gives it again.
 
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        An .npz file, which appears whole or not at all. For each part, the names ending in nothing (train), `_valid`
-        or `_test`: `x` (N, *shape) as stored; `y` (N,), indices into `classes`; `factors` and `presence` (N, F);
-        `extra_NAME` (N, ...). For all of them: `shape`, `high`, `classes`, `features`, `factor_names`, `groups` and
-        `notes`, as in `Dataset`. What is not known has no array; an empty part has none either.
-    data : Dataset
-        The data set.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
+    The .npz file appears whole or not at all. For each part, the names ending in nothing (train), `_valid` or `_test`:
+    `x` (N, *shape) as stored; `y` (N,), indices into `classes`; `factors` and `presence` (N, F); `extra_NAME` (N, ...).
+    For all of them `shape`, `high` and `NAMES`, as in `Dataset`. What is not known, or empty, has no array.
     """
     arrays: dict[str, Any] = {"shape": data.shape}
     for part, end in ENDS.items():
@@ -144,28 +133,7 @@ def check_complete(arrays: Mapping[str, Any]) -> None:
 
 
 def known(arrays: Mapping[str, Any], end: str, n: int) -> dict[str, Any]:
-    """
-    Return what else is known of each example of one part.
-
-    Parameters
-    ----------
-    arrays : mapping of str to array-like
-        What the file holds.
-    end : str
-        The part, a value of `ENDS`.
-    n : int
-        Number of its examples.
-
-    Returns
-    -------
-    dict
-        The arguments `factors`, `presence` and `extras` of a `Split`.
-
-    Raises
-    ------
-    UsageError
-        If one of them has not one row per example, or factors or presence are not finite numbers.
-    """
+    """Return `factors`, `presence` and `extras` of the `Split` of `n` examples whose names end in `end`."""
     found: dict[str, Any] = {"extras": {}}
     for name in arrays:
         what, own = _part_of(name)

@@ -29,14 +29,8 @@ class Found(NamedTuple):
     """
     What a user gives, unchecked.
 
-    Attributes
-    ----------
-    arrays : dict of str to array-like
-        `x` and whatever else is known, under the names that `vsc.data.npz.write` uses.
-    features : tuple of str
-        Names of the columns, if they are known.
-    notes : tuple of str
-        How what was found was read, where that is not plain.
+    `x` and whatever else is known, under the names that `vsc.data.npz.write` uses; names of columns, if they are known;
+    and notes on how it was read, where that is not plain.
     """
 
     arrays: dict[str, Any]
@@ -45,26 +39,7 @@ class Found(NamedTuple):
 
 
 def read(path: Path, label: str | None = None) -> Found:
-    """
-    Read a file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        As for `vsc.data.load`.
-    label : str, optional
-        Name of a table's column of classes (`vsc.data.table.read_csv`).
-
-    Returns
-    -------
-    Found
-        In memory, or left on disk where it is larger than `IN_MEMORY`.
-
-    Raises
-    ------
-    UsageError
-        If the file is missing, empty, damaged or of another kind.
-    """
+    """Read a file, or leave it on disk if it is larger than `IN_MEMORY`; `label` is a table's column of classes."""
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
@@ -145,28 +120,9 @@ def together(arrays: list[np.memmap]) -> NDArray[Any] | Stored:
 
 def load_numpy(path: Path, magic: bytes, about: str = "", **how: Any) -> Any:
     """
-    Load a .npy or .npz file; never unpickle.
+    Load a .npy or .npz file that begins with `magic`; never unpickle. An array, or a dict of those of a .npz file.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    magic : bytes
-        What it must begin with.
-    about : str
-        What complaints begin with.
-    how
-        More arguments for `numpy.load`.
-
-    Returns
-    -------
-    numpy.ndarray or dict of str to numpy.ndarray
-        The array, or all arrays of a .npz file.
-
-    Raises
-    ------
-    UsageError
-        If it is another kind of file, damaged, or would unpack to implausibly many bytes.
+    Complaints begin with `about`; all else goes to `numpy.load`.
     """
     with path.open("rb") as file:
         # Without this check np.load takes any other content for a pickle, and says so in its message.

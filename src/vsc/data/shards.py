@@ -11,18 +11,7 @@ from vsc.errors import RunError
 
 
 class Shard(ABC):
-    """
-    Some of the examples, in their order.
-
-    Attributes
-    ----------
-    name : str
-        What it is called in complaints.
-    shape : tuple of int
-        (n, ...): n examples, as they lie in the file.
-    dtype : numpy.dtype
-        Type of the values there.
-    """
+    """Some of the examples, in their order: n of them as they lie in the file, shape (n, ...)."""
 
     name: str
     shape: tuple[int, ...]
@@ -35,17 +24,10 @@ class Shard(ABC):
 
 class FileShard(Shard):
     """
-    Examples in a memory-mapped array.
+    Examples in a memory-mapped array, or a view of one, whose file must keep its size.
 
     Where they lie one after another they are fetched by plain reads: those take no memory that outlives them, and a
     file that is cut short meanwhile is an error, where touching a mapping would end the process.
-
-    Parameters
-    ----------
-    array : numpy.memmap, shape (n, ...)
-        The array, or a view of it; the file must keep its size.
-    name : str
-        What it is called in complaints.
     """
 
     def __init__(self, array: np.memmap, name: str):

@@ -53,18 +53,10 @@ _Y = np.arange(1, SIDE + 1)[None, :, None]  # (1, H, 1)
 
 def load(root: Path) -> Source:
     """
-    Generate the data set: 60 000 faces to train on and 5 000 others to test on, the same ones every time.
+    Generate 60 000 faces (1, 32, 32) of zeros and ones to train on and 5 000 others to test on, always the same ones.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        Not used: nothing is downloaded.
-
-    Returns
-    -------
-    Source
-        uint8 images of shape (1, 32, 32), values 0 and 1; each attribute present with probability 0.5. `factors`
-        (N, 18) are those of `FACTORS`, drawn even where `presence` says that their attribute is absent.
+    Each attribute is present with probability 0.5. `factors` (N, 18) are drawn even where `presence` says that their
+    attribute is absent. Nothing is downloaded to `root`.
     """
     parts = _generate(*TRAIN), _generate(*TEST)
     return Source(*parts, shape=(1, SIDE, SIDE), high=1.0, factor_names=FACTORS, groups=GROUPS)
@@ -78,28 +70,10 @@ def _generate(n: int, seed: tuple[int, ...]) -> Split:
 
 def export(path: str | Path, n: int = 60_000, presence: float = 0.5, seed: int = 0) -> Path:
     """
-    Generate faces into a file, for use outside this library or by `vsc.data.load(path)`.
+    Write `n` faces to a .npz file, whole or not at all, for use outside this library or by `vsc.data.load(path)`.
 
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        Where to write; must end in .npz. An existing file is replaced, and only by a complete one.
-    n, presence, seed
-        As for `draw_factors`.
-
-    Returns
-    -------
-    pathlib.Path
-        The file, with the arrays x (n, 32, 32) uint8, factors (n, 18) float32, presence (n, 18) bool,
-        factor_names (18,) str, and groups (18,) str, the attribute that each factor belongs to.
-
-    Raises
-    ------
-    UsageError
-        If the name does not end in .npz, its folder does not exist, or an argument of `draw_factors` is
-        wrong.
-    RunError
-        If the file cannot be written.
+    Its arrays are x (n, 32, 32) uint8, factors (n, 18) float32, presence (n, 18) bool, factor_names (18,) and groups
+    (18,), the attribute that each factor belongs to.
     """
     path = Path(path)
     if path.suffix != ".npz":
@@ -120,28 +94,10 @@ def draw_factors(
     n: int, presence: float = 0.5, seed: int | tuple[int, ...] = 0
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """
-    Draw what is in each face and where.
+    Draw what is in each of `n` faces and where.
 
-    Parameters
-    ----------
-    n : int
-        Number of faces, at least 1.
-    presence : float
-        Probability of each of the four attributes, in [0, 1]; independent of one another.
-    seed : int or tuple of int
-        Seed of NumPy's default generator, not negative.
-
-    Returns
-    -------
-    S : numpy.ndarray, shape (n, 18), bool
-        Whether each factor's attribute is present; all columns of one attribute are equal.
-    V : numpy.ndarray, shape (n, 18), float64
-        Factors, N(0, 0.5^2), in `FACTORS` order; drawn even where the attribute is absent.
-
-    Raises
-    ------
-    UsageError
-        If `n` is below 1, `presence` outside [0, 1] or `seed` negative.
+    S (n, 18) bool says whether each factor's attribute is present: each of the four with this probability,
+    independently. V (n, 18) are the factors, N(0, 0.5^2), in `FACTORS` order; drawn even where the attribute is absent.
     """
     if n < 1:
         raise UsageError(f"the number of faces must be at least 1, got {n}")
@@ -157,26 +113,7 @@ def draw_factors(
 
 
 def render(S: NDArray, V: NDArray) -> NDArray[np.uint8]:
-    """
-    Draw faces from their factors.
-
-    Parameters
-    ----------
-    S : array-like, shape (n, 18)
-        Presence of each factor's attribute; the first column of each attribute decides.
-    V : array-like, shape (n, 18)
-        Factors, in `FACTORS` order.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n, 32, 32), uint8
-        Images (row, column) of zeros and ones.
-
-    Raises
-    ------
-    UsageError
-        If `S` and `V` are not both (n, 18) or `V` is not finite.
-    """
+    """Draw images (n, 32, 32) of zeros and ones from factors V (n, 18) and presence S (n, 18) of their attributes."""
     S, V = np.asarray(S, dtype=bool), np.asarray(V, dtype=np.float64)
     if S.shape != V.shape or S.ndim != 2 or S.shape[1] != len(FACTORS):
         raise UsageError(f"S and V must both have shape (n, {len(FACTORS)}), got {S.shape} and {V.shape}")

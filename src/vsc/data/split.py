@@ -138,22 +138,9 @@ class Dataset:
 
     def aligned(self, columns: Sequence[str]) -> "Dataset":
         """
-        Return the same data with the columns in another order.
+        Return the same data with all `columns` in this order by name; a UsageError if there are other columns.
 
-        Parameters
-        ----------
-        columns : sequence of str
-            The names of all columns, in the order that is wanted.
-
-        Returns
-        -------
-        Dataset
-            The data themselves if they have these columns in this order, or if their columns have no names.
-
-        Raises
-        ------
-        UsageError
-            If there are other columns than these.
+        They are the data themselves if they are in this order, or if their columns have no names.
         """
         order = column_order(self.features, columns)
         if order is None:
@@ -183,16 +170,9 @@ def _blocks(known: Tensor) -> Iterator[Tensor]:
 
 class Source(NamedTuple):
     """
-    A data set as its loader finds it: no validation part taken off yet.
+    A data set as its loader finds it: no validation part taken off yet, unless the source has one of its own.
 
-    Attributes
-    ----------
-    train, test : Split
-        The source's own two parts; which example is in which never depends on the user's seed.
-    shape, classes, high, features, factor_names, groups, notes
-        As in `Dataset`.
-    valid : Split or None
-        The source's own validation part, if it has one.
+    Which example is in which part never depends on the user's seed. The other fields are as in `Dataset`.
     """
 
     train: Split
@@ -209,31 +189,11 @@ class Source(NamedTuple):
 
 def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:
     """
-    Make a data set of a source: if it has no validation part, take a seeded one off its training set.
+    Make a data set called `name` of a `source`, with a validation part that shares no example with the others.
 
-    Parameters
-    ----------
-    source : Source
-        The two parts that the data come in.
-    name : str
-        Name of the data set.
-    valid_fraction : float
-        Share of the training set, in [0, 1); at least one example unless it is 0, which leaves `valid` empty.
-        At least one example always stays in `train`. Where the source has a validation part of its own, that
-        is taken instead, whatever the share, unless it is 0.
-    seed : int
-        Seed of the choice; the same seed gives the same examples. Both parts keep the source's order.
-
-    Returns
-    -------
-    Dataset
-        Three parts that share no example.
-
-    Raises
-    ------
-    UsageError
-        If `valid_fraction` is not in [0, 1) or `seed` not in [0, 2^63), or if a positive `valid_fraction`
-        meets a training set of a single example.
+    That is the part that the source has, whatever the `valid_fraction` in [0, 1), or else this share of the training
+    set, chosen with the `seed` in [0, 2^63): at least one example, and at least one stays in `train`; both keep their
+    order. 0 leaves `valid` empty.
     """
     if not 0 <= valid_fraction < 1:
         raise UsageError(f"valid_fraction must be at least 0 and below 1, got {valid_fraction}")
@@ -253,27 +213,9 @@ def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int =
 
 def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     """
-    Part a split in two at random.
+    Part a `split` at random in the rest and `count` examples, which the `seed` in [0, 2^63) chooses, each in its order.
 
-    Parameters
-    ----------
-    split : Split
-        N examples.
-    count : int
-        Size of the second part.
-    seed : int
-        Seed of the choice.
-
-    Returns
-    -------
-    rest, taken : Split
-        N - `count` and `count` examples, each in the order of `split`. Of examples on disk, fewer are taken if `count`
-        are too many to be held in memory (`Stored.draw`).
-
-    Raises
-    ------
-    UsageError
-        If `seed` is not in [0, 2^63).
+    Of examples on disk, fewer are taken if `count` are too many to be held in memory (`Stored.draw`).
     """
     if not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be at least 0 and below 2^63, got {seed}")

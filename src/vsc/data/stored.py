@@ -28,21 +28,9 @@ class Stored(Chunked):
     Examples (N, M) that stay on disk and are read when they are asked for, in the type of `vsc.arrays.as_stored`.
 
     It stands in for the tensor `Split.x`: it has a length, a shape and a dtype, rows are read into a tensor with
-    `x[index]` or `x[start:stop]`, a few at a time with `split`.
-
-    Parameters
-    ----------
-    shards : sequence of Shard
-        At least one; with examples of one shape and one kind of number.
-    excluded : numpy.ndarray, shape (K,), int64, optional
-        Rows that do not belong to it, in ascending order, counted over all shards.
-    order : sequence of int, optional
-        Which of the M values of an example in the files comes first, second and so on.
-
-    Raises
-    ------
-    UsageError
-        If the shards do not fit together or hold no numbers of a suitable shape.
+    `x[index]` or `x[start:stop]`, a few at a time with `split`. Shards must have examples of one shape and kind of
+    number. Rows `excluded`, counted over all shards and ascending, do not belong to it; `order` says which of the M
+    values of an example in the files comes first, second and so on.
     """
 
     def __init__(
@@ -108,19 +96,9 @@ class Stored(Chunked):
 
     def draw(self, count: int, seed: int) -> Tensor:
         """
-        Draw rows to hold out, without replacement.
+        Draw `count` rows to hold out, without replacement, in ascending order: as from memory if there are as many.
 
-        Parameters
-        ----------
-        count : int
-            How many; fewer are drawn if that is more than `HELD_OUT`, or than fit into `HELD_OUT_BYTES`.
-        seed : int
-            Seed of the draw.
-
-        Returns
-        -------
-        torch.Tensor, shape (n,), int64
-            In ascending order: the same rows as for data in memory, if there are as many.
+        Fewer are drawn if that is more than `HELD_OUT`, or than fit into `HELD_OUT_BYTES`.
         """
         N = len(self)
         count = min(count, HELD_OUT, max(1, HELD_OUT_BYTES // self.row_bytes))

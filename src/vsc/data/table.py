@@ -31,18 +31,9 @@ class Table(NamedTuple):
     """
     What a table holds.
 
-    Attributes
-    ----------
-    x : numpy.ndarray, shape (N, M), float64
-        The numeric columns.
-    y : numpy.ndarray or None, shape (N,)
-        The label column, as integers if all labels are, else as strings.
-    features : tuple of str
-        Names of the M columns; empty if the file has no header.
-    apart : dict of str to numpy.ndarray, shape (N,), float64
-        A column that was taken for labels by its name but is continuous; neither learned from nor probed.
-    notes : tuple of str
-        What a user should know of how the file was read.
+    The numeric columns (N, M); labels (N,) as integers if all are, else as strings; the names of the M columns, none
+    without a header; apart, a column (N,) that was taken for labels by its name but is continuous, neither learned from
+    nor probed; and notes on how the file was read.
     """
 
     x: NDArray[np.float64]
@@ -54,30 +45,13 @@ class Table(NamedTuple):
 
 def read_csv(path: Path, label: str | None = None) -> Table:
     """
-    Read a table.
+    Read a table in UTF-8, plain or .gz.
 
-    The first row is a header if one of its cells is called label, class, target or y, if none of its cells
-    is a number, or if it counts: 0, 1, 2 as pandas writes it, or years. Cells are parted by commas, semicolons or tabs,
-    whichever the first line has most of.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file, in UTF-8; as it is, or compressed if its name ends in .gz.
-    label : str, optional
-        Name of the column of classes, or its number, from 1, in a file without a header; `none` if there is none. By
-        default the column called label, class, target or y; if that holds continuous numbers, it is kept apart.
-
-    Returns
-    -------
-    Table
-        Its columns.
-
-    Raises
-    ------
-    UsageError
-        If the file is not text, has no rows, rows of unequal length, columns without a name or of one name, two label
-        columns, blank cells, or columns other than the labels that are not numeric (all of them are named).
+    The first row is a header if one of its cells is called label, class, target or y, if none of its cells is a number,
+    or if it counts: 0, 1, 2 as pandas writes it, or years. Cells are parted by commas, semicolons or tabs, whichever
+    the first line has most of. `label` is the name of the column of classes, or its number, from 1, in a file without a
+    header; `none` if there is none. By default it is the column called label, class, target or y; if that holds
+    continuous numbers, it is kept apart. Complaints name all columns that are unsuitable.
     """
     try:
         lines = _lines(path)

@@ -29,7 +29,7 @@ from vsc.studies import (
     models,
     traversal,
 )
-from vsc.studies.base import Table
+from vsc.studies.base import Row, tabulate
 from vsc.studies.nearest import Known, known, nearest, rms
 from vsc.sweep.jobs import plan, sweep
 
@@ -262,15 +262,13 @@ def test_samples_count_what_is_on(made):
     assert column(found.table, "on in samples")[at] == pytest.approx(8 * alpha, abs=4 * error)
 
 
-def test_columns_are_means_with_spread():
-    table = Table(("a",), [(1,), (2,)])
-
-    class Of:
-        jobs = (0, 1)
-
-    wide = models.widened(table, [Of, Of], [[{"b": 1.0}, {"b": 3.0}], [{"b": None}, {"b": None}]])
-    assert wide.columns == ("a", "b", "b sd")
-    assert wide.rows == [(1, 2.0, pytest.approx(math.sqrt(2))), (2, None, None)]
+def test_columns_are_means_with_spread(tmp_path):
+    job = plan("", COMMON, tmp_path)
+    groups = [Group(Row({"a": a}, {}), [job, job], []) for a in (1, 2)]
+    table = tabulate(groups, (), [[{"b": 1.0}, {"b": 3.0}], [{"b": None}, {"b": None}]])
+    assert table.columns == ("a", "seeds", "b", "b sd")
+    assert table.rows == [(1, 2, 2.0, pytest.approx(math.sqrt(2))), (2, 2, None, None)]
+    assert table.beside(["c"], [[5], [6]]).rows[1] == (2, 2, None, None, 6)
 
 
 def table_of_numbers():

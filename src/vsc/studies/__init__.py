@@ -61,25 +61,7 @@ def listing() -> str:
 
 
 def run(asked: RunStudy, command: str, progress: bool = False) -> None:
-    """
-    Conduct the studies that a command line asks for, and say where their pages are.
-
-    Parameters
-    ----------
-    asked : RunStudy
-        The command's settings.
-    command : str
-        What was typed.
-    progress : bool
-        Whether to show a bar for each run.
-
-    Raises
-    ------
-    UsageError
-        If a name is unknown, a number cannot be read, or the data lack what the study needs.
-    RunError, Interrupted
-        As `conduct`.
-    """
+    """Conduct the studies that a command line asks for, and say where their pages are."""
     if asked.quick and asked.full:
         raise UsageError("--quick and --full exclude each other; choose one of them")
     dims, alphas = _numbers(asked.dims, int, "dims"), _numbers(asked.alphas, float, "alphas")
@@ -110,17 +92,8 @@ def run(asked: RunStudy, command: str, progress: bool = False) -> None:
             progress=progress,
             engine=asked.engine,
         )
-        print(
-            "\n".join(
-                [
-                    "",
-                    *finding.words,
-                    "",
-                    f"The page: {folder_of(root, dataset(own), name, asked.split) / 'report.html'}",
-                ]
-            ),
-            flush=True,
-        )
+        page = folder_of(root, dataset(own), name, asked.split) / "report.html"
+        print("\n".join(["", *finding.words, "", f"The page: {page}"]), flush=True)
 
 
 def _numbers(text: str | None, kind: type, what: str) -> tuple:

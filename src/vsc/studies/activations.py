@@ -3,11 +3,9 @@
 import numpy as np
 import torch
 
-from vsc.model import Codes
 from vsc.plots.charts import class_maps
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
-from vsc.studies.models import Numbers
+from vsc.studies.base import Ask, Finding, Group, Numbers, Row, Study, parted, tabulate
 
 FEW = 12
 """Latents up to which they keep their order."""
@@ -24,11 +22,6 @@ def rows(ask: Ask) -> list[Row]:
     return [row._replace(metrics=("class-selectivity",)) for row in few + many]
 
 
-def _codes_of(ask: Ask, group: Group, seed: int = 0) -> Codes:
-    """Return the test set's codes."""
-    return group.measured(ask.data, seed).codes
-
-
 def by_class(ask: Ask, values: torch.Tensor) -> np.ndarray:
     """Return the mean of each latent over the test examples of each class, (C, J); 0 of a class without any."""
     y = ask.data.test.y
@@ -38,22 +31,8 @@ def by_class(ask: Ask, values: torch.Tensor) -> np.ndarray:
 
 
 def describe(ask: Ask, group: Group, seed: int) -> Numbers:
-    """
-    Return sizes of the code and open gates for each class, and how much they differ over the classes.
-
-    Parameters
-    ----------
-    ask : Ask
-        With the data.
-    group, seed
-        Which run.
-
-    Returns
-    -------
-    Numbers
-        Columns of the table.
-    """
-    codes = _codes_of(ask, group, seed)
+    """Return sizes of the code and open gates for each class, and how much they differ over the classes."""
+    codes = group.measured(ask.data, seed).codes
     size = by_class(ask, codes.z.abs()).mean(1)  # (C,)
     gamma = by_class(ask, codes.gamma)
     used = (codes.active.double().mean(0) > 0.01).numpy()
@@ -72,10 +51,10 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw mean codes and mean spike probabilities by class."""
-    found = [[describe(ask, group, seed) for seed in range(len(group.jobs))] for group in groups]
+    found = models.described(ask, groups, describe)
     maps = {}
     for group in groups:
-        codes = _codes_of(ask, group)
+        codes = group.measured(ask.data).codes
         code, gamma = by_class(ask, codes.z), by_class(ask, codes.gamma)
         spiked = group.model().spiked
         strength = gamma if spiked else np.abs(code)
@@ -86,12 +65,12 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
         maps[name] += [("mean gamma", gamma[:, order])] if spiked else []
     figure = class_maps(maps, ask.data.classes, "latents, ordered by the class that each is strongest for")
     words = []
-    for latents in dict.fromkeys(group["J"] for group in groups):
+    for latents in parted(groups, "J"):
         own = [(group, one) for group, one in zip(groups, found, strict=True) if group["J"] == latents]
         words += _sentences(latents, own)
     columns = ("active", "l0", "used", "always_on", "dead", "class-selectivity", "elbo", "probe")
-    table = models.widened(tabulate(groups, columns), groups, found)
-    return Finding(figure, "For each model a map of classes by latents. " + " ".join(words), table, words)
+    table = tabulate(groups, columns, found)
+    return Finding(figure, "For each model a map of classes by latents.", table, words)
 
 
 def _sentences(J: int, own: list[tuple[Group, list[Numbers]]]) -> list[str]:

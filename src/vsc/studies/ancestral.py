@@ -1,25 +1,21 @@
 """Samples from each model's own prior (ICLR figure 12)."""
 
+from functools import partial
+
 import torch
 
 from vsc.measure.scores import encode, reconstruct
 from vsc.model.sampling import ancestral
 from vsc.plots.pictures import mosaics
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
-from vsc.studies.models import Numbers
+from vsc.studies.base import Ask, Finding, Group, Numbers, Study, tabulate
 from vsc.studies.nearest import Known, known, nearest
 
 KINDS = (models.VAE, models.VSC, models.LEARNED, models.DYNAMIC, models.MIXTURE)
+"""A VAE, and a VSC with each prior."""
 MANY, ACROSS, DOWN = 1000, 8, 5
 AWAY, COVER = "samples to training, relative", "training to samples, relative"
 TOLD = "told from reconstructions"
-
-
-def rows(ask: Ask) -> list[Row]:
-    """Return a VAE, and a VSC with each prior."""
-    latents = ask.dims[0] if ask.dims else models.J
-    return [models.row(ask, kind, "mlp", latents) for kind in KINDS]
 
 
 def describe(ask: Ask, group: Group, seed: int) -> Numbers:
@@ -28,18 +24,6 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
 
     Reconstructions of as many test images are the measure: they are as blurred as the samples are. At a distance of 1
     samples are as near to training images (realism), and training images as near to samples (coverage), as with them.
-
-    Parameters
-    ----------
-    ask : Ask
-        With the data.
-    group, seed
-        Which run.
-
-    Returns
-    -------
-    Numbers
-        Columns of the table.
     """
     model = group.model(seed)
     samples = ancestral(model, MANY)
@@ -65,15 +49,8 @@ def told_apart(a: torch.Tensor, b: torch.Tensor) -> float:
     """
     Return the share of pictures whose nearest other picture is of their own kind (Lopez-Paz and Oquab 2017).
 
-    Parameters
-    ----------
-    a, b : torch.Tensor, shape (n, M)
-        As many pictures of two kinds.
-
-    Returns
-    -------
-    float
-        About 1/2 where both are from one distribution, 1 where no picture of one kind lies among those of the other.
+    As many pictures (n, M) of two kinds: about 1/2 where both are from one distribution, 1 where no picture of one kind
+    lies among those of the other.
     """
     both = torch.cat([a, b])
     distance = torch.cdist(both, both).fill_diagonal_(torch.inf)
@@ -83,13 +60,11 @@ def told_apart(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw samples of each prior, and say how near to the data they are."""
-    found = [[describe(ask, group, seed) for seed in range(len(group.jobs))] for group in groups]
+    found = models.described(ask, groups, describe)
     panels = {group["model"]: ancestral(group.model(), ACROSS * DOWN).x for group in groups}
     figure = mosaics(panels, ask.data.shape, ACROSS)
 
-    def of(name: str) -> dict[str, float]:
-        return {g["model"]: models.mean(one, name) for g, one in zip(groups, found, strict=True)}
-
+    of = partial(models.means, groups, found)
     told, on, vae = of(TOLD), of("on in samples"), models.VAE
     sparse = [name for name in told if name != vae]
     active = {group["model"]: group.mean("active") for group in groups}
@@ -105,8 +80,8 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
         f"Latents on in a sample: {_listed(on, '.1f')}; in a test image's code: {_listed(active, '.1f')}. The highest "
         f"ELBO is that of {best}, {elbo[best]:.1f} nats (VAE {elbo[vae]:.1f}).",
     ]
-    table = models.widened(tabulate(groups, ("elbo", "kl_selection", "l0", "active", "used", "minutes")), groups, found)
-    return Finding(figure, "For each prior a grid of decoded samples. " + " ".join(words), table, words)
+    table = tabulate(groups, ("elbo", "kl_selection", "l0", "active", "used", "minutes"), found)
+    return Finding(figure, "For each prior a grid of decoded samples.", table, words)
 
 
 def _listed(values: dict[str, float], form: str) -> str:
@@ -131,7 +106,7 @@ STUDY = Study(
         "sparse features is a feasible one."
     ),
     minutes=2,
-    rows=rows,
+    rows=lambda ask: models.many(ask, KINDS),
     draw=draw,
     needs=("images",),
     data="fashion-mnist",

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,12 +13,16 @@ from vsc.data.split import Dataset
 from vsc.measure.measured import Measured
 from vsc.measure.results import Results
 from vsc.model import Autoencoder
+from vsc.plots.charts import Curve
 from vsc.settings.config import Config
 from vsc.sweep.jobs import Job
 from vsc.training import runs
 
 Settings = Mapping[str, Any]
 """Dotted settings, such as {"model.latent_dim": 60}."""
+
+Numbers = Mapping[str, float | None]
+"""Column -> value of one run; None where it has none."""
 
 
 class Ask(NamedTuple):
@@ -103,14 +107,10 @@ class Group:
 
     def values(self, name: str) -> list[float]:
         """Return a score, a metric's value or `minutes` for each seed; empty where the model has none."""
-        found = [self._value(i, name) for i in range(len(self.jobs))]
-        return [value for value in found if value is not None]
-
-    def _value(self, i: int, name: str) -> float | None:
         if name == "minutes":
-            return runs.read_history(self.jobs[i].folder)[-1]["seconds"] / 60
-        scores = self.results[i].scores
-        return getattr(scores, name) if name in scores._fields else self.results[i].metrics.get(name)
+            return [self.history(i)[-1]["seconds"] / 60 for i in range(len(self.jobs))]
+        found = [getattr(one.scores, name, one.metrics.get(name)) for one in self.results]
+        return [value for value in found if value is not None]
 
     def measured(self, data: Dataset, i: int = 0) -> Measured:
         """Return the test set as the model of the i-th seed sees it."""
@@ -139,32 +139,18 @@ class Group:
 
 
 class Table(NamedTuple):
-    """
-    Numbers as a table.
-
-    Attributes
-    ----------
-    columns : tuple of str
-        Their names, with units.
-    rows : list of tuple
-        Text and numbers; None where there is none.
-    """
+    """Numbers as a table: names of columns, with units, and rows of text and numbers; None where there is none."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
 
+    def beside(self, columns: Sequence[str], cells: Iterable[Sequence[Any]]) -> "Table":
+        """Return the table with further columns, given row by row."""
+        return Table((*self.columns, *columns), [(*own, *more) for own, more in zip(self.rows, cells, strict=True)])
+
 
 class Picture(NamedTuple):
-    """
-    A further figure of a study.
-
-    Attributes
-    ----------
-    figure : Figure
-        The picture.
-    alt : str
-        What it shows, for those who cannot see it.
-    """
+    """A further figure of a study, and what it shows, for those who cannot see it."""
 
     figure: Figure
     alt: str
@@ -179,7 +165,7 @@ class Finding(NamedTuple):
     figure : Figure
         The picture.
     alt : str
-        What it shows, for those who cannot see it.
+        What it shows, for those who cannot see it; on the page the words follow.
     table : Table
         The numbers.
     words : list of str
@@ -230,52 +216,50 @@ class Study:
     data: str = "mnist"
 
 
-def tabulate(groups: Sequence[Group], columns: Sequence[str]) -> Table:
+def tabulate(groups: Sequence[Group], columns: Sequence[str], found: Sequence[Sequence[Numbers]] = ()) -> Table:
     """
     Lay groups out as a table: facets, number of seeds, then mean and standard deviation of each column.
 
-    Parameters
-    ----------
-    groups : sequence of Group
-        The rows.
-    columns : sequence of str
-        Scores, metrics or `minutes`; in nats, latents or shares, as they are documented.
-
-    Returns
-    -------
-    Table
-        With a column `NAME sd` after each that was measured on several seeds.
+    Columns are scores, metrics or `minutes`, and whatever a study `found` itself, for each group and each of its seeds.
+    Where several seeds were measured, a column `NAME sd` follows.
     """
-    facets = tuple(groups[0].row.facets)
     several = any(len(group.jobs) > 1 for group in groups)
-    head = [*facets, "seeds"]
-    for column in columns:
-        head += [column, f"{column} sd"] if several else [column]
+    more = list(dict.fromkeys(name for one in found for numbers in one for name in numbers))
+    head = [*groups[0].row.facets, "seeds"]
+    for name in (*columns, *more):
+        head += [name, f"{name} sd"] if several else [name]
     rows = []
-    for group in groups:
-        row: list[Any] = [*(group[facet] for facet in facets), len(group.jobs)]
-        for column in columns:
-            known = bool(group.values(column))
-            row += [group.mean(column) if known else None]
-            row += [group.spread(column) if known and len(group.jobs) > 1 else None] if several else []
+    for group, own in zip(groups, found or [()] * len(groups), strict=True):
+        measured = [group.values(column) for column in columns]
+        measured += [[v for numbers in own if (v := numbers.get(name)) is not None] for name in more]
+        row: list[Any] = [*group.row.facets.values(), len(group.jobs)]
+        for values in measured:
+            row.append(statistics.fmean(values) if values else None)
+            row += [statistics.stdev(values) if len(values) > 1 else None] if several else []
         rows.append(tuple(row))
     return Table(tuple(head), rows)
 
 
+def parted(groups: Sequence[Group], facet: str) -> dict[Any, list[Group]]:
+    """Return the groups by their value of a facet, in the order in which the values come."""
+    found: dict[Any, list[Group]] = {}
+    for group in groups:
+        found.setdefault(group[facet], []).append(group)
+    return found
+
+
+def curve(groups: Sequence[Group], facet: str, quantity: str) -> Curve:
+    """Return a score or metric over a facet, with its spread over the seeds."""
+    y, spread = zip(*((group.mean(quantity), group.spread(quantity)) for group in groups), strict=True)
+    return Curve([group[facet] for group in groups], y, spread)
+
+
+def curves(groups: Sequence[Group], quantity: str) -> dict[str, Curve]:
+    """Return one curve over J for each model that has the quantity."""
+    found = {name: curve(own, "J", quantity) for name, own in parted(groups, "model").items()}
+    return {name: one for name, one in found.items() if not all(map(math.isnan, one.y))}
+
+
 def steps(ask: Ask, quick: int, full: int) -> int:
-    """
-    Return the number of steps of a run.
-
-    Parameters
-    ----------
-    ask : Ask
-        What the user asked; steps given there win.
-    quick, full : int
-        What suits a small machine, and what the source has.
-
-    Returns
-    -------
-    int
-        One of the three.
-    """
+    """Return a run's steps: what the user gave, or what suits a small machine, or what the source has."""
     return ask.steps or (full if ask.full else quick)

@@ -1,13 +1,11 @@
 """Realised sparsity, ELBO and probe accuracy against the prior's alpha (ICLR figures 8, 10 and 11)."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from vsc.measure.measured import hard_elbo
 from vsc.plots.charts import Curve, lines
 from vsc.studies import by_dim
-from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
+from vsc.studies.base import Ask, Finding, Group, Row, Study, curve, parted, tabulate
 
 ALPHAS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.01)
 J = 200
@@ -32,12 +30,7 @@ def rows(ask: Ask, metrics: tuple[str, ...] = ()) -> list[Row]:
 
 def _by_dim(groups: list[Group]) -> dict[int, list[Group]]:
     """Return the groups of each J in rising order of alpha."""
-    dims = dict.fromkeys(group["J"] for group in groups)
-    return {J: sorted((g for g in groups if g["J"] == J), key=lambda g: g["alpha"]) for J in dims}
-
-
-def _curve(own: list[Group], value: Callable[[Group], float], spread: Callable[[Group], float]) -> Curve:
-    return Curve([g["alpha"] for g in own], [value(g) for g in own], [spread(g) for g in own])
+    return {J: sorted(own, key=lambda g: g["alpha"]) for J, own in parted(groups, "J").items()}
 
 
 def draw_sparsity(ask: Ask, groups: list[Group]) -> Finding:
@@ -47,12 +40,8 @@ def draw_sparsity(ask: Ask, groups: list[Group]) -> Finding:
         alphas = [g["alpha"] for g in own]
         shares = {"l0 / J (mean gamma)": "l0", "share with gamma > 1/2": "active"}
         for title, per_alpha in ((f"J = {dim}", False), (f"J = {dim}, relative to the prior", True)):
-            panels[title] = {
-                name: _curve(
-                    own, partial(_share, Group.mean, q, per_alpha), partial(_share, Group.spread, q, per_alpha)
-                )
-                for name, q in shares.items()
-            }
+            units = [g["J"] * (g["alpha"] if per_alpha else 1) for g in own]
+            panels[title] = {name: _over(curve(own, "alpha", q), units) for name, q in shares.items()}
             level = [1.0] * len(alphas) if per_alpha else alphas
             panels[title]["equal to the prior"] = Curve(alphas, level, dashed=True)
         words += _sparsity_words(dim, own)
@@ -60,14 +49,14 @@ def draw_sparsity(ask: Ask, groups: list[Group]) -> Finding:
     figure = lines(panels, XLABEL, labels, log=True)
     table = tabulate(groups, ("l0", "active", "used", "always_on", "elbo", "minutes"))
     shares = [(g.mean("l0") / g["J"], g.mean("active") / g["J"]) for g in groups]
-    cells = [(*row, *own) for row, own in zip(table.rows, shares, strict=True)]
-    table = table._replace(columns=(*table.columns, "l0 / J", "active / J"), rows=cells)
-    return Finding(figure, "Realised sparsity against alpha. " + " ".join(words), table, words)
+    table = table.beside(("l0 / J", "active / J"), shares)
+    return Finding(figure, "Realised sparsity against alpha.", table, words)
 
 
-def _share(statistic: Callable[[Group, str], float], quantity: str, per_alpha: bool, group: Group) -> float:
-    """Return a count of latents as a share of J, or of alpha J."""
-    return statistic(group, quantity) / group["J"] / (group["alpha"] if per_alpha else 1)
+def _over(counts: Curve, units: list[float]) -> Curve:
+    """Return counts of latents as shares of J, or of alpha J."""
+    y, spread = ([v / unit for v, unit in zip(own or (), units, strict=True)] for own in (counts.y, counts.spread))
+    return Curve(counts.x, y, spread)
 
 
 def _sparsity_words(dim: int, own: list[Group]) -> list[str]:
@@ -108,14 +97,14 @@ def draw_elbo(ask: Ask, groups: list[Group]) -> Finding:
     train = {id(g): _on_training(ask, g, most) for g in groups}
     panels, words = {}, []
     for dim, own in _by_dim(groups).items():
-        test = _curve(own, lambda g: g.mean("elbo"), lambda g: g.spread("elbo"))
-        panels[f"J = {dim}"] = {"training examples": _curve(own, lambda g: train[id(g)], lambda g: 0.0), "test": test}
-        words += _elbo_words(dim, test, panels[f"J = {dim}"]["training examples"])
+        test = curve(own, "alpha", "elbo")
+        seen = Curve(test.x, [train[id(g)] for g in own])
+        panels[f"J = {dim}"] = {"training examples": seen, "test": test}
+        words += _elbo_words(dim, test, seen)
     figure = lines(panels, XLABEL, "ELBO (nats per example)", log=True, shared=True)
     table = tabulate(groups, ("elbo", "log_px", "kl_slab", "kl_spike", "l0", "used", "minutes"))
-    cells = [(*row, train[id(g)]) for row, g in zip(table.rows, groups, strict=True)]
-    table = table._replace(columns=(*table.columns, "train elbo"), rows=cells)
-    return Finding(figure, "Train and test ELBO against alpha. " + " ".join(words), table, words)
+    table = table.beside(["train elbo"], [[train[id(g)]] for g in groups])
+    return Finding(figure, "Train and test ELBO against alpha.", table, words)
 
 
 def _on_training(ask: Ask, group: Group, most: int) -> float:
@@ -129,19 +118,19 @@ def _elbo_words(dim: int, test: Curve, train: Curve) -> list[str]:
     if len(test.x) < 2:
         return [f"J = {dim}: a single alpha; test {test.y[0]:.1f} nats, training {train.y[0]:.1f}."]
     found = []
-    for name, curve in (("test", test), ("training", train)):
-        best = max(range(len(curve.x)), key=lambda i: curve.y[i])
-        said = ", ".join(f"{y:.1f} at {x:g}" for x, y in reversed(list(zip(curve.x, curve.y, strict=True))))
-        rise, fall = curve.y[best] - curve.y[-1], curve.y[best] - curve.y[0]
-        if 0 < best < len(curve.x) - 1:
-            verdict = f"it rises by {rise:.1f} nats from alpha {curve.x[-1]:g} and then falls by {fall:.1f}"
+    for name, (x, y, *_) in (("test", test), ("training", train)):
+        best = max(range(len(x)), key=lambda i: y[i])
+        said = ", ".join(f"{nats:.1f} at {alpha:g}" for alpha, nats in reversed(list(zip(x, y, strict=True))))
+        rise, fall = y[best] - y[-1], y[best] - y[0]
+        if 0 < best < len(x) - 1:
+            verdict = f"it rises by {rise:.1f} nats from alpha {x[-1]:g} and then falls by {fall:.1f}"
             verdict += " to the smallest alpha, as the source says"
         elif best:
             verdict = f"it does not rise as alpha falls: it loses {fall:.1f} nats to the smallest alpha"
             verdict += ", and only the falling half of the source's curve reproduces"
         else:
             verdict = f"it rises by {rise:.1f} nats down to the smallest alpha, and no falling half shows"
-        found.append(f"J = {dim}, {name} ELBO: {said}; best at alpha {curve.x[best]:g}: {verdict}.")
+        found.append(f"J = {dim}, {name} ELBO: {said}; best at alpha {x[best]:g}: {verdict}.")
     gaps = [a - b for a, b in zip(train.y, test.y, strict=True)]
     found.append(f"J = {dim}: training less test ELBO is between {min(gaps):.1f} and {max(gaps):.1f} nats.")
     return found
@@ -154,17 +143,13 @@ def draw_probe(ask: Ask, groups: list[Group]) -> Finding:
     panels: dict[str, Any] = {}
     words = []
     for dim, own in _by_dim(groups).items():
-        curves = panels[f"J = {dim}"] = {
-            f"{min(n, len(ask.data.train))} labels": _curve(
-                own, lambda g, n=n: g.mean(f"linear-{n}"), lambda g, n=n: g.spread(f"linear-{n}")
-            )
-            for n in counts
+        panels[f"J = {dim}"] = {
+            f"{min(n, len(ask.data.train))} labels": curve(own, "alpha", f"linear-{n}") for n in counts
         }
-        for name, curve in curves.items():
-            words.append(_probe_words(dim, name, curve))
+        words += [_probe_words(dim, name, one) for name, one in panels[f"J = {dim}"].items()]
     figure = lines(panels, XLABEL, "test accuracy (share)", log=True, shared=True)
     table = tabulate(groups, (*(f"linear-{n}" for n in counts), "l0", "active", "used", "elbo"))
-    return Finding(figure, "Accuracy against alpha. " + " ".join(words), table, words)
+    return Finding(figure, "Accuracy against alpha.", table, words)
 
 
 def _probe_words(dim: int, name: str, curve: Curve) -> str:

@@ -1,10 +1,9 @@
 """ELBO and probe accuracy against the number of latents J (ICLR figures 2, 3 and 9; UAI figure 1)."""
 
-import math
 from typing import Any
 
 from vsc.plots.charts import Curve, lines
-from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
+from vsc.studies.base import Ask, Finding, Group, Row, Study, curves, parted, steps, tabulate
 
 PUBLISHED = {
     # -ELBO by relaxed spikes (c = 50) after 20 000 steps of 32: training logs of the reproduction of ICLR (2019)
@@ -51,27 +50,10 @@ def base(ask: Ask) -> dict[str, Any]:
 
 def row(ask: Ask, likelihood: str, model: str, J: int, alpha: float | None = None, beta: float = 1.0) -> Row:
     """
-    Return one row.
+    Return one row: a VSC with the fixed prior, or a VAE with a beta where there is no alpha.
 
-    Parameters
-    ----------
-    ask : Ask
-        What the user asked.
-    likelihood : str
-        Name in `LIKELIHOODS`.
-    model : str
-        What it is called in the table.
-    J : int
-        Number of latents.
-    alpha : float, optional
-        Of a VSC with the fixed prior; without it the row is a VAE.
-    beta : float
-        Of the VAE.
-
-    Returns
-    -------
-    Row
-        The same settings wherever it is asked for, so that studies share the run.
+    It has the same settings wherever it is asked for, so that studies share the run; `likelihood` is a name in
+    `LIKELIHOODS`, `model` what it is called in the table.
     """
     settings = base(ask) | LIKELIHOODS[likelihood] | {"model.latent_dim": J}
     if alpha is None:
@@ -96,23 +78,10 @@ def elbo_rows(ask: Ask) -> list[Row]:
     return rows
 
 
-def curves(groups: list[Group], quantity: str) -> dict[str, Curve]:
-    """Return one curve over J for each model."""
-    names = list(dict.fromkeys(group["model"] for group in groups))
-    found = {}
-    for name in names:
-        own = [group for group in groups if group["model"] == name]
-        x, y = [group["J"] for group in own], [group.mean(quantity) for group in own]
-        if not all(map(math.isnan, y)):
-            found[name] = Curve(x, y, [group.spread(quantity) for group in own])
-    return found
-
-
 def draw_elbo(ask: Ask, groups: list[Group]) -> Finding:
     """Draw the ELBO over J, and say how far it falls from its best J to the largest."""
     panels, words = {}, []
-    for likelihood in dict.fromkeys(group["likelihood"] for group in groups):
-        own = [group for group in groups if group["likelihood"] == likelihood]
+    for likelihood, own in parted(groups, "likelihood").items():
         panels[likelihood] = curves(own, "elbo")
         falls = {
             name: (max(curve.y) - curve.y[-1], max(zip(curve.y, curve.x, strict=True))[1])
@@ -131,10 +100,8 @@ def draw_elbo(ask: Ask, groups: list[Group]) -> Finding:
                 )
     figure = lines(panels, "J: number of latents (log scale)", "ELBO (nats per example)", log=True)
     table = tabulate(groups, ("elbo", "log_px", "kl_slab", "kl_spike", "l0", "used", "always_on", "minutes"))
-    extra = tuple(f"valid ELBO at {share:g}" for share in LIMITS)
-    rows = [(*cells, *_limits(group)) for cells, group in zip(table.rows, groups, strict=True)]
-    alt = "ELBO against J, one curve for each model. " + " ".join(words)
-    return Finding(figure, alt, table._replace(columns=(*table.columns, *extra), rows=rows), words)
+    table = table.beside([f"valid ELBO at {share:g}" for share in LIMITS], map(_limits, groups))
+    return Finding(figure, "ELBO against J, one curve for each model.", table, words)
 
 
 def _limits(group: Group) -> list[float | None]:
@@ -176,16 +143,13 @@ def draw_probe(ask: Ask, groups: list[Group]) -> Finding:
             f"From J = 100 on, VSC is {'above' if above else 'not everywhere above'} the VAE's best and "
             f"{'within one point of' if near else 'more than one point below'} its own best."
         )
-    curves_and_published = dict(found)
     if ask.data.name in PUBLISHED_PROBE:
         level = PUBLISHED_PROBE[ask.data.name]
         x = [min(vsc.x), max(vsc.x)]
-        curves_and_published["VSC alpha 0.01, published at J 200"] = Curve(x, [level, level], dashed=True)
-    panels = {"logistic regression on the codes of 5000 labelled examples": curves_and_published}
+        found["VSC alpha 0.01, published at J 200"] = Curve(x, [level, level], dashed=True)
+    panels = {"logistic regression on the codes of 5000 labelled examples": found}
     figure = lines(panels, "J: number of latents (log scale)", "test accuracy (share)", log=True)
-    return Finding(
-        figure, "Accuracy against J. " + " ".join(words), tabulate(groups, ("probe", "l0", "used", "elbo")), words
-    )
+    return Finding(figure, "Accuracy against J.", tabulate(groups, ("probe", "l0", "used", "elbo")), words)
 
 
 ELBO = Study(

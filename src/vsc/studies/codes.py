@@ -6,9 +6,8 @@ import numpy as np
 
 from vsc.measure.showcase import choose_examples
 from vsc.model.sampling import decode
-from vsc.plots.drawing import class_label
 from vsc.plots.pictures import Change, codes_beside
-from vsc.studies import by_dim
+from vsc.studies import by_dim, models
 from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
 
 ALPHAS = (1.0, 0.5, 0.2)
@@ -21,9 +20,7 @@ def rows(ask: Ask) -> list[Row]:
     latents = ask.dims[-1] if ask.dims else J
     likelihood = by_dim.likelihoods(ask)[0]
     return [
-        Row(
-            {"alpha": alpha, "J": latents}, by_dim.row(ask, likelihood, f"VSC alpha {alpha:g}", latents, alpha).settings
-        )
+        by_dim.row(ask, likelihood, "VSC", latents, alpha)._replace(facets={"alpha": alpha, "J": latents})
         for alpha in ask.alphas or ALPHAS
     ]
 
@@ -32,7 +29,6 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw codes as bars, and count what is on."""
     test = ask.data.test
     chosen = choose_examples(test, SHOWN)
-    label = None if test.y is None else test.y[chosen].numpy()
     inputs = groups[0].model().scaler(test.x[chosen]).numpy()
     columns = {}
     for group in groups:
@@ -43,7 +39,7 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
             Change(f"{np.count_nonzero(z)} of {len(z)} on", z, picture)
             for z, picture in zip(code, pictures, strict=True)
         ]
-    named = [(class_label(label, i, ask.data.classes), x) for i, x in enumerate(inputs)]
+    named = list(zip(models.captions(ask, chosen), inputs, strict=True))
     figure = codes_beside(named, columns, ask.data.shape)
     ordered = sorted(groups, key=lambda group: -group["alpha"])
     active, error = [g.mean("active") for g in ordered], [g.mean("mse") for g in ordered]
@@ -58,9 +54,8 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
             f"Codes get sparser with alpha: {'yes' if sparser else 'not at every step'}; the sparsest code's squared "
             f"error is {error[-1] / max(error[0], 1e-12):.2f} times that of the densest."
         )
-    columns_of = ("active", "l0", "used", "always_on", "mse", "elbo", "minutes")
-    alt = "Inputs, bar plots of their codes, and what these decode to. " + " ".join(words)
-    return Finding(figure, alt, tabulate(groups, columns_of), words)
+    table = tabulate(groups, ("active", "l0", "used", "always_on", "mse", "elbo", "minutes"))
+    return Finding(figure, "Inputs, bar plots of their codes, and what these decode to.", table, words)
 
 
 STUDY = Study(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vsc.errors import RunError, UsageError
 from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at, plain_text
 from vsc.settings.presets import PRESETS
-from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
+from vsc.studies.base import Ask, Finding, Group, Row, Study, parted, steps, tabulate
 from vsc.studies.models import WARMED
 from vsc.training.diagnosis import collapse
 
@@ -47,29 +47,9 @@ def rows(ask: Ask) -> list[Row]:
 
 def course(group: Group, seed: int = 0) -> tuple[NDArray, NDArray, NDArray]:
     """
-    Return what one seed's validations say of each latent.
+    Return what one seed's validations say of each latent: steps (K,), rates (K, J) and kl (K, J).
 
-    Parameters
-    ----------
-    group : Group
-        Of one model.
-    seed : int
-        Which of its runs.
-
-    Returns
-    -------
-    steps : numpy.ndarray, shape (K,)
-    rates : numpy.ndarray, shape (K, J)
-        Share of the validation examples with gamma > 1/2.
-    kl : numpy.ndarray, shape (K, J)
-        Nats per example.
-
-    Raises
-    ------
-    UsageError
-        If the run had no validation part.
-    RunError
-        If it was made before these were recorded.
+    A rate is the share of the validation examples with gamma > 1/2; KL is in nats per example.
     """
     valid = [row for row in group.history(seed) if row["split"] == "valid"]
     if not valid:
@@ -90,15 +70,11 @@ def abandoned(group: Group) -> float:
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw each latent's activation rate and KL during training, and say which models lose latents."""
     table = tabulate(groups, ("elbo", "kl_slab", "kl_spike", "l0", "active", *COUNTS, "minutes"))
-    extra = [(*row, _per_used(g), abandoned(g)) for row, g in zip(table.rows, groups, strict=True)]
-    table = table._replace(columns=(*table.columns, "nats per used latent", "used earlier, not at the end"), rows=extra)
-    words = [sentence for alpha in _alphas(groups) for sentence in _words([g for g in groups if g["alpha"] == alpha])]
-    alt = "Activation rate and KL of every latent during training, one column for each model. " + " ".join(words)
+    extra = [(_per_used(g), abandoned(g)) for g in groups]
+    table = table.beside(("nats per used latent", "used earlier, not at the end"), extra)
+    words = [sentence for own in parted(groups, "alpha").values() for sentence in _words(own)]
+    alt = "Activation rate and KL of every latent during training, one column for each model."
     return Finding(_picture(groups), alt, table, words)
-
-
-def _alphas(groups: list[Group]) -> list[float]:
-    return list(dict.fromkeys(group["alpha"] for group in groups))
 
 
 def _per_used(group: Group) -> float:
@@ -128,7 +104,8 @@ def _words(own: list[Group]) -> list[str]:
 @STYLE
 def _picture(groups: list[Group]) -> Figure:
     """Draw a column for each model and three rows for each alpha: rates, KL and counts."""
-    alphas, per_block = _alphas(groups), len(groups) // len(_alphas(groups))
+    alphas = list(parted(groups, "alpha"))
+    per_block = len(groups) // len(alphas)
     inner, gap_across = (0.75, 0.16)
     width = (WIDTH - inner - 0.85 - gap_across * per_block) / per_block
     heights, between, foot, head = (1.5, 1.5, 1.3), 0.22, 0.55, 0.6

@@ -31,20 +31,7 @@ from vsc.training.checkpoint import check_same
 
 @dataclass(frozen=True)
 class Trained:
-    """
-    One model of a comparison, trained and measured on every seed.
-
-    Attributes
-    ----------
-    name, title : str
-        In `PRESETS`.
-    jobs : list of Job
-        Its runs.
-    results : list of Results
-        Their numbers.
-    model : Autoencoder
-        That of the first.
-    """
+    """One model of a comparison, trained and measured on every seed; what is read of a model, of the `first`."""
 
     name: str
     title: str
@@ -110,28 +97,8 @@ def compare(config: Compare, data: Dataset, folder: Path, command: str, progress
     """
     Train, evaluate and write `results.json` and `report.html`, and a page on the first run of each model.
 
-    Parameters
-    ----------
-    config : Compare
-        The common settings and the names of the models.
-    data : Dataset
-        The data; the test split is used once, at the end.
-    folder : Path
-        Where the page and one run folder for each model and seed go.
-    command : str
-        What to type to make the page again.
-    progress : bool
-        Whether to show progress bars.
-
-    Returns
-    -------
-    list of Trained
-        In the order of `config.models`.
-
-    Raises
-    ------
-    UsageError
-        If a name is unknown, the folder is taken, or a setting is wrong; checked before anything is trained.
+    The test split is used once, at the end. The folder takes the page and one run folder for each model and seed;
+    `command` is what to type to make the page again. Every mistake is told of before anything is trained.
     """
     planned = _plan(config, data, folder)
     _prepare(folder, config, data)
@@ -208,24 +175,7 @@ def _prepare(folder: Path, config: Compare, data: Dataset) -> None:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """
-    Read what a comparison was asked for, to go on with it.
-
-    Parameters
-    ----------
-    folder : Path
-        Its folder.
-
-    Returns
-    -------
-    dict
-        Settings as in `Compare`, without the folder; empty where there is no comparison yet.
-
-    Raises
-    ------
-    UsageError
-        If the file is damaged.
-    """
+    """Read what a comparison was asked for, as in `Compare`, to go on with it; empty where there is none yet."""
     path = folder / "comparison.yaml"
     if not path.is_file():
         return {}
@@ -241,12 +191,12 @@ NOT_KEPT = ("out", "resume", "overwrite", "workers", "engine")
 
 def _runs(folder: Path) -> list[Path]:
     """Return a comparison's run folders: those of other names are not its own."""
-    found = []
-    for run in folder.iterdir():
+
+    def own(run: Path) -> bool:
         name, _, seed = run.name.partition("-seed")
-        if name in PRESETS and (seed.isdecimal() or run.name == name) and runs.is_run(run):
-            found.append(run)
-    return found
+        return name in PRESETS and (seed.isdecimal() or run.name == name) and runs.is_run(run)
+
+    return [run for run in folder.iterdir() if own(run)]
 
 
 def _remove(folder: Path) -> None:

@@ -6,22 +6,15 @@ import torch
 from vsc.measure.showcase import choose_examples
 from vsc.model.sampling import Samples, ancestral, conditional, decode
 from vsc.plots.charts import strips
-from vsc.plots.drawing import class_label
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
-from vsc.studies.models import Numbers
+from vsc.studies.base import Ask, Finding, Group, Numbers, Study, tabulate
 from vsc.studies.nearest import known, nearest
 
 KINDS = (models.VSC, models.DYNAMIC)
+"""The VSC of the source, with a fixed prior, and that with the dynamic one."""
 MANY, DRAWS, INPUTS, SHOWN = 250, 8, 5, 9
 KEPT, PRIOR, AGAIN = "class kept", "class kept, ancestral", "class kept, reconstruction"
 OVERLAP, APART = "overlap of latents on", "overlap, other inputs"
-
-
-def rows(ask: Ask) -> list[Row]:
-    """Return the VSC of the source, with a fixed prior, and that with the dynamic one."""
-    latents = ask.dims[0] if ask.dims else models.J
-    return [models.row(ask, kind, "mlp", latents) for kind in KINDS]
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -31,21 +24,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def describe(ask: Ask, group: Group, seed: int) -> Numbers:
-    """
-    Return whether samples are of the input's class, and whether encoding them finds its latents again.
-
-    Parameters
-    ----------
-    ask : Ask
-        With the data.
-    group, seed
-        Which run.
-
-    Returns
-    -------
-    Numbers
-        Columns of the table.
-    """
+    """Return whether samples are of the input's class, and whether encoding them finds its latents again."""
     model, test = group.model(seed), ask.data.test
     chosen = choose_examples(test, MANY, seed=1)
     drawn = conditional(model, test.x[chosen], DRAWS)
@@ -78,14 +57,14 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw inputs with samples that share their latents, and say what is kept."""
-    found = [[describe(ask, group, seed) for seed in range(len(group.jobs))] for group in groups]
+    found = models.described(ask, groups, describe)
     words = [_sentence(group, one) for group, one in zip(groups, found, strict=True)]
     words.append(
         "Classes are those of the nearest training image; the overlap of two sets of latents is that of Jaccard, the "
         "input's against that of the sample encoded anew."
     )
-    table = models.widened(tabulate(groups, ("active", "l0", "used", "elbo", "minutes")), groups, found)
-    alt = "Inputs, their reconstructions, and samples that share their active latents. " + " ".join(words)
+    table = tabulate(groups, ("active", "l0", "used", "elbo", "minutes"), found)
+    alt = "Inputs, their reconstructions, and samples that share their active latents."
     return Finding(_figure(ask, groups), alt, table, words)
 
 
@@ -108,15 +87,15 @@ def _sentence(group: Group, one: list[Numbers]) -> str:
 def _figure(ask: Ask, groups: list[Group]):
     test = ask.data.test
     chosen = choose_examples(test, INPUTS, seed=1)
-    label = None if test.y is None else test.y[chosen].numpy()
+    captions = models.captions(ask, chosen)
     pictures = {}
     for group in groups:
         model = group.model()
         drawn: Samples = conditional(model, test.x[chosen], SHOWN)
         codes = model.encode(test.x[chosen])
         inputs, again = model.scaler(test.x[chosen]).numpy(), decode(model, codes.hard.numpy())
-        for i in range(len(chosen)):
-            name = f"{group['model']}\n{class_label(label, i, ask.data.classes)}, {int(codes.active[i].sum())} on"
+        for i, caption in enumerate(captions):
+            name = f"{group['model']}\n{caption}, {int(codes.active[i].sum())} on"
             name += "" if name not in pictures else f" ({i + 1})"
             pictures[name] = np.concatenate([inputs[i : i + 1], again[i : i + 1], drawn.x[i]])
     heads = ["input", "decoded", *(f"sample {k + 1}" for k in range(SHOWN))]
@@ -131,7 +110,7 @@ STUDY = Study(
         "only in the features recognised in the original."
     ),
     minutes=2,
-    rows=rows,
+    rows=lambda ask: models.many(ask, KINDS),
     draw=draw,
     needs=("images",),
     data="fashion-mnist",

@@ -27,17 +27,14 @@ from vsc.torchstate import cpu_threads
 from vsc.training import runs
 
 NEEDS = {
-    "images": lambda ask: ask.image,
-    "labels": lambda ask: bool(ask.data.classes),
-    "attributes": lambda ask: ask.data.test.presence is not None,
+    "images": (lambda ask: ask.image, "draws images, and {data} has none"),
+    "labels": (lambda ask: bool(ask.data.classes), "needs class labels, and {data} has none"),
+    "attributes": (
+        lambda ask: ask.data.test.presence is not None,
+        "needs true factors that can be absent, which {data} does not know; take --data smiley",
+    ),
 }
-"""What a study can need of its data -> whether it is there."""
-
-MISSING = {
-    "images": "draws images, and {data} has none",
-    "labels": "needs class labels, and {data} has none",
-    "attributes": "needs true factors that can be absent, which {data} does not know; take --data smiley",
-}
+"""What a study can need of its data -> whether it is there, and what to say if not."""
 
 
 def conduct(
@@ -58,48 +55,13 @@ def conduct(
     engine: str = "loky",
 ) -> Finding:
     """
-    Conduct one study.
+    Conduct one study, and return what was written; whatever is wrong is said before anything is trained.
 
-    Parameters
-    ----------
-    name : str
-        Its name in `vsc.studies.STUDIES`.
-    study : Study
-        The study.
-    common : Config
-        The data, and settings that all its runs share unless the study sets them.
-    folder : Path
-        Where all studies go: this one into `folder_of` it, the runs of all into `folder/runs`.
-    command : str
-        What to type to make it again.
-    full : bool
-        The source's own settings.
-    seeds : int
-        Runs of each row, where the study does not say otherwise.
-    dims, alphas
-        Instead of the study's own numbers of latents and prior spike probabilities.
-    split : str
-        Where to measure: test, or valid for choosing settings.
-    workers : int
-        Processes.
-    tell : callable
-        Is given lines about the progress.
-    progress : bool
-        Whether to show a bar for each run.
-    engine : str
-        As for `vsc.sweep.engine.run`.
-
-    Returns
-    -------
-    Finding
-        As written.
-
-    Raises
-    ------
-    UsageError
-        If the data lack what the study needs, or a setting is wrong; said before anything is trained.
-    RunError, Interrupted
-        As `vsc.sweep.sweep`.
+    Settings of `common` hold for all runs, unless the study sets them. The study goes into `folder_of` the folder of
+    all studies, the runs of all into `folder/runs`; `command` is what to type to make it again. `full` asks for the
+    source's own settings, `dims` and `alphas` for other numbers of latents and prior spike probabilities than the
+    study's, `seeds` for that many runs of each row where it does not say otherwise. The split is test, or valid for
+    choosing settings.
     """
     begun = time.monotonic()
     ask = Ask(dataset(common.data), full, common.train.steps, tuple(dims), tuple(alphas))
@@ -117,26 +79,15 @@ def conduct(
     groups = [Group(row, group, [next(results) for _ in group]) for row, group in plans]
     with cpu_threads(groups[0].model()):
         finding = study.draw(ask, groups)
-    finding = finding._replace(words=[*finding.words, *cautions(groups)])
+    alt = " ".join([finding.alt, *finding.words])
+    finding = finding._replace(alt=alt, words=[*finding.words, *cautions(groups)])
     out = folder_of(folder, ask.data, name, split)
     _write(name, study, ask, groups, finding, out, command, time.monotonic() - begun)
     return finding
 
 
 def cautions(groups: Sequence[Group]) -> list[str]:
-    """
-    Say which models have collapsed or not learned, so that no word about their codes is believed.
-
-    Parameters
-    ----------
-    groups : sequence of Group
-        Trained and measured.
-
-    Returns
-    -------
-    list of str
-        One sentence, or none.
-    """
+    """Say which models have collapsed or not learned, so that no word about their codes is believed; one sentence."""
     bad = [
         group.row.label
         for group in groups
@@ -144,57 +95,21 @@ def cautions(groups: Sequence[Group]) -> list[str]:
         and group.config.model.latent_dim > 2
         and group.mean("used") < 2
     ]
-    return (
-        [f"CAUTION: hardly a latent is used by {'; '.join(bad)}: what is said of their codes means little."]
-        if bad
-        else []
-    )
+    said = f"CAUTION: hardly a latent is used by {'; '.join(bad)}: what is said of their codes means little."
+    return [said] if bad else []
 
 
 def folder_of(root: Path, data: Dataset, name: str, split: str = "test") -> Path:
-    """
-    Return where a study is written.
-
-    Parameters
-    ----------
-    root : Path
-        Where all studies go.
-    data : Dataset
-        What it is conducted on.
-    name : str
-        The study's name.
-    split : str
-        Where it is measured.
-
-    Returns
-    -------
-    Path
-        `root/DATA-NAME`, with the split where it is not the test set.
-    """
+    """Return where a study is written: `root/DATA-NAME`, with the split where it is not the test set."""
     return root / (f"{data.name}-{name}" + ("" if split == "test" else f"-{split}"))
 
 
 def lacks(name: str, study: Study, ask: Ask) -> str:
-    """
-    Say what the data lack for a study.
-
-    Parameters
-    ----------
-    name : str
-        The study's name.
-    study : Study
-        The study.
-    ask : Ask
-        With the data.
-
-    Returns
-    -------
-    str
-        A sentence; empty where nothing is lacking.
-    """
+    """Say what the data lack for a study, in a sentence; empty where nothing is lacking."""
     for need in study.needs:
-        if not NEEDS[need](ask):
-            return f"the study {name} {MISSING[need].format(data=ask.data.name)}"
+        there, said = NEEDS[need]
+        if not there(ask):
+            return f"the study {name} {said.format(data=ask.data.name)}"
     return ""
 
 

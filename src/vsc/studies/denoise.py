@@ -10,8 +10,7 @@ from vsc.measure.showcase import choose_examples
 from vsc.model.sampling import decode
 from vsc.plots.charts import strips
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Row, Study, tabulate
-from vsc.studies.models import Numbers
+from vsc.studies.base import Ask, Finding, Group, Numbers, Row, Study, tabulate
 
 SHOWN = 6
 MARGIN = 0.3
@@ -30,21 +29,7 @@ def rows(ask: Ask) -> list[Row]:
 
 
 def describe(ask: Ask, group: Group, seed: int) -> Numbers:
-    """
-    Return error and PSNR against the clean images where the posterior-mean code gamma mu is decoded.
-
-    Parameters
-    ----------
-    ask : Ask
-        With the data.
-    group, seed
-        Which run.
-
-    Returns
-    -------
-    Numbers
-        Columns of the table.
-    """
+    """Return error and PSNR against the clean images where the posterior-mean code gamma mu is decoded."""
     model = group.model(seed)
     if not model.spiked:
         return {"mse, mean code": None, "denoise_mse, mean code": None, MEAN: None}
@@ -64,14 +49,14 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw clean and noisy images with what each model makes of them, and say who denoises."""
-    found = [[describe(ask, group, seed) for seed in range(len(group.jobs))] for group in groups]
+    found = models.described(ask, groups, describe)
     columns = ("noisy_psnr", "denoise_psnr", "denoise_mse", "mse", "elbo", "l0", "active", "minutes")
     words = [_overall(groups)]
     for net, J in dict.fromkeys((group["net"], group["J"]) for group in groups):
         own = [(g, one) for g, one in zip(groups, found, strict=True) if (g["net"], g["J"]) == (net, J)]
         words.append(_verdict(net, J, own))
-    alt = "Clean and noisy images, and what each model makes of them. " + " ".join(words)
-    return Finding(_figure(ask, groups), alt, models.widened(tabulate(groups, columns), groups, found), words)
+    alt = "Clean and noisy images, and what each model makes of them."
+    return Finding(_figure(ask, groups), alt, tabulate(groups, columns, found), words)
 
 
 def _overall(groups: list[Group]) -> str:

@@ -20,17 +20,7 @@ def choose_pair(ask: Ask, model: Autoencoder) -> tuple[int, int]:
     """
     Choose two test images of similar classes, each the one whose reconstruction is nearest to its class's mean.
 
-    Parameters
-    ----------
-    ask : Ask
-        With the data.
-    model : Autoencoder
-        Whose reconstructions are looked at.
-
-    Returns
-    -------
-    tuple of int
-        Their indices; the first and the second image where there are no classes.
+    The first and the second image, where there are no classes.
     """
     test, classes = ask.data.test, ask.data.classes
     if test.y is None or len(test.y.unique()) < 2:
@@ -43,9 +33,8 @@ def choose_pair(ask: Ask, model: Autoencoder) -> tuple[int, int]:
     else:
         apart = torch.cdist(means, means) + torch.eye(len(means)) * 1e9
         pair = sorted(divmod(int(apart.argmin()), len(means)))
-    return _typical(model, x, test.y, there[pair[0]], means[pair[0]]), _typical(
-        model, x, test.y, there[pair[1]], means[pair[1]]
-    )
+    first, second = (_typical(model, x, test.y, there[i], means[i]) for i in pair)
+    return first, second
 
 
 @torch.no_grad()
@@ -76,13 +65,13 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
             before, after = float(codes[a][j]), float(codes[b][j])
             changes.append(Change(alteration(int(j), before, after), found.z[k], images[k]))
             share = (after - before) ** 2 / length
-            change = _change(pictures[a], images[k])
+            change = float(rms(images[k] - pictures[a]))
             rows.append((f"{names[a]} towards {names[b]}", int(j), before, after, share, change))
             rows[-1] += _near(ask, images[k], training)
             first += [share] if a == 0 else []
         both = Change(f"all that differ: the code of {names[b]}", codes[b], pictures[b])
         cases.append(Case(f"{names[a]}\ntowards\n{names[b]}", inputs[a], codes[a], pictures[a], [*changes, both]))
-        rows.append((f"{names[a]} towards {names[b]}", "all", None, None, 1.0, _change(pictures[a], pictures[b])))
+        rows.append((f"{names[a]} towards {names[b]}", "all", None, None, 1.0, float(rms(pictures[b] - pictures[a]))))
         rows[-1] += _near(ask, pictures[b], training)
     strips = {
         "straight\npath (slab)": Strip(straight.x, [f"{t:.1f}" for t in np.linspace(0, 1, STEPS)]),
@@ -90,7 +79,7 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
     }
     columns = ("way", "latent", "before", "after", "share of the way", "change (RMS)", "nearest class")
     words = _words(group, names, codes, (straight, gates), sum(first))
-    alt = "Codes with single elements altered towards another, and two rows of images between them. " + " ".join(words)
+    alt = "Codes with single elements altered towards another, and two rows of images between them."
     table = Table(columns, rows + _lengths(straight, gates))
     return Finding(altered(cases, ask.data.shape, strips), alt, table, words)
 
@@ -100,7 +89,7 @@ def _words(group: Group, names: list[str], codes: np.ndarray, paths: tuple[Path,
     on = codes != 0
     off = float((~on.any(0)).mean())
     moved = int(np.count_nonzero(codes[0] != codes[1]))
-    direct = _change(straight.x[0], straight.x[-1])
+    direct = float(rms(straight.x[-1] - straight.x[0]))
     shared, first, second = int(on.all(0).sum()), int(on[0].sum()), int(on[1].sum())
     jump = _steps(gates).max() / (direct or 1.0) if moved else 0.0
     largest = f"latent {_last(gates, int(_steps(gates).argmax()))}" if moved else "none"
@@ -119,17 +108,12 @@ def _words(group: Group, names: list[str], codes: np.ndarray, paths: tuple[Path,
 
 def _steps(path: Path) -> np.ndarray:
     """Return the RMS change of each step."""
-    return np.sqrt(np.square(np.diff(path.x, axis=0)).mean(-1))
-
-
-def _change(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.sqrt(np.square(b - a).mean()))
+    return rms(np.diff(path.x, axis=0))
 
 
 def _gates(path: Path) -> Strip:
     """Label each picture of a discrete path by what was done last; leave pictures out where there are too many."""
-    labels = ["start"]
-    labels += [_last(path, k) for k in range(len(path.z) - 1)]
+    labels = ["start", *(_last(path, k) for k in range(len(path.z) - 1))]
     kept = np.unique(np.linspace(0, len(labels) - 1, min(SHOWN, len(labels))).round().astype(int))
     return Strip(path.x[kept], [labels[k] for k in kept])
 
@@ -167,7 +151,7 @@ STUDY = Study(
         "takes away single features, such as the sleeves and the collar between a shirt and a T-shirt."
     ),
     minutes=2,
-    rows=lambda ask: [models.one(ask)],
+    rows=models.many,
     draw=draw,
     needs=("images",),
     data="fashion-mnist",

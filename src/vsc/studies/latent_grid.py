@@ -1,6 +1,6 @@
 """The decoded plane of two latents (course report, section 5.1)."""
 
-import itertools
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,8 +8,7 @@ import torch
 from vsc.model.sampling import decode
 from vsc.plots.pictures import mosaics
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Study, tabulate
-from vsc.studies.models import Numbers
+from vsc.studies.base import Ask, Finding, Group, Numbers, Study, tabulate
 from vsc.studies.nearest import known, nearest, rms
 
 SIDE, REACH = 10, 2.0
@@ -23,21 +22,7 @@ def grid(group: Group, seed: int = 0) -> np.ndarray:
 
 
 def describe(ask: Ask, group: Group, seed: int) -> Numbers:
-    """
-    Return how far neighbouring cells differ, what they show, and how much of the data the square holds.
-
-    Parameters
-    ----------
-    ask : Ask
-        With the data.
-    group, seed
-        Which run.
-
-    Returns
-    -------
-    Numbers
-        Columns of the table.
-    """
+    """Return how far neighbouring cells differ, what they show, and how much of the data the square holds."""
     model = group.model(seed)
     pictures = torch.from_numpy(grid(group, seed))
     cells = pictures.reshape(SIDE, SIDE, -1)
@@ -59,19 +44,17 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw the planes, and say how orderly they are."""
-    found = [[describe(ask, group, seed) for seed in range(len(group.jobs))] for group in groups]
-    by_name = {group["model"]: one for group, one in zip(groups, found, strict=True)}
+    found = models.described(ask, groups, describe)
+    of = partial(models.means, groups, found)
     # the highest z_2 on top
-    planes = {name: grid(group).reshape(SIDE, SIDE, -1)[::-1].reshape(SIDE**2, -1) for name, group in _named(groups)}
+    planes = {g["model"]: grid(g).reshape(SIDE, SIDE, -1)[::-1].reshape(SIDE**2, -1) for g in groups}
     figure = mosaics(planes, ask.data.shape, SIDE, ("$z_1$", "$z_2$"), REACH)
-    step = {name: models.mean(one, "change per cell (RMS)") for name, one in by_name.items()}
-    inside = {name: models.mean(one, "codes in the square") for name, one in by_name.items()}
+    step, inside = of("change per cell (RMS)"), of("codes in the square")
     words = [f"From cell to cell the picture changes by {_listed(step, '.3f')} (RMS per pixel)."]
     words.append(f"The square from -2 to 2 holds {_listed(inside, '.0%')} of the test codes.")
     ae, vae, vsc, warm = models.AE, models.VAE, models.VSC, models.VSC_WU
     if ask.data.classes:
-        same = {name: models.mean(one, "neighbours of one class") for name, one in by_name.items()}
-        shown = {name: models.mean(one, "classes shown") for name, one in by_name.items()}
+        same, shown = of("neighbours of one class"), of("classes shown")
         words.append(
             f"Neighbours show the same class (that of the nearest training image) in {_listed(same, '.0%')} of all "
             f"pairs, and the cells show {_listed(shown, '.3g')} of {len(ask.data.classes)} classes."
@@ -90,17 +73,13 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
     smoother = step[warm] < step[vsc]
     words.append(f"The warm-up's plane {'is smoother than' if smoother else 'is not smoother than'} VSC's.")
     columns = ("elbo", "mse", "active", "used", "always_on", "probe", "minutes")
-    alt = "For each model ten by ten decoded pictures of the latent plane. " + " ".join(words)
-    return Finding(figure, alt, models.widened(tabulate(groups, columns), groups, found), words)
-
-
-def _named(groups: list[Group]) -> list[tuple[str, Group]]:
-    return [(group["model"], group) for group in groups]
+    alt = "For each model ten by ten decoded pictures of the latent plane."
+    return Finding(figure, alt, tabulate(groups, columns, found), words)
 
 
 def _listed(values: dict[str, float], form: str) -> str:
     parts = [f"{value:{form}} ({name})" for name, value in values.items()]
-    return ", ".join(itertools.islice(parts, len(parts) - 1)) + f" and {parts[-1]}"
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}"
 
 
 STUDY = Study(

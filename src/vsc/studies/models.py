@@ -1,11 +1,14 @@
 """The runs that the studies of pictures share, so that a run that one has made is found again by the next."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+
+from vsc.plots.drawing import class_label
 from vsc.settings.presets import PRESETS
-from vsc.studies.base import Ask, Group, Row, Table, steps
+from vsc.studies.base import Ask, Group, Numbers, Row, steps
 
 J = 60
 """Latents of the UAI paper's example."""
@@ -36,23 +39,9 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def row(ask: Ask, kind: str, net: str, latents: int) -> Row:
     """
-    Return one row.
+    Return one of `KINDS` with facets model, net and J; of the alphas asked for, the first counts.
 
-    Parameters
-    ----------
-    ask : Ask
-        What the user asked for; the first of its alphas counts.
-    kind : str
-        Name in `KINDS`.
-    net : str
-        `conv`, with the course report's budget in full (25 epochs of MNIST), or `mlp`, with UAI's.
-    latents : int
-        J.
-
-    Returns
-    -------
-    Row
-        With facets model, net and J.
+    The net is `conv`, with the course report's budget in full (25 epochs of MNIST), or `mlp`, with UAI's.
     """
     settings: dict[str, Any] = {"model.net": net, "model.latent_dim": latents}
     if net == "conv":
@@ -82,45 +71,28 @@ def dense(ask: Ask, latents: int) -> list[Row]:
     return [row(ask, kind, "mlp", latents) for kind in (AE, VAE, DYNAMIC, DYNAMIC_WU)]
 
 
-def one(ask: Ask) -> Row:
-    """Return the sparse model with the dynamic prior whose single codes are drawn."""
-    return row(ask, DYNAMIC, "mlp", ask.dims[0] if ask.dims else J)
+def many(ask: Ask, kinds: Sequence[str] = (DYNAMIC,)) -> list[Row]:
+    """Return models with a hidden layer and many latents; without kinds, that whose single codes are drawn."""
+    return [row(ask, kind, "mlp", ask.dims[0] if ask.dims else J) for kind in kinds]
 
 
-Numbers = Mapping[str, float | None]
-"""Column -> value of one run; None where it has none."""
+def captions(ask: Ask, chosen: Tensor) -> list[str]:
+    """Return what stands beside test examples: their classes, or their numbers."""
+    y = ask.data.test.y
+    label = None if y is None else y[chosen].numpy()
+    return [class_label(label, i, ask.data.classes) for i in range(len(chosen))]
 
 
-def widened(table: Table, groups: Sequence[Group], found: Sequence[Sequence[Numbers]]) -> Table:
-    """
-    Add columns to a table.
-
-    Parameters
-    ----------
-    table : Table
-        From `tabulate`.
-    groups : sequence of Group
-        Its rows.
-    found : sequence of sequence of Numbers
-        For each group, for each of its seeds.
-
-    Returns
-    -------
-    Table
-        With mean, and a column `NAME sd` where several seeds were measured.
-    """
-    several = any(len(group.jobs) > 1 for group in groups)
-    names = list(dict.fromkeys(name for one in found for numbers in one for name in numbers))
-    columns, rows = list(table.columns), [list(cells) for cells in table.rows]
-    for name in names:
-        columns += [name, f"{name} sd"] if several else [name]
-        for cells, one in zip(rows, found, strict=True):
-            values = [value for numbers in one if (value := numbers.get(name)) is not None]
-            cells += [statistics.fmean(values) if values else None]
-            cells += [statistics.stdev(values) if len(values) > 1 else None] if several else []
-    return Table(tuple(columns), [tuple(cells) for cells in rows])
+def described(ask: Ask, groups: Sequence[Group], describe: Callable[[Ask, Group, int], Numbers]) -> list[list[Numbers]]:
+    """Return what a study finds of every run, for each group and each of its seeds."""
+    return [[describe(ask, group, seed) for seed in range(len(group.jobs))] for group in groups]
 
 
 def mean(found: Sequence[Numbers], name: str) -> float:
     """Return the mean over the seeds of what was found."""
     return statistics.fmean(value for numbers in found if (value := numbers[name]) is not None)
+
+
+def means(groups: Sequence[Group], found: Sequence[Sequence[Numbers]], name: str) -> dict[str, float]:
+    """Return the same of each model."""
+    return {group["model"]: mean(one, name) for group, one in zip(groups, found, strict=True)}

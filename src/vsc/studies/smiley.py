@@ -6,7 +6,7 @@ import numpy as np
 
 from vsc.metrics import correlations
 from vsc.plots.charts import Curve, heatmaps, lines
-from vsc.studies.base import Ask, Finding, Group, Picture, Row, Study, steps, tabulate
+from vsc.studies.base import Ask, Finding, Group, Picture, Row, Study, curves, parted, steps, tabulate
 
 DIMS = (18, 40, 60)
 METRICS = ("row-max-correlation", "mcc-magnitudes", "mcc", "within-mcc", "within-mig", "presence")
@@ -100,14 +100,7 @@ def rows(ask: Ask) -> list[Row]:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw scores over J and correlation matrices at the largest J."""
-    names = list(dict.fromkeys(group["model"] for group in groups))
-    panels: dict[str, dict[str, Curve]] = {}
-    for quantity, title in SHOWN.items():
-        panels[title] = {}
-        for name in names:
-            own = [group for group in groups if group["model"] == name]
-            x, y = [group["J"] for group in own], [group.mean(quantity) for group in own]
-            panels[title][name] = Curve(x, y, [group.spread(quantity) for group in own])
+    panels = {title: curves(groups, quantity) for quantity, title in SHOWN.items()}
     for name, values in PUBLISHED.items():
         panels["row-max correlation"][f"{name}, published"] = Curve(PUBLISHED_J, values, dashed=True)
     J = max(group["J"] for group in groups)
@@ -122,7 +115,7 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
         ask.data.groups,
         limits=(0.0, 1.0),
     )
-    sparse = [name for name in names if name.startswith("VSC")]
+    sparse = [name for name in parted(groups, "model") if name.startswith("VSC")]
     words = [compare(groups, quantity, title, name) for name in sparse for quantity, title in SHOWN.items()]
     for group in (group for group in last if group["model"] in sparse):
         true = float(ask.data.test.presence.sum(1).float().mean()) if ask.data.test.presence is not None else 0.0
@@ -130,32 +123,20 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
             f"{group['model']} at J = {J} uses {group.mean('used'):.0f} latents, {group.mean('l0'):.1f} of them per "
             f"face, where {len(ask.data.factor_names)} factors are, {true:.1f} of them present."
         )
-    alt = f"Four panels over J. {' '.join(words)}"
     picture = Picture(
         maps, f"Correlation of {len(ask.data.factor_names)} factors with the latents of each model, J = {J}."
     )
     columns = ("elbo", "l0", "used", "always_on", *METRICS[:-1], "presence-mean", "presence-min", "minutes")
     figure = lines(panels, "J: number of latents", "score, higher is better")
-    return Finding(figure, alt, tabulate(groups, columns), words, {"correlations": picture})
+    return Finding(figure, "Four panels over J.", tabulate(groups, columns), words, {"correlations": picture})
 
 
 def matrix(ask: Ask, group: Group, most: int = 30) -> np.ndarray:
     """
-    Return |corr| of factor magnitudes with code magnitudes, the latents sorted by the factor that they follow most.
+    Return |corr| of factor magnitudes with code magnitudes, (F, most), of the first seed's model.
 
-    Parameters
-    ----------
-    ask : Ask
-        With the data.
-    group : Group
-        Its first seed's model is drawn.
-    most : int
-        Latents to keep: those with the largest correlations.
-
-    Returns
-    -------
-    numpy.ndarray, shape (F, most)
-        In [0, 1]; empty columns where the model has fewer latents.
+    Of the latents, those with the largest correlations, sorted by the factor that they follow most; empty columns where
+    the model has fewer.
     """
     test = ask.data.test
     assert test.factors is not None
@@ -168,27 +149,11 @@ def matrix(ask: Ask, group: Group, most: int = 30) -> np.ndarray:
 
 
 def compare(groups: list[Group], quantity: str, title: str, name: str = "VSC") -> str:
-    """
-    Say whether a VSC is above every dense model, J by J, by more than the seeds' spread.
-
-    Parameters
-    ----------
-    groups : list of Group
-        All models at all J.
-    quantity, title : str
-        The score and what it is called.
-    name : str
-        Which VSC.
-
-    Returns
-    -------
-    str
-        A sentence.
-    """
+    """Say whether a VSC is above every dense model in a score, J by J, by more than the seeds' spread."""
     parts = []
-    for J in dict.fromkeys(group["J"] for group in groups):
-        own = [group for group in groups if group["J"] == J and group["model"] == name]
-        rivals = [group for group in groups if group["J"] == J and not group["model"].startswith("VSC")]
+    for J, at in parted(groups, "J").items():
+        own = [group for group in at if group["model"] == name]
+        rivals = [group for group in at if not group["model"].startswith("VSC")]
         if not own or not rivals:
             continue
         vsc, best = own[0], max(rivals, key=lambda group: group.mean(quantity))

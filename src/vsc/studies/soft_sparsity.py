@@ -47,12 +47,8 @@ class Kept(NamedTuple):
     """
     Reconstruction by codes of which only the k largest are kept.
 
-    Attributes
-    ----------
-    mse : float
-        Squared error per output of the reconstruction from the mean code, in model units.
-    log_px : float
-        E_q log p(x|z) at draws of q whose other latents are zero, nats per example.
+    `mse` is the squared error per output of the reconstruction from the mean code, in model units; `log_px` is
+    E_q log p(x|z) at draws of q whose other latents are zero, in nats per example.
     """
 
     mse: float
@@ -66,25 +62,7 @@ def largest(mu: Tensor, k: int) -> Tensor:
 
 @torch.no_grad()
 def truncated(model: Autoencoder, data: Dataset, k: int, seed: int = 0) -> Kept:
-    """
-    Reconstruct the test set from the k largest means of each code.
-
-    Parameters
-    ----------
-    model : Autoencoder
-        In eval mode, without gates.
-    data : Dataset
-        The data.
-    k : int
-        Latents to keep, at most J.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    Kept
-        Means over the test set.
-    """
+    """Reconstruct the test set from the k largest means of each code; the model has no gates and is in eval mode."""
     mse, log_px, n = 0.0, 0.0, len(data.test)
     with seeded(seed):
         for chunk in Measured(model, data, seed=seed).x.split(1000):
@@ -129,7 +107,7 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
         _verdict(sparse),
         *(_cut_verdict(title, found, hard) for title, found in kept.items()),
     ]
-    alt = "Reconstruction against the number of non-zero latents. " + " ".join(words)
+    alt = "Reconstruction against the number of non-zero latents."
     return Finding(figure, alt, _table(groups, kept), words)
 
 

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from vsc.measure.scores import RELAXED
 from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at
-from vsc.studies.base import Ask, Finding, Group, Row, Study, steps, tabulate
+from vsc.studies.base import Ask, Finding, Group, Row, Study, parted, steps, tabulate
 from vsc.training.diagnosis import collapse
 
 ALPHAS = (0.5, 0.1, 0.01)
@@ -57,18 +57,18 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
     words = [_gap_words(groups), *_collapse_words(groups), *_range_words(groups)]
     columns = ("elbo", "relaxed_elbo", "log_px", "kl_slab", "kl_spike", "l0", "active", "used", "always_on", "minutes")
     table = tabulate(groups, columns)
-    cells = [(*row, gap(g), "yes" if _collapsed(g) else "no") for row, g in zip(table.rows, groups, strict=True)]
-    table = table._replace(columns=(*table.columns, "relaxed less hard elbo", "collapsed"), rows=cells)
-    alt = "A row for each spike estimator: hard and relaxed ELBO, used and always-on latents. " + " ".join(words)
+    cells = [(gap(g), "yes" if _collapsed(g) else "no") for g in groups]
+    table = table.beside(("relaxed less hard elbo", "collapsed"), cells)
+    alt = "A row for each spike estimator: hard and relaxed ELBO, used and always-on latents."
     return Finding(_dots(groups), alt, table, words)
 
 
 def _listed(groups: list[Group]) -> str:
     """Name settings, those of one estimator together: `sigmoid, c = 1 (alpha 0.5, 0.1)`."""
-    alphas: dict[str, list[str]] = {}
-    for group in groups:
-        alphas.setdefault(group["spikes"], []).append(f"{group['alpha']:g}")
-    return "; ".join(f"{label} (alpha {', '.join(own)})" for label, own in alphas.items())
+    return "; ".join(
+        f"{label} (alpha {', '.join(format(g['alpha'], 'g') for g in own)})"
+        for label, own in parted(groups, "spikes").items()
+    )
 
 
 def _gap_words(groups: list[Group]) -> str:
@@ -111,8 +111,7 @@ def _collapse_words(groups: list[Group]) -> list[str]:
 def _range_words(groups: list[Group]) -> list[str]:
     """Say how much the hard ELBO depends on each estimator's sharpness, and which estimator is best."""
     found = []
-    for alpha in dict.fromkeys(g["alpha"] for g in groups):
-        own = [g for g in groups if g["alpha"] == alpha]
+    for alpha, own in parted(groups, "alpha").items():
         best = max(own, key=lambda g: g.mean("elbo"))
         spans = []
         for name in ("sigmoid", "concrete", "straight-through"):
@@ -128,16 +127,16 @@ def _range_words(groups: list[Group]) -> list[str]:
 @STYLE
 def _dots(groups: list[Group]) -> Figure:
     """Draw a row for each estimator and a colour for each alpha: ELBO on the left, latents on the right."""
-    labels = list(dict.fromkeys(group["spikes"] for group in groups))
-    alphas = list(dict.fromkeys(group["alpha"] for group in groups))
+    labels = list(parted(groups, "spikes"))
+    by_alpha = parted(groups, "alpha")
     tall, J = 0.36 * len(labels), _dim(groups[0])
     figure = Figure(figsize=(WIDTH, tall + 1.2))
     elbo, latents = axes_at(figure, 1.95, 0.55, 5.0, tall), axes_at(figure, 7.2, 0.55, WIDTH - 7.4, tall)
     handles = []
-    for k, alpha in enumerate(alphas):
+    for k, (alpha, own) in enumerate(by_alpha.items()):
         look: dict[str, Any] = {"color": PALETTE[k % 7], "marker": MARKERS[k % 7], "markersize": 5}
-        for group in (one for one in groups if one["alpha"] == alpha):
-            y = labels.index(group["spikes"]) + 0.7 * ((k + 0.5) / len(alphas) - 0.5)
+        for group in own:
+            y = labels.index(group["spikes"]) + 0.7 * ((k + 0.5) / len(by_alpha) - 0.5)
             relaxed = group.mean("relaxed_elbo") if group.values("relaxed_elbo") else group.mean("elbo")
             pairs = ((elbo, group.mean("elbo"), relaxed), (latents, group.mean("used"), group.mean("always_on")))
             for axes, solid, hollow in pairs:

@@ -8,7 +8,6 @@ import torch
 from vsc.measure.showcase import choose_examples
 from vsc.model import Autoencoder
 from vsc.model.sampling import decode, traversal
-from vsc.plots.drawing import class_label
 from vsc.plots.pictures import Case, Change, alteration, altered
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Study, Table
@@ -22,20 +21,7 @@ MANY = 100
 
 
 class Altered(NamedTuple):
-    """
-    Elements of codes, each altered alone.
-
-    Attributes
-    ----------
-    example, latent : numpy.ndarray, shape (K,), int
-        Whose code, and which element of it.
-    before, after : numpy.ndarray, shape (K,)
-        Its value.
-    code : numpy.ndarray, shape (K, J)
-        The altered code.
-    picture : numpy.ndarray, shape (K, M)
-        What it decodes to.
-    """
+    """Elements of codes, each altered alone; code (K, J) is the altered one, picture (K, M) what it decodes to."""
 
     example: np.ndarray
     latent: np.ndarray
@@ -50,23 +36,8 @@ def alter(model: Autoencoder, x: torch.Tensor, seen: torch.Tensor, most: int) ->
     Alter the largest elements of each code, each alone, to the farther end of its range among similar codes.
 
     Similar are those that are nearest in all other latents; of these, the values of the latent where it is on count,
-    from their 5 % to their 95 % quantile. So an alteration stays where data are, or near.
-
-    Parameters
-    ----------
-    model : Autoencoder
-        With gates or without.
-    x : torch.Tensor, shape (N, M)
-        Examples as stored.
-    seen : torch.Tensor, shape (K, J)
-        Hard codes of many examples.
-    most : int
-        Elements of each code; fewer where fewer are on.
-
-    Returns
-    -------
-    Altered
-        In the order of the examples, the largest element first.
+    from their 5 % to their 95 % quantile. So an alteration stays where data are, or near. `x` (N, M) are examples as
+    stored, `seen` (K, J) hard codes of many; of each code at `most` that many elements are altered, the largest first.
     """
     found = traversal(model, x, values=(0.0,), most=most)
     example, place = np.nonzero(found.latent >= 0)
@@ -98,13 +69,11 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
     codes = group.measured(ask.data).codes
     chosen = choose_examples(test, SHOWN, seed=1)
     found = alter(model, test.x[chosen], codes.hard, LATENTS)
-    label = None if test.y is None else test.y[chosen].numpy()
     inputs, before = model.scaler(test.x[chosen]).numpy(), codes.hard[chosen].numpy()
     pictures = decode(model, before)
     training = known(ask, model)
     cases, rows = [], []
-    for i in range(len(chosen)):
-        name = class_label(label, i, ask.data.classes)
+    for i, name in enumerate(models.captions(ask, chosen)):
         own = np.flatnonzero(found.example == i)
         changes = [Change(_title(found, int(k)), found.code[k], found.picture[k]) for k in own]
         cases.append(Case(name, inputs[i], before[i], pictures[i], changes))
@@ -117,9 +86,8 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
             rows.append((f"{name} ({int(chosen[i])})", *at, change, concentration(both[1] - both[0]), *names))
     columns = ("example (index)", "latent", "before", "after", "change (RMS)", "share in a tenth of the pixels")
     columns += ("nearest class before", "after ")
-    words = _measure(ask, model, codes.hard)
-    words.insert(0, _settings(group))
-    alt = "Bar plots of codes before and after one element is altered, with the decoded images. " + " ".join(words)
+    words = [_settings(group), *_measure(ask, model, codes.hard)]
+    alt = "Bar plots of codes before and after one element is altered, with the decoded images."
     return Finding(altered(cases, ask.data.shape), alt, Table(columns, rows), words)
 
 
@@ -175,7 +143,7 @@ STUDY = Study(
         "found by altering single ones of the few that are on."
     ),
     minutes=2,
-    rows=lambda ask: [models.one(ask)],
+    rows=models.many,
     draw=draw,
     needs=("images",),
     data="fashion-mnist",

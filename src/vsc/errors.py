@@ -28,14 +28,8 @@ class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to 
     """
     SIGINT or SIGTERM arrived.
 
-    Parameters
-    ----------
-    reached : str
-        How far the run came.
-    command : str or None
-        What to type to go on; None where nothing was saved.
-    signum : int
-        The signal; `code` is the shell's exit code for it.
+    `reached` says how far the run came, and `command` what to type to go on, None where nothing was saved; `code` is
+    the shell's exit code for the signal `signum`.
     """
 
     def __init__(self, reached: str, command: str | None, signum: int):
@@ -66,26 +60,9 @@ def listed(names: Iterable[object], most: int = 5) -> str:
 
 def choose(registry: Mapping[str, T], name: str, what: str) -> T:
     """
-    Look up `name` in a registry.
+    Look up a `name` in the `registry` of a family, whose members are called `what` in the message.
 
-    Parameters
-    ----------
-    registry : mapping of str to object
-        One family of the library: spike estimators, likelihoods, nets, data sets and so on.
-    name : str
-        The member's name.
-    what : str
-        What the family's members are called, for the message.
-
-    Returns
-    -------
-    object
-        The member.
-
-    Raises
-    ------
-    UsageError
-        If the name is not there; the message lists the names that are.
+    UsageError if it is not there, with the names that are.
     """
     if name in registry:
         return registry[name]
@@ -95,23 +72,7 @@ def choose(registry: Mapping[str, T], name: str, what: str) -> T:
 
 
 def at_least(least: int, number: Any, what: str) -> None:
-    """
-    Refuse what is no whole number, or too small.
-
-    Parameters
-    ----------
-    least : int
-        The smallest that will do.
-    number : int
-        What was given.
-    what : str
-        Its name.
-
-    Raises
-    ------
-    UsageError
-        In one line.
-    """
+    """Refuse what is no whole `number`, or below `least`, by a UsageError of one line; `what` is its name."""
     if isinstance(number, bool) or not isinstance(number, Integral):
         raise UsageError(f"{what} must be a whole number, not {number!r}")
     if number < least:

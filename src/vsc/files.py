@@ -35,20 +35,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     Give a temporary name beside `path`; rename it to `path` if the block succeeds, remove it if not.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file to write. Its folder is made if it is missing; what was there before is replaced.
-
-    Yields
-    ------
-    Path
-        Where to write, with the same suffix.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; it names `path`, not the temporary name.
+    The folder is made if it is missing, and the suffix is that of `path`, which an OSError names too.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.tmp{path.suffix}")
@@ -99,19 +86,8 @@ def claimed(folder: Path | None) -> Iterator[None]:
     """
     Keep a folder for this thread inside the block; the claim ends with its process, however that ends.
 
-    Inside a claim, the same thread may claim the folder again.
-
-    Parameters
-    ----------
-    folder : Path or None
-        Made if it is missing. None claims nothing.
-
-    Raises
-    ------
-    Busy
-        If another process or thread has it.
-    OSError
-        If nothing can be written there.
+    The folder is made if it is missing, and may be claimed again inside; None claims nothing. Busy if another process
+    or thread has it.
     """
     if folder is None or folder.is_file():  # a file is what the writer will stumble over
         yield
@@ -151,24 +127,10 @@ MOST = 2**26
 
 def read_json(path: str | Path) -> Any:
     """
-    Read a JSON file that may be anyone's.
+    Read a JSON file that may be anyone's, without NaN and infinity, which are not JSON.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    object
-        Plain values; NaN and infinity, which are not JSON, are refused.
-
-    Raises
-    ------
-    ValueError
-        If it is no JSON, too large or too deep; one line that does not name the file.
-    OSError
-        If it cannot be read.
+    ValueError, in one line that does not name the file, if it is none, too large or too deep; OSError if it cannot be
+    read.
     """
     return parse_json(_text(path))
 

@@ -68,19 +68,12 @@ os.register_at_fork(after_in_child=_after_fork)
 
 class Noise:
     """
-    The random state of one training or evaluation.
+    The random state of one training or evaluation, on the CPU and on a device.
 
     All threads of a process draw from the same generators of torch, custom modules and dropout included. So whoever
     draws takes turns: a turn puts the state of its own into the generators, and the caller's back at its end. What is
     drawn depends on the seed alone then, not on who else draws, and the caller's next random number is what it would
     have been. torch's default dtype is as common to all, and is float32 within a turn.
-
-    Parameters
-    ----------
-    seed : int
-        As for `torch.manual_seed`.
-    device : torch.device or str
-        Where besides the CPU is drawn.
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu"):
@@ -149,12 +142,7 @@ def modes(gradients: bool) -> Iterator[None]:
     """
     Compute as nothing around it had been changed: whatever default device, autocast or inference mode the caller is in.
 
-    Numbers below 1e-38 become zero inside, as with `flush_denormals`.
-
-    Parameters
-    ----------
-    gradients : bool
-        Whether they are recorded.
+    Numbers below 1e-38 become zero inside, as with `flush_denormals`; gradients are recorded if they are asked for.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -164,7 +152,7 @@ def modes(gradients: bool) -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        before, threads = _denormals_are_zero(), torch.get_num_threads()
+        before, threads = sys.float_info.min * 0.5 == 0.0, torch.get_num_threads()
         torch.set_flush_denormal(True)
         if _forked:  # what the parent's threads had begun would never end
             torch.set_num_threads(1)
@@ -174,11 +162,6 @@ def modes(gradients: bool) -> Iterator[None]:
             torch.set_flush_denormal(before)
             if _forked:
                 torch.set_num_threads(threads)
-
-
-def _denormals_are_zero() -> bool:
-    least = sys.float_info.min
-    return least * 0.5 == 0.0
 
 
 _open = 0
@@ -192,11 +175,6 @@ def cpu_threads(module: nn.Module) -> Iterator[None]:
 
     Threads that share small matrices gain nothing on an idle machine, and wait for each other on a busy one: a run that
     takes 4 seconds with one thread can take a minute with two. A process that was forked has one thread in any case.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The model.
     """
     global _open, _usual
     before = torch.get_num_threads()

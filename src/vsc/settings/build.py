@@ -30,26 +30,10 @@ CUSTOM = "custom"
 
 def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Config:
     """
-    Replace every `auto` by what suits the data, and refuse what does not.
+    Replace every `auto` by what suits the data, and refuse what does not: nothing is left open in what a run saves.
 
-    Parameters
-    ----------
-    config : Config
-        As the user gave it.
-    data : Dataset
-        The loaded data.
-    own : Autoencoder, optional
-        The user's own model, where it is not built from settings.
-
-    Returns
-    -------
-    Config
-        With nothing left open; this is what a run saves.
-
-    Raises
-    ------
-    UsageError
-        If a name is unknown, a setting does nothing, or the likelihood cannot take the data.
+    `config` is as the user gave it; `own` is the user's model, where it is not built from settings. UsageError if a
+    name in it is unknown, a setting does nothing, or the likelihood cannot take `data`.
     """
     config = _with_own(config, own)
     check_numbers(config.model)
@@ -233,28 +217,11 @@ FUNCTIONS = {"spikes": (SPIKES, "spike estimator"), "head": (HEADS, "head"), "se
 
 def build_model(model: ModelConfig, shape: tuple[int, ...], device: str = "cpu", **known: Any) -> Autoencoder:
     """
-    Build an untrained model.
+    Build an untrained `model`, its likelihood named, in float32, with weights from torch's current random state.
 
-    Parameters
-    ----------
-    model : ModelConfig
-        With a likelihood named (`resolve`).
-    shape : tuple of int
-        One example's shape.
-    device : str
-        The CPU, or `meta` for a model without numbers, which shows whether one can be built.
-    **known
-        What else the model's class takes and the settings do not say: `scaler`, `columns` and so on.
-
-    Returns
-    -------
-    Autoencoder
-        In float32, whatever the defaults are, with weights from torch's current random state.
-
-    Raises
-    ------
-    UsageError
-        If a name is unknown, a value out of its range, or the model too large for this machine's memory.
+    `shape` is one example's. The `device` is the CPU, or `meta` for a model without numbers, which shows whether one
+    can be built. `known` is what the model's class takes and settings do not say: `scaler`, `columns` and so on.
+    UsageError if a name is unknown, a value out of its range, or the model too large for this machine's memory.
     """
     size, memory = _bytes_to_train(model, shape), _memory()
     if size > memory:
@@ -311,16 +278,11 @@ def _takes(make: Callable[..., Any]) -> tuple[str, ...]:
 @contextmanager
 def on(device: str) -> Iterator[None]:
     """Make tensors on a device, in float32, that can be trained, whatever the caller has set."""
-    with _single(), torch.device(device), torch.inference_mode(False):
-        yield
-
-
-@contextmanager
-def _single() -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
-        yield
+        with torch.device(device), torch.inference_mode(False):
+            yield
     finally:
         torch.set_default_dtype(before)
 
@@ -349,21 +311,9 @@ def _memory() -> float:
 
 def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -> Autoencoder:
     """
-    Return what is to be trained: the model of a resolved config, or one of the user's, its scaler fitted to the data.
+    Return what is to be trained, on the CPU, its scaler fitted to `data`.
 
-    Parameters
-    ----------
-    config : Config
-        As `resolve` returns it.
-    data : Dataset
-        The data.
-    model : Autoencoder, optional
-        A model of the user's own, whose weights are left as they are.
-
-    Returns
-    -------
-    Autoencoder
-        On the CPU.
+    That is the model of a resolved `config`, or a `model` of the user's own, whose weights are left as they are.
     """
     assert config.data.scale != "auto"
     with on("cpu"):

@@ -205,11 +205,9 @@ class TrainConfig:
         for name in SCHEDULES:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _schedule(name, getattr(self, name)))
-        whole = {"steps": 1, "batch_size": 1, "log_every": 1, "valid_every": 1, "checkpoint_every": 1}
-        whole |= {"devices": 1, "nodes": 1}
-        for name, least in whole.items():
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                raise UsageError(f"train.{name} must be at least {least}, not {getattr(self, name)}")
+        for name in ("steps", "batch_size", "log_every", "valid_every", "checkpoint_every", "devices", "nodes"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"train.{name} must be at least 1, not {getattr(self, name)}")
         for name in ("prior_lr", "clip"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
@@ -223,19 +221,7 @@ class TrainConfig:
             raise UsageError(f"train.patience must be at least 1, or 0 to train to the end, not {self.patience}")
 
     def knobs(self, step: int) -> Knobs:
-        """
-        Return the schedules' values, a pure function of the step.
-
-        Parameters
-        ----------
-        step : int
-            Steps taken so far.
-
-        Returns
-        -------
-        Knobs
-            Of resolved settings (`build.resolve`); what has no meaning for the model is 1.
-        """
+        """Return the schedules' values at a step, of resolved settings; what has no meaning for the model is 1."""
         assert self.steps is not None, "settings are resolved first"
         idle = dict.fromkeys(Knobs._fields, 1.0) | {"target_l0": 0.0}
         values = {name: getattr(self, name) for name in Knobs._fields}

@@ -34,28 +34,10 @@ def restored(
     saved: Mapping[str, Any], settings: ModelConfig, weights: dict[str, Tensor], model: Autoencoder | None = None
 ) -> Autoencoder:
     """
-    Return a saved model.
+    Return a saved model in eval mode, on the CPU, of the `settings` that it has and its `weights`.
 
-    Parameters
-    ----------
-    saved : mapping
-        What `described` returned, with its `format`.
-    settings : ModelConfig
-        What it says of the model.
-    weights : dict of str to torch.Tensor
-        Its state.
-    model : Autoencoder, optional
-        An untrained model of the user's, into which the weights are put.
-
-    Returns
-    -------
-    Autoencoder
-        In eval mode, on the CPU.
-
-    Raises
-    ------
-    UsageError
-        If the weights are those of another model.
+    `saved` is what `described` returned, with its format. A `model` of the user's, untrained, is given where settings
+    do not say what it is. UsageError if the weights are those of another model.
     """
     if saved["format"] == 1:
         weights = _renamed(weights)

@@ -46,24 +46,10 @@ def upgraded(plain: Mapping[str, Any], where: str = "the settings") -> dict[str,
     """
     Return plain settings of any format as those of this one, without their format number.
 
-    Parameters
-    ----------
-    plain : mapping
-        `data`, `model` and `train`, whole or in part, and anything else, which is left as it is; `format` if it is
-        known. Without it, settings that have names of format 1 are of format 1.
-    where : str
-        What they were read from, for messages.
-
-    Returns
-    -------
-    dict
-        New names and values only; what is given of a schedule stands for all of it, the rest being at the defaults of
-        format 1. What did nothing for a model is left out.
-
-    Raises
-    ------
-    UsageError
-        If a newer version wrote them, or a value is not what it should be.
+    Parts may be missing, and what else is there is left as it is. Without a `format`, settings that have names of
+    format 1 are of format 1: what is given of a schedule stands for all of it, the rest being at the defaults of then,
+    and what did nothing for a model is left out. UsageError, which says `where` they were read, if a newer version
+    wrote them or a value is not what it should be.
     """
     new = {name: dict(part) if isinstance(part, Mapping) else part for name, part in plain.items() if name != "format"}
     model, train = new.get("model") or {}, new.get("train") or {}
@@ -87,24 +73,9 @@ def upgraded(plain: Mapping[str, Any], where: str = "the settings") -> dict[str,
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """
-    Read settings of any format from a YAML file, a user's own or a run's.
+    Read settings of any format from a YAML file, a user's own or a run's, as `upgraded` returns them.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    dict
-        As `upgraded`.
-
-    Raises
-    ------
-    UsageError
-        If it is damaged or not a file of settings; the message is one short line.
-    OSError
-        If it cannot be read.
+    UsageError, one short line, if it is damaged or not a file of settings; OSError if it cannot be read.
     """
     try:
         if Path(path).stat().st_size > LARGEST:
@@ -126,23 +97,9 @@ LARGEST = 100_000
 
 def from_plain(plain: Mapping[str, Any], where: str) -> Config:
     """
-    Return saved settings as what they are.
+    Return settings from `upgraded` as what they are; those that are not there are at their defaults.
 
-    Parameters
-    ----------
-    plain : mapping
-        From `upgraded`; parts and settings that are not there are at their defaults.
-    where : str
-        The file, for messages.
-
-    Returns
-    -------
-    Config
-
-    Raises
-    ------
-    UsageError
-        If they are damaged or hold an unknown setting.
+    UsageError, which says `where` they were read, if they are damaged or hold an unknown setting.
     """
     parts: dict[str, Any] = {}
     for part, kind in (("data", DataConfig), ("model", ModelConfig), ("train", TrainConfig)):

@@ -20,33 +20,16 @@ from vsc.training.processes import by_lead, gather
 
 
 class Progress(NamedTuple):
-    """
-    How far a run has come, as a checkpoint keeps it.
+    """How far a run has come, as a checkpoint keeps it."""
 
-    Attributes
-    ----------
-    window : torch.Tensor, shape (6,)
-        Sum of the means of the `Bound`'s fields over the `in_window` steps since the last row of metrics.jsonl.
-    step : int
-        Steps taken.
-    seconds : float
-        Time they took.
-    in_window : int
-        See `window`.
-    price : float
-        Nats per active latent that `train.target_l0` has come to ask: the integral of `pressure`.
-    best, waited, best_weights
-        For early stopping: the best validation ELBO, the validations since then, and the weights that had it.
-    """
-
-    window: Tensor
-    step: int = 0
-    seconds: float = 0.0
-    in_window: int = 0
-    price: float = 0.0
-    best: float = -math.inf
-    waited: int = 0
-    best_weights: dict[str, Tensor] | None = None
+    window: Tensor  # (6,) sum of the means of the Bound's fields since the last row of metrics.jsonl
+    step: int = 0  # steps taken
+    seconds: float = 0.0  # that the steps took
+    in_window: int = 0  # steps since that row
+    price: float = 0.0  # nats per active latent that train.target_l0 has come to ask: the integral of `pressure`
+    best: float = -math.inf  # validation ELBO, for early stopping
+    waited: int = 0  # validations since then
+    best_weights: dict[str, Tensor] | None = None  # those that had it
 
     def seen(self, bound: Bound) -> "Progress":
         """Return the progress with a training batch's bound added to the window."""
@@ -64,14 +47,9 @@ class Progress(NamedTuple):
 
 class Log:
     """
-    metrics.jsonl: a row a line, `null` for what is no number; rows after the step that a run resumes from are dropped.
+    metrics.jsonl: a row a line, `null` for what is no number.
 
-    Parameters
-    ----------
-    folder : Path or None
-        The run folder; without it nothing is written.
-    step : int
-        The step that the run starts or resumes from.
+    Without a `folder` nothing is written. Rows after the `step` that a run resumes from are dropped.
     """
 
     def __init__(self, folder: Path | None, step: int):
@@ -82,18 +60,7 @@ class Log:
                 temporary.write_text("".join(as_json(row) + "\n" for row in kept), encoding="utf-8")
 
     def write(self, done: Progress, split: str, row: dict[str, Any]) -> None:
-        """
-        Append one row.
-
-        Parameters
-        ----------
-        done : Progress
-            The step and the seconds so far.
-        split : str
-            `train` or `valid`.
-        row : dict
-            What was measured.
-        """
+        """Append what was measured on a split, train or valid, with the step and the seconds so far."""
         if self.path is not None:
             line = {"step": done.step, "split": split} | row | {"seconds": round(done.seconds, 3)}
             with told_as(self.path), self.path.open("a", encoding="utf-8") as file:
@@ -112,20 +79,7 @@ def check_same(folder: Path, config: Config, data: Dataset) -> None:
 
     Where the data lie, the device's name, how often is logged and saved, and without `train.patience` how often is
     validated, are free. `train.steps` may be raised where no schedule says anything else at the steps already taken.
-
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    config : Config
-        The settings asked for, resolved.
-    data : Dataset
-        The data.
-
-    Raises
-    ------
-    UsageError
-        If there is no run, or it was made otherwise; the message says what differs.
+    The message says what differs.
     """
     saved = runs.read_config(folder)
     patient = bool(config.train.patience)
@@ -171,32 +125,10 @@ def is_over(folder: Path, config: Config) -> bool:
 
 def restore(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise) -> Progress:
     """
-    Take up the last checkpoint of a run: weights, optimiser and random state are set in place.
+    Take up a run's last checkpoint: the untrained module, its optimiser and this process's noise are set in place.
 
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    fabric : lightning_fabric.Fabric
-        The processes of the run.
-    module : Autoencoder
-        An untrained model of the run's settings.
-    optimizer : torch.optim.Optimizer
-        Its optimiser.
-    noise : Noise
-        This process's random state.
-
-    Returns
-    -------
-    Progress
-        Where the run stood.
-
-    Raises
-    ------
-    UsageError
-        If there is no checkpoint, or it was made by another number of processes or on another kind of device.
-    RunError
-        If the checkpoint is damaged or does not fit.
+    UsageError if there is none, or it was made by another number of processes or on another kind of device; RunError if
+    it is damaged or does not fit.
     """
     path = folder / "checkpoints" / "last.pt"
     state = runs.load_checkpoint(path)
@@ -261,24 +193,7 @@ def _difference(a: Config, b: Config) -> str:
 
 
 def save_progress(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise, done: Progress) -> None:
-    """
-    Save everything that an exact continuation needs.
-
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    fabric : lightning_fabric.Fabric
-        The processes of the run; the first one writes.
-    module : Autoencoder
-        The model.
-    optimizer : torch.optim.Optimizer
-        Its optimiser.
-    noise : Noise
-        This process's random state.
-    done : Progress
-        How far the run has come.
-    """
+    """Save everything that an exact continuation needs; the first process writes."""
     state = {
         "format": runs.FORMAT,
         "device": fabric.device.type,

@@ -16,19 +16,8 @@ def collapse(used: float, always_on: float, latent_dim: int, config: Config | No
     """
     Say what went wrong where a model's gates choose nothing, and which setting to change.
 
-    Parameters
-    ----------
-    used, always_on : float
-        Latents on for more than 1 %, and for more than 99 % of the data.
-    latent_dim : int
-        J.
-    config : Config, optional
-        What it was trained with. Without it the advice is general.
-
-    Returns
-    -------
-    str
-        Half a sentence or two, to follow the model's name; empty for a sound model.
+    Of `latent_dim` latents, `used` are on for more than 1 % and `always_on` for more than 99 % of the data. Half a
+    sentence or two, to follow the model's name; empty for a sound model, general without a config.
     """
     dead = used < min(2, latent_dim)
     target = _last(config, "target_l0")
@@ -42,14 +31,14 @@ def collapse(used: float, always_on: float, latent_dim: int, config: Config | No
     steps = None if config is None else config.train.steps
     if steps is not None and steps <= SHORT:
         return f"{found}. It was trained for {steps} step{'s' * (steps != 1)} only: raise train.steps first."
-    causes = _shut(config) if dead else _open(config)
-    return f"{found}. {'; or '.join(causes[:3])}."
+    first, *others = _shut(config) if dead else _open(config)
+    return f"{found}. {'; or '.join([first, *(cause[0].lower() + cause[1:] for cause in others[:2])])}."
 
 
 def _shut(config: Config | None) -> list[str]:
     """Return what can keep gates shut, the likeliest first."""
     if config is None:
-        return ["Raise model.alpha", "let train.beta rise more slowly, as in '0 -> 1 at 0 over 0.3'"]
+        return ["Raise model.alpha", "Let train.beta rise more slowly, as in '0 -> 1 at 0 over 0.3'"]
     model = config.model
     charged = [f"train.{name}" for name in ("price", "penalty", "total_correlation") if _last(config, name) > 0]
     causes = []
@@ -59,21 +48,20 @@ def _shut(config: Config | None) -> list[str]:
         causes.append(f"Lower {' or '.join(charged)}")
     if _last(config, "beta") > 1:
         causes.append("Lower train.beta, which is above 1")
-    if not _constant(config, "lam"):
+    if config.train.lam.corners:
         causes.append("Leave the lambda warm-up out (train.lam 1)")
     if model.prior != "normal" and model.alpha < 0.5:
         causes.append(f"Raise model.alpha, now {model.alpha:g}")
     if model.likelihood == "gaussian-fixed":
         causes.append(f"Lower model.variance, now {model.variance or 1:g}, to the noise of the data")
-    causes.append("Let train.beta rise more slowly, as in '0 -> 1 at 0 over 0.3'")
-    return [causes[0], *(cause[0].lower() + cause[1:] for cause in causes[1:])]
+    return [*causes, "Let train.beta rise more slowly, as in '0 -> 1 at 0 over 0.3'"]
 
 
 def _open(config: Config | None) -> list[str]:
     """Return what can keep gates open, the likeliest first."""
     ask = "Ask for a number of latents with train.target_l0"
     if config is None:
-        return [ask, "lower model.alpha"]
+        return [ask, "Lower model.alpha"]
     causes = []
     if config.model.spikes in ("sigmoid", "concrete"):
         causes.append("Take the spike estimator straight-through, whose draws are hard")
@@ -85,35 +73,21 @@ def _open(config: Config | None) -> list[str]:
         causes.append("Raise train.penalty")
     elif config.model.alpha > 0.01:
         causes.append(f"Lower model.alpha, now {config.model.alpha:g}")
-    return [causes[0], *(cause[0].lower() + cause[1:] for cause in causes[1:])]
+    return causes
 
 
 def _last(config: Config | None, name: str) -> float:
-    """Where a setting of training ends up; 0 where it is not set."""
-    value = None if config is None else getattr(config.train, name, None)
-    return 0.0 if value is None else float(getattr(value, "last", value))
-
-
-def _constant(config: Config, name: str) -> bool:
-    value = getattr(config.train, name, None)
-    return value is None or not getattr(value, "corners", ())
+    """Where a schedule of training ends up; 0 where it is not set."""
+    schedule = None if config is None else getattr(config.train, name)
+    return 0.0 if schedule is None else schedule.last
 
 
 def overfitting(rows: Sequence[Mapping[str, Any]], config: Config | None = None) -> str:
     """
     Say so where the validation ELBO was best long before the end, and the last weights were kept.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Rows of metrics.jsonl of the validation part.
-    config : Config, optional
-        What was trained with: with `patience`, the best weights were kept.
-
-    Returns
-    -------
-    str
-        A sentence to follow the model's name; empty where nothing is wrong.
+    `rows` are those of metrics.jsonl of the validation part; with `train.patience` the best weights were kept. A
+    sentence to follow the model's name; empty where nothing is wrong.
     """
     rows = [row for row in rows if row.get("elbo") is not None]
     if len(rows) < 3 or (config is not None and config.train.patience):

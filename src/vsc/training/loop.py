@@ -239,26 +239,15 @@ def paces(module: Autoencoder, settings: TrainConfig) -> list[dict[str, Any]]:
 @torch.no_grad()
 def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1024) -> dict[str, Any]:
     """
-    Measure the hard-spike ELBO on stored examples, with the same noise every time.
+    Measure the hard-spike ELBO on stored examples `x` (N, M), with the same noise every time.
 
-    Parameters
-    ----------
-    module : Autoencoder
-        The model; its mode is left as it was.
-    x : torch.Tensor, shape (N, M)
-        Stored examples.
-    config : Config
-        For binarisation and the seed.
-    batch_size : int
-        Examples at a time.
+    The row for metrics.jsonl, without step and split, has means and counts as in rows of training, `dead` latents, and
+    J numbers each, rounded to four digits: `rates`, the share of the examples for which a latent has gamma > 1/2, and
+    `kl_latent`, what it adds to kl_slab + kl_spike in nats (where the prior says). Examples whose bound is not finite
+    are left out; `not_finite` lists them where there are any.
 
-    Returns
-    -------
-    dict
-        A row for metrics.jsonl, without step and split: means and counts as in rows of training, `dead` latents, and
-        J numbers each, rounded to four digits: `rates`, the share of the examples for which a latent has
-        gamma > 1/2, and `kl_latent`, what it adds to kl_slab + kl_spike in nats (where the prior says). Examples
-        whose bound is not finite are left out; `not_finite` lists them where there are any.
+    The mode of `module` is left as it was; `config` says binarisation and the seed, and `batch_size` examples are
+    measured at a time.
     """
     device = next(module.parameters()).device
     was_training = module.training

@@ -10,23 +10,9 @@ MOST = 200.0
 
 def price(integral: float, l0: float, target: float, steps: int) -> tuple[float, float]:
     """
-    Return the price per active latent that brings l0 to its target: a proportional-integral controller on ln l0.
+    Return the price per active latent that brings l0 to its target, and what to add to `integral`, 0 at first.
 
-    Parameters
-    ----------
-    integral : float
-        What earlier calls added up, 0 at first, in nats.
-    l0, target : float
-        Active latents expected now, and asked for.
-    steps : int
-        Steps of the whole training.
-
-    Returns
-    -------
-    price : float
-        Nats per active latent at this step; negative where there are too few.
-    added : float
-        What to add to the integral for the next call.
+    A proportional-integral controller on ln l0, in nats; the price is negative where there are too few.
     """
     surplus = math.log(max(l0, 1e-3) / target)
     scale = max(1.0, abs(integral) / 4)  # what costs much moves in larger steps
@@ -35,20 +21,10 @@ def price(integral: float, l0: float, target: float, steps: int) -> tuple[float,
 
 def asked(integral: float, l0: float, now: Knobs, settings: TrainConfig, step: int) -> tuple[float, float]:
     """
-    Return the price per active latent at a step, and the integral for the next one; both in nats.
+    Return the price per active latent at a step, and the integral for the next one, 0 at first; both in nats.
 
-    Parameters
-    ----------
-    integral : float
-        From the step before; 0 at first.
-    l0 : float
-        Active latents expected on the present batch.
-    now : Knobs
-        The schedules; while the KL's weight rises, the price rises with it.
-    settings : TrainConfig
-        With a target_l0. Before its last value is reached, the price is not negative.
-    step : int
-        Steps taken.
+    `l0` is what the present batch is expected to have on. While the KL's weight rises, the price rises with it; before
+    the target's last value is reached, it is not negative.
     """
     assert settings.target_l0
     assert settings.steps

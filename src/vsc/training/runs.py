@@ -69,23 +69,9 @@ def _is_bare(folder: Path) -> bool:
 
 def create(folder: Path, config: Config, data: Dataset | None = None, overwrite: bool = False) -> None:
     """
-    Make a run folder with its settings and environment.
+    Make a run `folder` with the resolved `config`, the environment, and a note of what is in `data`.
 
-    Parameters
-    ----------
-    folder : Path
-        Must not exist, or be empty, unless `overwrite`.
-    config : Config
-        The resolved settings.
-    data : Dataset, optional
-        The data, of which the content is noted.
-    overwrite : bool
-        Replace a run that is there. Only the files of a run are ever removed.
-
-    Raises
-    ------
-    UsageError
-        If something is there that may not be replaced.
+    A run that is there is replaced if `overwrite`, and else refused. Only the files of a run are ever removed.
     """
     prepare(folder, overwrite)
     remove(folder)
@@ -130,20 +116,9 @@ def described(data: Dataset) -> dict[str, Any]:
 
 def changed_data(folder: Path, data: Dataset) -> str:
     """
-    Say what has changed in the data since a run was made.
+    Say what has changed in the data since a run was made, "" if nothing or in runs that noted nothing.
 
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    data : Dataset
-        The data as they are now.
-
-    Returns
-    -------
-    str
-        Half a sentence, such as "the data have changed since: 24 training examples, not 23"; empty if they are the
-        same, or if the run is of a version that did not note them.
+    Half a sentence, such as "the data have changed since: 24 training examples, not 23".
     """
     try:
         environment = read_json(folder / "environment.json")
@@ -179,24 +154,7 @@ def environment() -> dict[str, str]:
 
 
 def read_config(folder: Path) -> Config:
-    """
-    Read the settings of a run.
-
-    Parameters
-    ----------
-    folder : Path
-        A run folder.
-
-    Returns
-    -------
-    Config
-        As saved.
-
-    Raises
-    ------
-    UsageError
-        If there is no run, or its config.yaml is damaged.
-    """
+    """Read the settings of a run, as saved; UsageError if there is no run, or its config.yaml is damaged."""
     path = folder / "config.yaml"
     if not path.is_file():
         raise UsageError(f"{folder} is not a run folder: it has no config.yaml")
@@ -214,14 +172,7 @@ def save_model(folder: Path, model: Autoencoder, config: Config) -> None:
     """
     Write model/model.safetensors, then model/config.json, which has its checksum: all that `load` needs.
 
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    model : Autoencoder
-        The trained model.
-    config : Config
-        Its resolved settings.
+    `folder` is the run's, and `config`, resolved, what the `model` was trained with.
     """
     weights = write_tensors({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
     described = {"format": FORMAT, **saved.described(model, config.model)}
@@ -304,24 +255,9 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """
-    Read a training state; only tensors and plain values are accepted.
+    Read a training state that `save_checkpoint` wrote; only tensors and plain values are accepted.
 
-    Parameters
-    ----------
-    path : Path
-        A file that `save_checkpoint` wrote.
-
-    Returns
-    -------
-    dict
-        The state.
-
-    Raises
-    ------
-    UsageError
-        If there is none.
-    RunError
-        If the file is damaged or not ours.
+    UsageError if there is none, RunError if the file is damaged or not ours.
     """
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}; start the run anew with --overwrite")

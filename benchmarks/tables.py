@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from vsc.errors import RunError, UsageError
 from vsc.files import write_json
+from vsc.settings.build import unused, without
 from vsc.settings.config import Config
 from vsc.settings.presets import changed
 from vsc.studies import Group, Row
@@ -167,6 +168,7 @@ def groups_of(table: Table, folder: Path, workers: int, split: str, only: str) -
         row, settings = Row({"row": title}, table.common | own, seeds=seeds), table.common | own
         iwae = settings.pop("iwae", None)
         config = changed(Config(), settings)
+        config = without(config, unused(config))  # what is asked for all rows alike
         for seed in range(seeds):
             one = changed(config, {"train.seed": seed})
             planned.append((row, plan(f"{title}, seed {seed}", one, folder, iwae=iwae)))

@@ -135,14 +135,23 @@ def read_json(path: str | Path) -> Any:
     return parse_json(_text(path))
 
 
+DEEPEST = 100
+"""Collections within each other that a YAML file may have."""
+
+
 def read_yaml(path: str | Path) -> Any:
     """Read a YAML file that may be anyone's, of plain values without aliases; raises as `read_json` does."""
     import yaml
 
     text = _text(path)
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("it has aliases (*name), which are not read")  # a few of them can mean gigabytes
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):  # as far as it is sound: the rest need not be looked at
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("it has aliases (*name), which are not read")  # a few of them can mean gigabytes
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ValueError("it is nested too deep")
         return yaml.safe_load(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None

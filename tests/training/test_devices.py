@@ -1,0 +1,70 @@
+"""A whole model on a pretended accelerator: a step of training, its codes, its samples; nothing is left on the CPU."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from vsc.settings import build
+from vsc.settings.config import Config, ModelConfig, TrainConfig
+from vsc.settings.presets import PRESETS, changed
+from vsc.training import loop
+from vsc.training.checkpoint import Progress
+
+DEVICE = torch.device("meta")
+
+
+class Elsewhere(TorchDispatchMode):
+    """A pretended accelerator: refuses float64, and tensors of two devices in one operation that is no copy."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        seen = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor) and t.ndim]
+        assert len({t.device.type for t in seen}) < 2 or "copy" in str(func), f"{func} mixes devices"
+        made = [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.device == DEVICE]
+        assert all(t.dtype != torch.float64 for t in made), f"{func} makes float64"
+        return out
+
+
+def config_of(name, **model):
+    settings = {key: value for key, value in PRESETS[name][1].items() if key != "train.target_l0"}
+    own = {"hidden": (8,), "latent_dim": 4, "components": 5} | model
+    own = {key: value for key, value in own.items() if key != "components" or name in ("vsc-pseudo", "vsc-mixture")}
+    config = changed(
+        Config(model=ModelConfig(**own), train=TrainConfig(steps=10, batch_size=16, device="cpu")), settings
+    )
+    return changed(config, {"train.target_l0": 0}) if name in ("vsc-pseudo", "vsc-mixture") else config
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous-bernoulli"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_model_trains_and_is_asked_where_it_is(tiny, name, likelihood):
+    config = build.resolve(config_of(name, likelihood=likelihood), tiny)
+    fabric = SimpleNamespace(
+        device=DEVICE,
+        world_size=1,
+        global_rank=0,
+        setup=lambda module, optimizer: (module.to(DEVICE), optimizer),
+        backward=lambda loss: loss.backward(),
+    )
+    module, wrapped, optimizer, batch_of = loop._set_up(fabric, config, tiny, None)
+    fields = Progress(window=torch.zeros(7, device=DEVICE))
+    with Elsewhere():
+        for step in range(2):
+            x = batch_of(step)
+            assert x.device == DEVICE
+            bound, _ = loop._step(fabric, wrapped, optimizer, x, config.train, fields, False, None)
+            fields = fields.seen(bound)
+        with torch.no_grad():
+            module.eval()
+            codes = module.codes(x)
+            found = [*codes, codes.hard, module.decode(codes.hard), *module(x)]
+            if name != "ae":
+                z = module.sample_code(3)
+                latent_kl = module.prior.latent_kl(module.posterior(x), x, module.posterior)
+                found += [z, module.decode(z), module.log_weights(x, 2), latent_kl]
+    assert {t.device for t in found} == {DEVICE}
+    assert all(w.grad is None or w.grad.device == DEVICE for w in module.parameters())

@@ -159,6 +159,12 @@ TABLES = {
 }
 
 
+def config_of(settings: Settings) -> Config:
+    """Return a row's settings, without those of the whole table that do nothing for its model."""
+    config = changed(Config(), settings)
+    return without(config, unused(config))
+
+
 def groups_of(table: Table, folder: Path, workers: int, split: str, only: str) -> list[Group]:
     """Make every row of a table, or find its runs again."""
     planned = []
@@ -167,8 +173,7 @@ def groups_of(table: Table, folder: Path, workers: int, split: str, only: str) -
             continue
         row, settings = Row({"row": title}, table.common | own, seeds=seeds), table.common | own
         iwae = settings.pop("iwae", None)
-        config = changed(Config(), settings)
-        config = without(config, unused(config))  # what is asked for all rows alike
+        config = config_of(settings)
         for seed in range(seeds):
             one = changed(config, {"train.seed": seed})
             planned.append((row, plan(f"{title}, seed {seed}", one, folder, iwae=iwae)))

@@ -126,8 +126,11 @@ def test_a_file_of_ones_own_may_have_factors_of_every_part(tmp_path):
         ({"factor_names": ["a"]}, "factor_names holds 1 names for 3 columns"),
         ({"groups": [[1, 2, 3]]}, r"groups has type int64 and shape \(1, 3\); it must be a list of names"),
         ({"classes": [0.5, 1, 2]}, "classes has type float64"),
-        ({"classes": ["a", "b"]}, "y holds 2; with 2 classes"),
-        ({"y": list("abcdefghijklmnopqrst"), "y_test": list("abcdefg"), "y_valid": list("abcde")}, "y holds a; with"),
+        ({"classes": ["a", "b"]}, "indices of the 2 classes, not 0 to 2"),
+        (
+            {"y": list("abcdefghijklmnopqrst"), "y_test": list("abcdefg"), "y_valid": list("abcde")},
+            "indices of the 3 classes, not a",
+        ),
         ({"shape": [2, 3, 4]}, r"x has shape \(20, 2, 3, 5\), which does not fit examples of shape \(2, 3, 4\)"),
         ({"shape": 30}, "shape must be a list"),
         ({"shape": [2.0, 15.0]}, "shape must be a list"),

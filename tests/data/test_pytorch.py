@@ -108,6 +108,13 @@ def test_parts_of_ones_own(given):
     assert len(data.valid) == 5
 
 
+def test_where_float32_blurs_one_part_all_are_float64():
+    seconds = 1.7e9 + np.arange(20.0)[:, None] * np.ones(6)
+    data = from_torch(Items(X), test=seconds)
+    assert {part.x[:].dtype for part in (data.train, data.valid, data.test)} == {torch.float64}
+    assert np.array_equal(data.test.x, seconds)
+
+
 # ---- streams
 
 

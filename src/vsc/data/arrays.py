@@ -1,6 +1,6 @@
 """The user's own arrays, from memory or from a file, checked once so that training need not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -12,14 +12,12 @@ from torch import Tensor
 
 from vsc.arrays import Array, column_order, plain
 from vsc.data.checks import FEWEST, Checked, check_length, examples, known_range, labelled
-from vsc.data.npz import ENDS, check_complete, described, known
+from vsc.data.npz import ENDS, check_complete, described, known, names
 from vsc.data.reading import Found, read
 from vsc.data.shards import FileShard
-from vsc.data.split import Dataset, Source, Split, divide, hold_out, ordered
+from vsc.data.split import Dataset, Source, Split, hold_out, ordered, tested
 from vsc.data.stored import Stored
 from vsc.errors import UsageError
-
-TEST_FRACTION, TEST_SEED = 0.2, 0
 
 
 def from_arrays(
@@ -143,29 +141,38 @@ def _source(found: Found) -> Source:
     if features and len(features) != first.x.shape[1]:
         raise UsageError(f"{len(features)} feature names for {first.x.shape[1]} features")
     check_length(max(map(len, features), default=0), "names of columns")
-    wide = any(part.x.dtype == torch.float64 for part in parts.values())
+    xs = alike({"x" + end: part for end, part in parts.items()})
     for end, part in parts.items():
-        if part.shape != first.shape:
-            raise UsageError(f"examples of x{end} have shape {part.shape}, those of x {first.shape}")
-        if (part.x.dtype == torch.uint8) != (first.x.dtype == torch.uint8):
-            raise UsageError(f"one of x and x{end} is uint8 and the other is not; save both as the same type")
-        if (order := column_order(part.names, features if end else part.names)) is not None:
-            part = part._replace(x=ordered(part.x, order))
-        if isinstance(part.x, Stored):
-            part.x.dtype = torch.float64 if wide else part.x.dtype
-        parts[end] = part._replace(x=part.x.double()) if wide and isinstance(part.x, Tensor) else part
-    labels, classes = labelled({"y" + end: (given.get("y" + end), len(part.x)) for end, part in parts.items()})
-    splits = {end: Split(part.x, labels["y" + end], **known(given, end, len(part.x))) for end, part in parts.items()}
-    train, test, valid = splits[""], splits.get("_test"), splits.get("_valid")
-    if test is None:
-        train, test = divide(train, round(TEST_FRACTION * len(train)), TEST_SEED)
-    high = known_range(*(part.x for part in parts.values()))
-    source = described(Source(train, test, first.shape, classes, high, features, valid), given)
+        if end and (order := column_order(part.names, features)) is not None:
+            xs["x" + end] = ordered(xs["x" + end], order)
+    labels, classes = labelled(
+        {"y" + end: (given.get("y" + end), len(xs["x" + end])) for end in ends}, names(given, "classes")
+    )
+    splits = {end: Split(x := xs["x" + end], labels["y" + end], **known(given, end, len(x))) for end in ends}
+    train, test = (splits[""], splits["_test"]) if "_test" in splits else tested(splits[""])
+    about = first.shape, classes, known_range(*xs.values()), features, splits.get("_valid")
+    source = described(Source(train, test, *about), given)
     notes = [*source.notes, *found.notes]
     given_shape = getattr(given["x"], "shape", ())
     if len(given_shape) == 4 and tuple(given_shape[1:]) != first.shape:
         notes.append(f"examples of shape {tuple(given_shape[1:])} are images with the channels last")
     return source._replace(notes=tuple(notes))
+
+
+def alike(parts: Mapping[str, Checked]) -> dict[str, Tensor]:
+    """Return the examples of parts that agree in shape and kind of number; where one needs float64, all are."""
+    (one, first), *_ = parts.items()
+    for what, part in parts.items():
+        if part.shape != first.shape:
+            raise UsageError(f"examples of {what} have shape {part.shape}, those of {one} {first.shape}")
+        if (part.x.dtype == torch.uint8) != (first.x.dtype == torch.uint8):
+            raise UsageError(f"one of {one} and {what} is uint8 and the other is not; give both as the same type")
+    xs = {what: part.x for what, part in parts.items()}
+    if any(x.dtype == torch.float64 for x in xs.values()):
+        for x in (x for x in xs.values() if isinstance(x, Stored)):
+            x.dtype = torch.float64
+        xs = {what: x if isinstance(x, Stored) else x.double() for what, x in xs.items()}
+    return xs
 
 
 def _checked(x: Any, what: str, fewest: int) -> Checked:

@@ -1,6 +1,8 @@
 """Batches, from memory or from disk: which examples, in which order, is a pure function of the seed and step."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,76 +50,60 @@ def at_once(x: Stored) -> int:
     return max(1, GROUP // (x.row_bytes + 32))  # an example's place in the order takes memory too
 
 
+@dataclass(eq=False)
 class Batches:
     """
     Shuffled training batches of examples x (N, M), forever; every epoch sees all but an incomplete last batch.
 
     `batch_size` (at most N is used) is over all processes: process `rank` of `world` takes its share of every batch.
-    `binarise` draws every value in [0, 1] anew as a bit.
+    `binarise` draws every value in [0, 1] anew as a bit. A call with a step returns (batch_size / world, M), float32.
     """
 
-    def __init__(
-        self,
-        x: Tensor,
-        scaler: Scaler,
-        batch_size: int,
-        seed: int,
-        binarise: bool = False,
-        rank: int = 0,
-        world: int = 1,
-    ):
-        self.x, self.scaler, self.seed, self.binarise = x, scaler, seed, binarise
-        self.rank, self.world = rank, world
-        self.batch_size = min(batch_size, len(x)) // world * world
-        self.per_epoch = len(x) // self.batch_size
+    x: Any
+    scaler: Scaler
+    batch_size: int
+    seed: int
+    binarise: bool = False
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        self.batch_size = min(self.batch_size, len(self.x)) // self.world * self.world
+        self.per_epoch = len(self.x) // self.batch_size
         self._epoch, self._order = -1, torch.empty(0)
 
     def __call__(self, step: int) -> Tensor:
-        """Return the model inputs of one step, shape (batch_size / world, M), float32."""
         epoch, number = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(mixed(0, self.seed, epoch))
-            self._order = torch.randperm(len(self.x), generator=generator).to(self.x.device)
+            self._order = _permutation(len(self.x), 0, self.seed, epoch).to(self.x.device)
             self._epoch = epoch
         batch = self._order[number * self.batch_size : (number + 1) * self.batch_size]
         mine = batch[self.rank :: self.world]
-        x = self.scaler(self.x.index_select(0, mine))  # a third of the time of self.x[mine]
-        return torch.bernoulli(x) if self.binarise else x
+        return _inputs(self.x.index_select(0, mine), self)  # a third of the time of self.x[mine]
 
 
-class StoredBatches:
+@dataclass(eq=False)
+class StoredBatches(Batches):
     """
-    Batches of examples on disk.
+    Batches of examples on disk (`Stored`).
 
     In each epoch, blocks of neighbouring examples are put in a random order, and as many as may be in memory at once
     (`together`; by default what `GROUP` bytes hold) are shuffled together. Which examples are in a batch depends on the
     seed and the step alone.
     """
 
-    def __init__(
-        self,
-        x: Stored,
-        scaler: Scaler,
-        batch_size: int,
-        seed: int,
-        binarise: bool = False,
-        rank: int = 0,
-        world: int = 1,
-        device: torch.device | str = "cpu",
-        together: int | None = None,
-    ):
-        self.x, self.scaler, self.seed, self.binarise, self.device = x, scaler, seed, binarise, device
-        self.rank, self.world = rank, world
-        self.batch_size = min(batch_size, len(x)) // world * world
-        self.per_epoch = len(x) // self.batch_size
-        together = together or at_once(x)
+    device: torch.device | str = "cpu"
+    together: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        together = self.together or at_once(self.x)
         self._block = max(1, min(BLOCK, together // BLOCKS))
         self._blocks = max(1, together // self._block)  # in a group
-        self._epoch, self._groups, self._starts = -1, [], np.zeros(1, np.int64)
-        self._held, self._rows, self._order = -1, torch.empty(0), torch.empty(0)
+        self._groups, self._starts = [], np.zeros(1, np.int64)
+        self._held, self._rows = -1, torch.empty(0)
 
     def __call__(self, step: int) -> Tensor:
-        """Return the model inputs of one step, shape (batch_size / world, M), float32."""
         epoch, number = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._plan(epoch)
@@ -129,14 +115,12 @@ class StoredBatches:
                 self._read(group)
             parts.append(self._rows.index_select(0, self._order[place - start : end - start]))
             place = end
-        x = self.scaler(torch.cat(parts)[self.rank :: self.world])
-        return torch.bernoulli(x) if self.binarise else x
+        return _inputs(torch.cat(parts)[self.rank :: self.world], self)
 
     def _plan(self, epoch: int) -> None:
         """Decide which blocks are in which group of an epoch, and where in the epoch each group starts."""
-        generator = torch.Generator().manual_seed(mixed(0, self.seed, epoch))
         count = -(-len(self.x) // self._block)
-        order = torch.randperm(count, generator=generator)
+        order = _permutation(count, 0, self.seed, epoch)
         sizes = torch.full((count,), self._block)
         sizes[-1] = len(self.x) - (count - 1) * self._block
         self._groups = order.split(self._blocks)
@@ -148,23 +132,31 @@ class StoredBatches:
         blocks = self._groups[group].sort().values[:, None] * self._block
         index = (blocks + torch.arange(self._block)).flatten()
         self._rows = self.x[index[index < len(self.x)]].to(self.device)
-        generator = torch.Generator().manual_seed(mixed(2, self.seed, self._epoch, group))
-        self._order = torch.randperm(len(self._rows), generator=generator).to(self.device)
+        self._order = _permutation(len(self._rows), 2, self.seed, self._epoch, group).to(self.device)
         self._held = group
 
 
+@dataclass(eq=False)
 class StreamedBatches:
     """Training batches as a stream that never ends gives them (B, M), whatever the step."""
 
-    def __init__(
-        self, stream: Iterator[Tensor], scaler: Scaler, binarise: bool = False, device: torch.device | str = "cpu"
-    ):
-        self.stream, self.scaler, self.binarise, self.device = stream, scaler, binarise, device
+    stream: Iterator[Tensor]
+    scaler: Scaler
+    binarise: bool = False
+    device: torch.device | str = "cpu"
 
     def __call__(self, step: int) -> Tensor:
-        """Return the next model inputs, shape (B, M), float32."""
-        x = self.scaler(next(self.stream).to(self.device))
-        return torch.bernoulli(x) if self.binarise else x
+        return _inputs(next(self.stream).to(self.device), self)
+
+
+def _inputs(x: Tensor, batches: Batches | StreamedBatches) -> Tensor:
+    """Return the model inputs of examples as stored."""
+    x = batches.scaler(x)
+    return torch.bernoulli(x) if batches.binarise else x
+
+
+def _permutation(n: int, *seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(mixed(*seed)))
 
 
 def mixed(*numbers: int) -> int:

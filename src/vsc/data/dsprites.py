@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vsc.data.arrays import FEWEST, TEST_FRACTION, TEST_SEED
+from vsc.data.checks import FEWEST
 from vsc.data.download import fetch
-from vsc.data.split import Source, Split, divide
+from vsc.data.split import Source, Split, tested
 from vsc.errors import UsageError
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
@@ -41,9 +41,7 @@ def load(root: Path) -> Source:
     Source: L. Matthey, I. Higgins, D. Hassabis and A. Lerchner, "dSprites: Disentanglement testing Sprites dataset",
     2017.
     """
-    path = _find(root)
-    train, test = divide(whole := _read(path), round(TEST_FRACTION * len(whole)), TEST_SEED)
-    return Source(train, test, shape=(1, _SIDE, _SIDE), classes=SHAPES, high=1.0, factor_names=FACTORS)
+    return Source(*tested(_read(_find(root))), shape=(1, _SIDE, _SIDE), classes=SHAPES, high=1.0, factor_names=FACTORS)
 
 
 def _find(root: Path) -> Path:

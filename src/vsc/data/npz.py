@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +90,8 @@ def flattened(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(source: Source, arrays: Mapping[str, Any]) -> Source:
-    """
-    Add what a file says of the data set as a whole: names, shape and `high`, each checked.
-
-    The labels of `source` have as `classes` the text of what `y` holds, in the order of its numbers.
-    """
+    """Add what a file says of the data set as a whole: names, shape and `high`, each checked."""
     told: dict[str, Any] = {name: names(arrays, name) for name in NAMES if name in arrays}
-    if "classes" in told and source.train.y is not None:
-        source = _labelled(source, told["classes"])
     if "shape" in arrays:
         told["shape"] = _shape(arrays["shape"])
     if "high" in arrays:
@@ -162,14 +155,3 @@ def _shape(array: Any) -> tuple[int, ...]:
     if array.ndim != 1 or not array.size or array.dtype.kind not in "iu" or array.min() < 1:
         raise UsageError("shape must be a list of positive whole numbers, the shape of one example")
     return tuple(int(n) for n in array)
-
-
-def _labelled(source: Source, classes: tuple[str, ...]) -> Source:
-    """Let the labels be indices into all `classes`, also those that no example has."""
-    if not all(name.isdecimal() and int(name) < len(classes) for name in source.classes):
-        wrong = next(name for name in source.classes if not name.isdecimal() or int(name) >= len(classes))
-        raise UsageError(f"y holds {wrong}; with {len(classes)} classes, labels are their indices, from 0")
-    index = torch.tensor([int(name) for name in source.classes])
-    parts = {part: getattr(source, part) for part in ENDS}
-    told = {part: replace(split, y=index[split.y]) for part, split in parts.items() if split is not None}
-    return source._replace(**told)

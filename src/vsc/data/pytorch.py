@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from vsc.arrays import as_stored, numeric, plain
-from vsc.data.arrays import TEST_FRACTION, TEST_SEED
-from vsc.data.checks import FEWEST, channels_first, examples, known_range, labelled
+from vsc.data.arrays import alike
+from vsc.data.checks import FEWEST, Checked, channels_first, examples, known_range, labelled
 from vsc.data.shards import Shard
-from vsc.data.split import Dataset, Source, Split, divide, hold_out
+from vsc.data.split import Dataset, Source, Split, hold_out, tested
 from vsc.data.stored import Stored
 from vsc.errors import RunError, UsageError
 
@@ -66,8 +66,8 @@ def from_torch(
     Returns
     -------
     Dataset
-        Examples of shape (M,), (H, W), (C, H, W) or (H, W, C), channels moved first; uint8 as they are, all else as
-        float32.
+        Examples of shape (M,), (H, W), (C, H, W) or (H, W, C), channels moved first, in the types that
+        `vsc.data.from_arrays` keeps.
 
     Raises
     ------
@@ -78,35 +78,21 @@ def from_torch(
     """
     given = {"train": _opened(train), "valid": _whole(valid, "valid"), "test": _whole(test, "test")}
     parts = {what: part for what, part in given.items() if part is not None}
-    first = parts["train"]
-    for what, part in parts.items():
-        if part.shape != first.shape:
-            raise UsageError(f"examples of {what} have shape {part.shape}, those of train {first.shape}")
-        if part.x.dtype != first.x.dtype:
-            raise UsageError(f"one of train and {what} is uint8 and the other is not; give both as the same type")
-    given_y = {f"the labels of {what}": (part.y, len(part.x)) for what, part in parts.items()}
-    labels, names = labelled(given_y, classes)
-    splits = {what: Split(part.x, labels[f"the labels of {what}"]) for what, part in parts.items()}
-    high = known_range(*(part.x for part in parts.values()))
-    if not isinstance(first.x, Stored):  # a stream
-        stream = _Stream(train, first.shape, first.x.dtype)
+    xs, shape = alike({what: checked for what, (checked, _) in parts.items()}), parts["train"][0].shape
+    labels, names = labelled({f"the labels of {what}": (y, len(xs[what])) for what, (_, y) in parts.items()}, classes)
+    splits = {what: Split(x, labels[f"the labels of {what}"]) for what, x in xs.items()}
+    high = known_range(*xs.values())
+    if _is_stream(train):
         empty = splits["train"].take(slice(0, 0))
-        begin = replace(splits["train"], stream=stream)
-        rest = splits.get("valid", empty), splits.get("test", empty)
-        return Dataset(name, first.shape, begin, rest[0], rest[1], names, high)
-    whole, taken = splits["train"], splits.get("test")
-    if taken is None:
-        whole, taken = divide(whole, round(TEST_FRACTION * len(whole)), TEST_SEED)
-    source = Source(whole, taken, first.shape, names, high, valid=splits.get("valid"))
+        begin = replace(splits["train"], stream=_Stream(train, shape, xs["train"].dtype))
+        return Dataset(name, shape, begin, splits.get("valid", empty), splits.get("test", empty), names, high)
+    whole, taken = (splits["train"], splits["test"]) if "test" in splits else tested(splits["train"])
+    source = Source(whole, taken, shape, names, high, valid=splits.get("valid"))
     return hold_out(source, name, valid_fraction, seed)
 
 
-class _Part(NamedTuple):
-    """Examples, in memory or in place of a tensor; the shape of one; what they are labelled with."""
-
-    x: Tensor
-    shape: tuple[int, ...]
-    y: NDArray[Any] | None
+_Part = tuple[Checked, NDArray[Any] | None]
+"""Examples and what they are labelled with."""
 
 
 class _Items(Shard):
@@ -171,11 +157,11 @@ class _Stream:
 def _opened(train: Any) -> _Part:
     if _is_stream(train):
         x, y = _gathered(_batched(train, 256), "train", FIRST)
-        return _Part(*examples(x, "train", FEWEST)[:2], y)
+        return examples(x, "train", FEWEST), y
     items = _Items(train, "train")
     stored = Stored([items])
     stored.survey(FEWEST)
-    return _Part(cast(Tensor, stored), stored.example_shape, _together(items.labels, "train"))
+    return Checked(cast(Tensor, stored), stored.example_shape), _together(items.labels, "train")
 
 
 def _whole(given: Any, what: str) -> _Part | None:
@@ -192,7 +178,7 @@ def _whole(given: Any, what: str) -> _Part | None:
         items = _Items(given, what)
         x = items.read(0, len(given))
         y = _together(items.labels, what)
-    return _Part(*examples(x, what, fewest=1)[:2], y)
+    return examples(x, what, fewest=1), y
 
 
 def _is_stream(given: Any) -> bool:

@@ -229,5 +229,10 @@ def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     return split.take(order[count:].sort().values), split.take(order[:count].sort().values)
 
 
+def tested(split: Split) -> tuple[Split, Split]:
+    """Take a fifth off as a test part: a random one, but always the same."""
+    return divide(split, round(0.2 * len(split)), 0)
+
+
 def _numbered(split: Split) -> Split:
     return split if split.index is not None else replace(split, index=torch.arange(len(split)))

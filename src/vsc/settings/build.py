@@ -37,7 +37,7 @@ def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Co
     """
     config = _with_own(config, own)
     check_numbers(config.model)
-    scale, steps = config.data.scale, config.train.steps
+    scale = config.data.scale
     if scale == "auto":
         scale = "standard" if data.high is None else "unit-interval"
     choose(SCALES, scale, "scale")
@@ -53,37 +53,35 @@ def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Co
         raise UsageError(f"{idle[0]} does nothing with {_described(config.model)}; leave it out")
     if config.data.binarise and scale != "unit-interval":
         raise UsageError(f"binarise needs values in [0, 1]: choose scale unit-interval, not {scale!r}")
-    if steps is None:
-        steps = 10_000 if len(data.train) > 10_000 else 2000
-    heard, beta, relaxation = schedules(config.model, own), config.train.beta, config.train.relaxation
-    if beta is None and "beta" in heard:
-        gates = (own or choose(MODELS, config.model.name, "model")).spiked
-        rises = gates or likelihood in ("gaussian", "gaussian-shared", "laplace")
-        beta = Schedule.parse("0 -> 1 at 0 over 0.1" if rises else 1.0)
-    if relaxation is None and "relaxation" in heard:
-        relaxation = Schedule.parse(RELAXATION.get(config.model.spikes) or getattr(own, "relaxation", 1.0))
-    valid_every = config.train.valid_every or max(1, steps // 20)
     components = config.model.components
     if components is None and "components" in taken(config.model):
         components = min(100, len(data.train))
-    target, alpha = _target(config, heard)
-    patience = config.train.patience
-    if patience is None:
-        pressed = bool(target or config.train.price or config.train.penalty)
-        patience = 3 if scale == "standard" and len(data.train) <= FEW and len(data.valid) and not pressed else 0
-    return Config(
+    target, alpha = _target(config, schedules(config.model, own))
+    config = Config(
         data=replace(config.data, scale=scale),
         model=replace(config.model, alpha=alpha, components=components),
-        train=replace(
-            config.train,
-            steps=steps,
-            beta=beta,
-            relaxation=relaxation,
-            valid_every=valid_every,
-            target_l0=target,
-            patience=patience,
-        ),
+        train=replace(config.train, target_l0=target),
     )
+    return replace(config, train=_training(config, data, own))
+
+
+def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainConfig:
+    """Fill in what is open of the training, where all else is settled."""
+    train, heard = config.train, schedules(config.model, own)
+    steps = train.steps or (10_000 if len(data.train) > 10_000 else 2000)
+    beta, relaxation, patience = train.beta, train.relaxation, train.patience
+    if beta is None and "beta" in heard:
+        gates = (own or choose(MODELS, config.model.name, "model")).spiked
+        rises = gates or config.model.likelihood in ("gaussian", "gaussian-shared", "laplace")
+        beta = Schedule.parse("0 -> 1 at 0 over 0.1" if rises else 1.0)
+    if relaxation is None and "relaxation" in heard:
+        relaxation = Schedule.parse(RELAXATION.get(config.model.spikes) or getattr(own, "relaxation", 1.0))
+    if patience is None:
+        pressed = train.target_l0 or train.price or train.penalty
+        small = config.data.scale == "standard" and len(data.train) <= FEW
+        patience = 3 if small and len(data.valid) and not pressed else 0
+    known = {"steps": steps, "valid_every": train.valid_every or max(1, steps // 20), "patience": patience}
+    return replace(train, beta=beta, relaxation=relaxation, **known)
 
 
 FEW = 2000

@@ -14,22 +14,11 @@ CORNER = re.compile(rf"\s*({NUMBER})(?:\s+at\s+({NUMBER}))?(?:\s+over\s+({NUMBER
 
 
 class Corner(NamedTuple):
-    """
-    One change of a schedule.
+    """One change of a schedule."""
 
-    Attributes
-    ----------
-    value : float
-        Where it goes to.
-    at : float
-        Share of the steps after which it sets out.
-    over : float
-        Share of the steps that it takes; 0 is a jump.
-    """
-
-    value: float
-    at: float
-    over: float
+    value: float  # where it goes to
+    at: float  # share of the steps after which it sets out
+    over: float  # share of the steps that it takes; 0 is a jump
 
 
 class Schedule:

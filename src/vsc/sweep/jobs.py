@@ -103,13 +103,12 @@ def _buildable(model: ModelConfig, shape: tuple[int, ...], examples: int) -> Non
 
 def dataset(config: DataConfig) -> Dataset:
     """Load a data set once for all runs of this process, and again when its files have changed."""
-    stamp = _stamp(config.name, config.root)
-    return _loaded(config.name, config.root, config.valid_fraction, config.seed, config.label, stamp)
+    return _loaded(replace(config, scale="auto", binarise=False), _stamp(config.name, config.root))
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, root: str | None, valid_fraction: float, seed: int, label: str | None, stamp: tuple) -> Dataset:
-    return data.load(name, root, valid_fraction, seed, label)
+def _loaded(config: DataConfig, stamp: tuple) -> Dataset:
+    return data.load(config.name, config.root, config.valid_fraction, config.seed, config.label)
 
 
 def _stamp(name: str, root: str | None) -> tuple:

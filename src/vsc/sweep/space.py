@@ -126,14 +126,8 @@ def _range(name: str, values: str, hint: Any) -> Setting:
     return setting
 
 
-WORDS = {
-    int: "a whole number",
-    float: "a number",
-    Schedule: SYNTAX,
-    bool: "true or false",
-    str: "text",
-    NoneType: "null",
-}
+WORDS = {int: "a whole number", float: "a number", Schedule: SYNTAX}
+WORDS |= {bool: "true or false", str: "text", NoneType: "null"}
 
 
 def _value(name: str, text: str, hint: Any) -> Any:

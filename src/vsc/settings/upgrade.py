@@ -127,12 +127,11 @@ def _train(old: dict[str, Any], model: Mapping[str, Any], one: bool) -> dict[str
 
     held, ramped = of("penalty_hold") or 0.0, of("penalty_ramp") or 0.0
     formed = of("spike_hold") or 0.0
-    found = {
-        "lr": (_lr, given & {"lr", "lr_first", "lr_hold", "lr_final", "lr_drop", "lr_ramp"}),
-        "beta": (_beta, given & {"beta", "kl_warmup"}),
-    }
     new = {key: value for key, value in old.items() if key not in GONE}
-    new |= {key: make(of, model) for key, (make, own) in found.items() if own}
+    if given & {"lr", "lr_first", "lr_hold", "lr_final", "lr_drop", "lr_ramp"}:
+        new["lr"] = _lr(of)
+    if given & {"beta", "kl_warmup"}:
+        new["beta"] = _beta(of, model)
     if "patience" in old and old["patience"] is None:  # which was off
         new["patience"] = 0
     if given & {"slab_beta", "spike_hold"}:
@@ -192,7 +191,7 @@ def _ramp(start: float, end: float, at: float, over: float) -> float | str:
     return Schedule(start, (Corner(end, at, over),)).plain
 
 
-def _lr(of, model) -> float | str:
+def _lr(of) -> float | str:
     lr, first, hold = of("lr"), of("lr_first"), of("lr_hold") or 0.0
     last, drop, ramp = of("lr_final") or of("lr"), of("lr_drop"), of("lr_ramp") or 0.0
     falls = (Corner(last, drop, ramp),) if last != lr else ()

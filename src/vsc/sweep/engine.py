@@ -15,7 +15,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vsc.errors import Busy, Interrupted, RunError, UsageError, choose, first_line
+from vsc.errors import Busy, Interrupted, RunError, UsageError, at_least, choose, first_line
 
 LOSSES = 10
 """Rounds in a row in which workers may die before anything ends."""
@@ -52,8 +52,7 @@ def run(
     or `dask:ADDRESS` of a cluster's scheduler, all of whose workers are used. RunError if workers keep dying;
     Interrupted at SIGINT or SIGTERM, after what this machine was at is saved, unless a second SIGINT arrives.
     """
-    if workers < 1:
-        raise UsageError(f"workers must be at least 1, not {workers}")
+    at_least(1, workers, "workers")
     workers, waiting = min(workers, len(tasks)), dict(enumerate(tasks))
     name, _, address = engine.partition(":")
     start = partial(choose(ENGINES, name, "engine"), workers=workers, address=address)

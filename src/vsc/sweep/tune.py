@@ -17,7 +17,7 @@ import yaml
 
 from vsc.data.batches import mixed
 from vsc.data.split import Dataset
-from vsc.errors import Busy, Interrupted, RunError, UsageError, choose
+from vsc.errors import Busy, Interrupted, RunError, UsageError, at_least, choose
 from vsc.files import claimed, whole, write_json
 from vsc.measure.measured import measure, pick
 from vsc.measure.results import Results
@@ -173,8 +173,7 @@ def _measure(search: Search, trial: Any, number: int, progress: bool) -> float:
 def _search(config: Tune, folder: Path) -> Search:
     """Check everything that can be checked before the first step."""
     for name in ("trials", "workers"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name} must be at least 1, not {getattr(config, name)}")
+        at_least(1, getattr(config, name), name)
     if config.train.devices * config.train.nodes > 1:
         raise UsageError("tune trains every run in one process; use --workers for several runs at a time")
     choose(PRUNERS, config.pruner, "pruner")

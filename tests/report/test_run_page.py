@@ -26,6 +26,7 @@ from vsc.report.material import bars
 from vsc.report.words import measure
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig, TrainRun
+from vsc.settings.presets import training_command
 from vsc.training import runs
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -223,7 +224,7 @@ def test_the_command_gives_the_settings_back(tiny, tmp_path):
         TrainConfig(lr=2e-3, steps=7, patience=3),
     )
     resolved = build.resolve(config, tiny)
-    words = shlex.split(reporting.training_command(resolved, tmp_path))
+    words = shlex.split(training_command(resolved, tmp_path))
     again = parse("train", TrainRun, words[2:])
     assert (again.data, again.model, again.train) == (resolved.data, resolved.model, resolved.train)
     assert again.out == str(tmp_path)

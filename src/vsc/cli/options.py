@@ -69,24 +69,8 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
     """
     Build a command's dataclass from words, a YAML file and defaults.
 
-    Parameters
-    ----------
-    name : str
-        The command.
-    kind : type
-        Its dataclass.
-    words : list of str
-        What was typed after the command.
-
-    Returns
-    -------
-    object or None
-        An instance of `kind`; None where only help or the configuration was asked for.
-
-    Raises
-    ------
-    UsageError
-        If an option is unknown or a value of the wrong type.
+    None where only help or the configuration was asked for; an unknown option or a value of the wrong type is a
+    UsageError.
     """
     from argparse import ArgumentError
 

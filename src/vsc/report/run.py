@@ -3,12 +3,11 @@
 import json
 import shlex
 from base64 import b64encode
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -17,7 +16,8 @@ from vsc.measure.measured import Measured
 from vsc.measure.showcase import choose_examples
 from vsc.report import cards, examples, figures, latents, page, scores, settings, sprites, summary, words
 from vsc.report.material import Material
-from vsc.settings.config import Config, as_plain
+from vsc.settings.config import as_plain
+from vsc.settings.presets import training_command
 from vsc.training import runs
 
 EXAMPLES = 12
@@ -105,24 +105,6 @@ def _render(folder: Path, seen: Measured, path: Path) -> str:
         script=Markup(script),
         script_hash=b64encode(sha256(script.encode()).digest()).decode(),
     )
-
-
-def training_command(config: Config, folder: Path) -> str:
-    """Return the command that trains a run of these settings again: those that are not the defaults, and the folder."""
-    words = ["vsc", "train"]
-    for group in fields(config):
-        part, default = getattr(config, group.name), getattr(Config(), group.name)
-        for one in fields(part):
-            value = getattr(part, one.name)
-            if value != getattr(default, one.name):
-                words += [f"--{group.name}.{one.name}", _word(value)]
-    return shlex.join([*words, "--out", str(folder)])
-
-
-def _word(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Models by name: the settings that differ from the common ones."""
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from vsc.settings.config import Config
@@ -49,3 +51,22 @@ def changed(config: Config, settings: Mapping[str, Any]) -> Config:
         part, name = dotted.split(".")
         parts.setdefault(part, {})[name] = value
     return replace(config, **{part: replace(getattr(config, part), **own) for part, own in parts.items()})
+
+
+def training_command(config: Config, folder: Path | None = None) -> str:
+    """Return the command that trains with settings: those that are no defaults, and the folder, if one is given."""
+    words = ["vsc", "train"]
+    for group in fields(Config):
+        part, default = getattr(config, group.name), getattr(Config(), group.name)
+        for one in fields(part):
+            value = getattr(part, one.name)
+            if value != getattr(default, one.name):
+                words += [f"--{group.name}.{one.name}", word(value)]
+    return shlex.join([*words, *(["--out", str(folder)] if folder else [])])
+
+
+def word(value: Any) -> str:
+    """Write a setting's value as it is typed."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)

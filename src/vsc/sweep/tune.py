@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from vsc.measure.results import Results
 from vsc.metrics import METRICS, metric_of
 from vsc.settings import build
 from vsc.settings.config import Config, Tune, as_plain
-from vsc.settings.presets import changed
+from vsc.settings.presets import changed, word
 from vsc.sweep.engine import Ended, run
 from vsc.sweep.jobs import Job, Tell, checked, dataset, finish, key, plan
 from vsc.sweep.space import Setting, default, parse
@@ -254,22 +253,18 @@ def _tried(search: Search, number: int, trial: Any) -> Tried:
 def _line(tried: Tried, metric: str) -> str:
     outcome = f"{metric} {tried.value:.5g}" if tried.value is not None else ""
     outcome = {"complete": outcome, "pruned": f"stopped early at {outcome}", "failed": f"failed: {tried.problem}"}
-    settings = ", ".join(f"{name} {_text(value)}" for name, value in tried.settings.items())
+    settings = ", ".join(f"{name} {text(value)}" for name, value in tried.settings.items())
     return f"{tried.trial}: {settings}: {outcome[tried.state]}"
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     """Write a setting's value in a few digits."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return str(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else word(value)
 
 
 def _write(search: Search, tried: list[Tried], command: str) -> Found:
     """Write best.yaml and tune.json."""
-    best = next(iter(_ranked(tried, search.better)), None)
+    best = next(iter(ranked(tried, search.better)), None)
     if best is None:
         raise RunError(f"none of {len(tried)} trials came to a good end; the last: {tried[-1].problem or 'pruned'}")
     job = search.job(best.trial, best.settings)
@@ -295,58 +290,7 @@ def _write(search: Search, tried: list[Tried], command: str) -> Found:
     return Found(search, tried, best, job)
 
 
-def summary(found: Found, most: int = 5) -> str:
-    """Return what `vsc tune` prints at its end: the `most` best trials as a Markdown table, and what to type next."""
-    search, complete = found.search, _ranked(found.tried, found.search.better)
-    head = ["trial", *(setting.name for setting in search.space), search.metric]
-    rows = [
-        [one.trial.split()[1], *(_text(value) for value in one.settings.values()), f"{one.value:.5g}"]
-        for one in complete[:most]
-    ]
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    table = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in [head, *rows]]
-    table.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    states = [one.state for one in found.tried]
-    counts = f"{len(complete)} complete, {states.count('pruned')} stopped early, {states.count('failed')} failed"
-    lines = ["", *table, "", f"{len(states)} trials on the validation part: {counts}"]
-    if narrow := ", ".join(one.name for one in _at_an_end(found)):
-        lines.append(f"the best lies at an end of the range of {narrow}: widen it")
-    if search.metric in WHILE_TRAINING:
-        lines.append("these are the best bounds, which do not ask for sparsity; for codes to read, fix --target-l0")
-    run = shlex.quote(str(found.job.folder))
-    return "\n".join(
-        [
-            *lines,
-            f"train with them: {training(changed(search.common, found.best.settings))}",
-            f"             or: vsc train --config {shlex.quote(str(search.folder / 'best.yaml'))}",
-            f"the best run:    vsc evaluate {run}    (the test set, hard spikes)",
-        ]
-    )
-
-
-def _ranked(tried: list[Tried], better: str) -> list[Tried]:
+def ranked(tried: list[Tried], better: str) -> list[Tried]:
     """Return the complete trials, the best first."""
     complete = [one for one in tried if one.state == "complete"]
     return sorted(complete, key=lambda one: one.value or 0.0, reverse=better == "higher")
-
-
-def _at_an_end(found: Found) -> list[Setting]:
-    """List the ranges whose best value lies within a twentieth of an end."""
-
-    def share(setting: Setting) -> float:
-        scale = math.log if setting.log else float
-        low, high, value = (scale(v) for v in (setting.low, setting.high, found.best.settings[setting.name]))
-        return (value - low) / (high - low)
-
-    return [one for one in found.search.space if not one.choices and not 0.05 < share(one) < 0.95]
-
-
-def training(config: Config) -> str:
-    """Return the command that trains with settings, those that are the default left out."""
-    words = ["vsc", "train"]
-    for part, chosen in asdict(config).items():
-        standard = asdict(Config())[part]
-        for name, value in chosen.items():
-            if value != standard[name]:
-                words += [f"--{part}.{name}", repr(value) if isinstance(value, float) else _text(value)]
-    return shlex.join(words)

@@ -63,7 +63,8 @@ def numeric(x: Any, what: str = "x") -> Plain:
                 raise UsageError(f"{what} holds Python objects that are no numbers; give a plain numeric array")
             return Plain(found, names)
         case _:
-            raise UsageError(f"{what} has type {_kind(values)}, which is not numeric; encode it as numbers")
+            kind = "text" if values.dtype.kind in "US" else values.dtype
+            raise UsageError(f"{what} has type {kind}, which is not numeric; encode it as numbers")
 
 
 def as_stored(array: NDArray[Any]) -> NDArray[Any]:
@@ -73,12 +74,7 @@ def as_stored(array: NDArray[Any]) -> NDArray[Any]:
     uint8 stays; all else becomes float32, in which a value too large is infinite, unless some column would lose more
     than `KEPT` of its spread by that, as seconds since 1970 do: then float64.
     """
-    if array.dtype == np.uint8:
-        return array.astype(np.uint8, order="C")
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32, order="C")
-        blur = Blur()
-        blur.see(array, single)
+    single = (blur := Blur()).single(array)
     return array.astype(np.float64, order="C") if blur.found else single
 
 
@@ -88,8 +84,14 @@ class Blur:
     def __init__(self) -> None:
         self._low = self._top = self._lost = np.zeros(0)
 
-    def see(self, array: NDArray[Any], single: NDArray[Any]) -> None:
-        """Look at some rows (n, ...), as they are and as float32."""
+    def single(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy of rows (n, ...) as float32, or uint8 as they are, and note what is lost."""
+        with np.errstate(over="ignore"):
+            single = array.astype(np.uint8 if array.dtype == np.uint8 else np.float32, order="C")
+        self._see(array, single)
+        return single
+
+    def _see(self, array: NDArray[Any], single: NDArray[Any]) -> None:
         if array.dtype.itemsize <= 2 or array.dtype.kind == "b" or array.dtype == np.float32 or not array.size:
             return
         low, top = array.min(0).astype(np.float64), array.max(0).astype(np.float64)
@@ -134,11 +136,6 @@ def column_order(features: Sequence[str], columns: Sequence[str]) -> list[int] |
         raise UsageError(f"the columns are not those of the model ({'; '.join(told)}); rename, add or remove columns")
     place = {name: i for i, name in enumerate(features)}
     return [place[name] for name in columns]
-
-
-def of_objects(what: str) -> UsageError:
-    """Return the complaint about an array of Python objects."""
-    return UsageError(f"{what} holds Python objects, which are never unpickled; save a plain numeric array")
 
 
 def _array(x: Any, what: str) -> NDArray[Any]:
@@ -207,7 +204,3 @@ def _from_objects(values: NDArray[Any]) -> NDArray[np.float64] | None:
         else:
             return None
     return out.reshape(values.shape)
-
-
-def _kind(values: NDArray[Any]) -> str:
-    return "text" if values.dtype.kind in "USa" else str(values.dtype)

@@ -13,8 +13,7 @@ import torch
 
 from vsc.data import batches, from_arrays, load, reading
 from vsc.data.batches import Batches, StoredBatches, at_once, batches_of
-from vsc.data.shards import FileShard
-from vsc.data.stored import Stored
+from vsc.data.stored import FileShard, Stored
 from vsc.errors import RunError
 from vsc.model.scaling import Scaler
 from vsc.settings import build

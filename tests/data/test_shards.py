@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vsc.data import load
-from vsc.data.shards import FileShard
+from vsc.data.stored import FileShard
 from vsc.errors import RunError
 
 X = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
@@ -36,7 +36,7 @@ def test_a_file_that_shrinks_between_the_look_and_the_read(tmp_path, monkeypatch
     np.save(tmp_path / "x.npy", X)
     shard = FileShard(np.load(tmp_path / "x.npy", mmap_mode="r"), "x")
     (tmp_path / "x.npy").write_bytes(b"1234")
-    monkeypatch.setattr("vsc.data.shards.check_size", lambda *_: None)
+    monkeypatch.setattr("vsc.data.stored.check_size", lambda *_: None)
     with pytest.raises(RunError, match=r"x\.npy: cannot be read"):
         shard.read(0, 4)
 

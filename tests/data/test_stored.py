@@ -6,9 +6,8 @@ import torch
 
 from vsc.data import from_arrays, load, read_rows, reading, stored
 from vsc.data.batches import batches_of
-from vsc.data.shards import FileShard
 from vsc.data.split import Split, divide
-from vsc.data.stored import Stored
+from vsc.data.stored import FileShard, Stored
 from vsc.errors import RunError, UsageError
 from vsc.model.scaling import Chunked, Scaler, fit_scaler
 

@@ -14,9 +14,8 @@ from vsc.arrays import Array, column_order, plain
 from vsc.data.checks import FEWEST, Checked, check_length, examples, known_range, labelled
 from vsc.data.npz import ENDS, check_complete, described, known, names
 from vsc.data.reading import Found, read
-from vsc.data.shards import FileShard
 from vsc.data.split import Dataset, Source, Split, hold_out, ordered, tested
-from vsc.data.stored import Stored
+from vsc.data.stored import FileShard, Stored
 from vsc.errors import UsageError
 
 

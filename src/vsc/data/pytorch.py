@@ -13,9 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from vsc.arrays import as_stored, numeric, plain
 from vsc.data.arrays import alike
 from vsc.data.checks import FEWEST, Checked, channels_first, examples, known_range, labelled
-from vsc.data.shards import Shard
 from vsc.data.split import Dataset, Source, Split, hold_out, tested
-from vsc.data.stored import Stored
+from vsc.data.stored import Shard, Stored
 from vsc.errors import RunError, UsageError
 
 FIRST = 10_000

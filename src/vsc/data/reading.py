@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vsc.arrays import of_objects
 from vsc.data import npz
 from vsc.data.checks import check_shape, check_unpacked
 from vsc.data.idx import read_idx
-from vsc.data.shards import FileShard
-from vsc.data.stored import Stored
+from vsc.data.stored import FileShard, Stored
 from vsc.data.table import read_csv
-from vsc.errors import UsageError
+from vsc.errors import UsageError, first_line
 from vsc.files import DATA_FILES
 
 IN_MEMORY = 2**30
@@ -144,6 +142,7 @@ def load_numpy(path: Path, magic: bytes, about: str = "", **how: Any) -> Any:
         raise
     except Exception as error:  # the header parser, zip reader and decompressor raise a dozen kinds on damage
         if "Object arrays" in str(error) or ("object" in str(error).lower() and how):
-            raise of_objects(about.removesuffix(": ") or "the file") from error
-        problem = str(error).partition("\n")[0][:100] or type(error).__name__
-        raise UsageError(f"{about}damaged ({problem}); save it again") from error
+            raise UsageError(
+                f"{about or 'the file '}holds Python objects, which are never unpickled; save a plain numeric array"
+            ) from error
+        raise UsageError(f"{about}damaged ({first_line(error)}); save it again") from error

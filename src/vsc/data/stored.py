@@ -1,7 +1,9 @@
 """Examples that stay on disk: shards, one after another, of which only the rows that are asked for are read."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,7 @@ from torch import Tensor
 
 from vsc.arrays import Blur, numeric
 from vsc.data.checks import channels_first, check_shape, check_varied
-from vsc.data.shards import Shard
-from vsc.errors import UsageError
+from vsc.errors import RunError, UsageError
 from vsc.model.scaling import Chunked
 
 HELD_OUT = 10_000
@@ -21,6 +22,64 @@ HELD_OUT_BYTES = 2**30
 """Most bytes of a held-out part."""
 PERMUTED = 2**20
 """Most rows that are drawn from by a permutation of them all, as data in memory are."""
+
+
+class Shard(ABC):
+    """Some of the examples, in their order: n of them as they lie in the file, shape (n, ...)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the examples from `start` to before `stop`, shape (stop - start, ...)."""
+
+
+class FileShard(Shard):
+    """
+    Examples in a memory-mapped array, or a view of one, whose file must keep its size.
+
+    Where they lie one after another they are fetched by plain reads: those take no memory that outlives them, and a
+    file that is cut short meanwhile is an error, where touching a mapping would end the process.
+    """
+
+    def __init__(self, array: np.memmap, name: str):
+        assert array.filename is not None
+        self.path, self._array = Path(array.filename), np.asarray(array)
+        self.name, self.dtype, self.shape = name, array.dtype, array.shape
+        self._size = self.path.stat().st_size
+        whole: Any = array
+        while isinstance(whole.base, np.memmap):
+            whole = whole.base
+        start, first = (one.__array_interface__["data"][0] for one in (array, whole))
+        self._offset = whole.offset + start - first if array.flags.c_contiguous else None
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return a copy of the examples from `start` to before `stop`; a changed size of the file is a RunError."""
+        check_size(self.path, self._size)
+        if self._offset is None:
+            return self._array[start:stop].copy()
+        values = int(np.prod(self.shape[1:], dtype=np.int64))
+        offset = self._offset + start * values * self.dtype.itemsize
+        try:
+            found = np.fromfile(self.path, self.dtype, (stop - start) * values, offset=offset)
+            return found.reshape(stop - start, *self.shape[1:])
+        except (OSError, ValueError) as error:  # a ValueError where the file was cut short just now
+            raise RunError(f"{self.path}: cannot be read ({error}); a run can go on with --resume") from error
+
+
+def check_size(path: Path, size: int) -> None:
+    """Refuse a file that does not have the size any more that it had when it was opened."""
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}; put it back, and a run can go on with --resume") from error
+    if found != size:
+        raise RunError(
+            f"{path}: the file has {found} bytes where it had {size} when it was opened; put it back as it was, "
+            "and a run can go on with --resume"
+        )
 
 
 class Stored(Chunked):
@@ -116,13 +175,10 @@ class Stored(Chunked):
             for start in range(0, shard.shape[0], rows):
                 array = shard.read(start, min(start + rows, shard.shape[0]))
                 _check_part(array, start, shard.name)
-                with np.errstate(over="ignore"):
-                    single = array if array.dtype == np.uint8 else array.astype(np.float32)
+                single = blurred.single(array)
                 _check_part(single, start, f"{shard.name}, as float32,")
-                blurred.see(array, single)
-                array = single
-                lows.append(array.min())
-                tops.append(array.max())
+                lows.append(single.min())
+                tops.append(single.max())
         if fewest > 1:
             check_varied(min(lows), max(tops), what)
         if blurred.found:

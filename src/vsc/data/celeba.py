@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vsc.data.split import Source, Split
-from vsc.errors import RunError, UsageError
+from vsc.errors import RunError, UsageError, first_line
 
 SIDE = 32
 SIZE = (178, 218)  # width and height of the aligned images
@@ -192,7 +192,7 @@ def _images(names: Sequence[str], files: _Files) -> Tensor:
         # copy on write: torch shares memory with writable arrays only, and the file stays as it is
         array = np.load(cache, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{cache}: damaged ({str(error).partition(chr(10))[0]}); delete it") from error
+        raise UsageError(f"{cache}: damaged ({first_line(error)}); delete it") from error
     if array.shape != (len(names), _M) or array.dtype != np.uint8:
         raise UsageError(f"{cache}: it holds {array.dtype} of shape {array.shape}, not the converted images; delete it")
     return torch.from_numpy(array)
@@ -257,7 +257,7 @@ def _picture(path: Path) -> bytes:
     except UsageError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError and more on damage
-        problem = "not an image" if "identify" in str(error) else str(error).partition("\n")[0]
+        problem = "not an image" if "identify" in str(error) else first_line(error)
         raise UsageError(f"{path}: damaged ({problem}); get the image again, the next run goes on from here") from error
     small = pixels.crop(CROP).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return np.asarray(small).transpose(2, 0, 1).tobytes()

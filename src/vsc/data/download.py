@@ -61,9 +61,7 @@ def _reason(error: Exception) -> str:
             return "connection cut"
         case exceptions.ConnectionError():
             return "no connection"
-        case exceptions.RequestException():
-            return type(error).__name__
-        case OSError():
+        case OSError():  # a RequestException is one, too
             return error.strerror or type(error).__name__
         case _:
             return "wrong checksum"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vsc.data.checks import FEWEST
 from vsc.data.download import fetch
 from vsc.data.split import Source, Split, tested
-from vsc.errors import UsageError
+from vsc.errors import UsageError, first_line
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 MD5 = "7da33b31b13a06f4b04a70402ce90c2e"
@@ -23,6 +23,7 @@ FACTORS = ("shape", "scale", "orientation", "x", "y")
 SHAPES = ("square", "ellipse", "heart")
 
 _FOLDERS = ("dsprites", "dsprites-dataset", ".")  # searched in this order; a download goes to the first
+_ARRAYS = ("imgs", "latents_values", "latents_classes")
 _SIDE = 64
 
 
@@ -41,7 +42,12 @@ def load(root: Path) -> Source:
     Source: L. Matthey, I. Higgins, D. Hassabis and A. Lerchner, "dSprites: Disentanglement testing Sprites dataset",
     2017.
     """
-    return Source(*tested(_read(_find(root))), shape=(1, _SIDE, _SIDE), classes=SHAPES, high=1.0, factor_names=FACTORS)
+    path = _find(root)
+    try:
+        train, test = tested(_split(**_read(path)))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}; delete the file to have it downloaded again") from error
+    return Source(train, test, shape=(1, _SIDE, _SIDE), classes=SHAPES, high=1.0, factor_names=FACTORS)
 
 
 def _find(root: Path) -> Path:
@@ -51,28 +57,22 @@ def _find(root: Path) -> Path:
     return fetch(FILE, MD5, MIRRORS, root / _FOLDERS[0])
 
 
-def _read(path: Path) -> Split:
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not zipfile.is_zipfile(path):
-        raise _unsuitable(path, "it is damaged, or not a .npz file inside")
+        raise UsageError("it is damaged, or not a .npz file inside")
     try:
         # The file also holds its description as a pickle, which is never opened: arrays are read by name.
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: _array(path, file, name) for name in ("imgs", "latents_values", "latents_classes")}
-    except UsageError:
-        raise
+            held = file.files
+            arrays = {name: file[name] for name in _ARRAYS if name in held}
     except Exception as error:  # the zip reader, header parser and decompressor raise a dozen kinds on damage
-        problem = str(error).partition("\n")[0] or type(error).__name__
-        raise _unsuitable(path, f"it is damaged ({problem})") from error
-    return _split(path, **arrays)
+        raise UsageError(f"it is damaged ({first_line(error)})") from error
+    if missing := [name for name in _ARRAYS if name not in arrays]:
+        raise UsageError(f"it holds no array {missing[0]!r}, only {', '.join(held) or 'nothing'}")
+    return arrays
 
 
-def _array(path: Path, file: Any, name: str) -> NDArray[Any]:
-    if name not in file.files:
-        raise _unsuitable(path, f"it holds no array {name!r}, only {', '.join(file.files) or 'nothing'}")
-    return file[name]
-
-
-def _split(path: Path, imgs: NDArray, latents_values: NDArray, latents_classes: NDArray) -> Split:
+def _split(imgs: NDArray, latents_values: NDArray, latents_classes: NDArray) -> Split:
     """Check the three arrays against the description of the data set and against one another."""
     N = len(imgs) if imgs.ndim else 0
     for name, array, kinds, shape in (
@@ -83,26 +83,22 @@ def _split(path: Path, imgs: NDArray, latents_values: NDArray, latents_classes: 
         # imgs must be bytes: a wider unsigned type would be cut silently
         if array.dtype.kind not in kinds or (name == "imgs" and array.dtype != np.uint8):
             wanted = {"u": "uint8", "f": "floating point", "iu": "integers"}[kinds]
-            raise _unsuitable(path, f"{name} has type {array.dtype}, not {wanted}")
+            raise UsageError(f"{name} has type {array.dtype}, not {wanted}")
         if array.shape != shape:
-            raise _unsuitable(path, f"{name} has shape {array.shape} where {shape} is expected")
+            raise UsageError(f"{name} has shape {array.shape} where {shape} is expected")
     if N < FEWEST:
-        raise _unsuitable(path, f"it holds {N} images; at least {FEWEST} are needed")
+        raise UsageError(f"it holds {N} images; at least {FEWEST} are needed")
     if imgs.max() > 1:
-        raise _unsuitable(path, f"imgs holds the value {imgs.max()}; values are 0 and 1")
+        raise UsageError(f"imgs holds the value {imgs.max()}; values are 0 and 1")
     if not np.isfinite(latents_values).all():
-        raise _unsuitable(path, "latents_values holds NaN or infinite values")
+        raise UsageError("latents_values holds NaN or infinite values")
     sprite = latents_classes[:, 1]
     if sprite.min() < 0 or sprite.max() >= len(SHAPES):
         wrong = sprite.max() if sprite.max() >= len(SHAPES) else sprite.min()
-        raise _unsuitable(path, f"latents_classes holds the shape {wrong}; shapes are 0 to 2")
+        raise UsageError(f"latents_classes holds the shape {wrong}; shapes are 0 to 2")
     return Split(
         torch.from_numpy(imgs).flatten(1),
         y=torch.from_numpy(sprite.astype(np.int64)),
         factors=torch.from_numpy(latents_values[:, 1:].astype(np.float32)),
         extras={"factor_classes": torch.from_numpy(latents_classes[:, 1:].astype(np.int64))},
     )
-
-
-def _unsuitable(path: Path, problem: str) -> UsageError:
-    return UsageError(f"{path}: {problem}; delete the file to have it downloaded again")

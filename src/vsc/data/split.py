@@ -206,9 +206,7 @@ def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int =
             raise UsageError("a training set of one example cannot be split; set valid_fraction=0")
         count = min(max(round(valid_fraction * len(train)), 1), len(train) - 1)
         train, valid = divide(train, count, seed)
-    shared = ("shape", "classes", "high", "features", "factor_names", "groups", "notes")
-    about = {field: getattr(source, field) for field in shared}
-    return Dataset(name=name, train=train, valid=valid, test=source.test, **about)
+    return Dataset(name, **source._replace(train=train, valid=valid)._asdict())
 
 
 def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:

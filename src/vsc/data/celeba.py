@@ -59,8 +59,8 @@ def load(root: Path) -> Source:
     Attributes in the Wild", ICCV 2015.
     """
     whole, sizes = _load(root)
-    # neighbours in the file, so that each part is a view
-    return _source(whole, *np.cumsum([0, *sizes]).tolist())
+    train, valid, test = np.cumsum(sizes).tolist()  # neighbours in the file, so that each part is a view
+    return _source(whole, slice(train), slice(train, valid), slice(valid, test))
 
 
 def load_paper(root: Path) -> Source:
@@ -75,9 +75,7 @@ def load_paper(root: Path) -> Source:
     end = sum(PAPER)
     if train < end:
         raise UsageError(f"celeba-paper takes the first {end} training images, and the list has {train}; take celeba")
-    parts = _source(whole, 0, PAPER[0], PAPER[0], end)
-    official = whole.take(slice(train, train + valid))
-    return parts._replace(valid=official if valid else None)
+    return _source(whole, slice(PAPER[0]), slice(train, train + valid), slice(PAPER[0], end))
 
 
 def _load(root: Path) -> tuple[Split, list[int]]:
@@ -89,15 +87,10 @@ def _load(root: Path) -> tuple[Split, list[int]]:
     return Split(_images(names, files), y, marks.to(torch.float32)), sizes
 
 
-def _source(whole: Split, a: int, b: int, c: int, d: int) -> Source:
-    """Train on the images from a to b, validate from b to c and test from c to d."""
-    train, valid, test = (whole.take(slice(*ends)) for ends in ((a, b), (b, c), (c, d)))
-    return Source(
-        *(train, test, (3, SIDE, SIDE), (f"not {LABEL.lower()}", LABEL.lower())),
-        high=255.0,
-        valid=valid if len(valid) else None,
-        factor_names=ATTRIBUTES,
-    )
+def _source(whole: Split, *parts: slice) -> Source:
+    train, valid, test = map(whole.take, parts)
+    about = (3, SIDE, SIDE), (f"not {LABEL.lower()}", LABEL.lower())
+    return Source(train, test, *about, high=255.0, valid=valid if len(valid) else None, factor_names=ATTRIBUTES)
 
 
 class _Files(NamedTuple):

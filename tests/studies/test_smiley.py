@@ -60,6 +60,7 @@ def test_the_models_are_those_of_the_source():
 
 def test_it_runs_and_draws_what_the_metrics_say(tmp_path):
     found = conduct("smiley", smiley.STUDY, SHORT, tmp_path, "vsc study smiley", dims=(3,), tell=lambda line: None)
+    assert found.alt == " ".join(["Four panels over J.", *(said for said in found.words if "CAUTION" not in said)])
     folder = tmp_path / "smiley-smiley"
     expected = {"figure.png", "figure.svg", "figure-correlations.png", "figure-correlations.svg"}
     assert expected < {path.name for path in folder.iterdir()}

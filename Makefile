@@ -9,10 +9,10 @@ demo: $(READY)  ## Train and compare the four models on the embedded digits, and
 	$(BIN)/vsc compare --overwrite
 
 test: $(READY)  ## The quick tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 check: $(READY) lint types docs  ## Lint, types, documentation examples and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -19,7 +19,7 @@ def test_an_unknown_name_lists_the_family_and_the_nearest():
     message = str(caught.value)
     assert "unknown likelihood 'gausian'" in message
     assert "one of: gaussian, bernoulli" in message
-    assert "did you mean 'gaussian'?" in message
+    assert message.index("did you mean 'gaussian'?") < message.index("one of"), "a long list may be cut"
 
 
 def test_no_guess_where_nothing_is_near():

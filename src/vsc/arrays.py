@@ -182,7 +182,8 @@ def _columns(names: list[str], columns: list[Any], what: str) -> Plain:
     if bad:
         many = "columns" if len(bad) > 1 else "column"
         raise UsageError(
-            f"{what} has {many} {listed(bad)} that {'are' if len(bad) > 1 else 'is'} not numeric; encode or remove them"
+            f"{what} has {many} {listed(bad)} that {'are' if len(bad) > 1 else 'is'} not numeric; encode or remove "
+            f"{'them' if len(bad) > 1 else 'it'}"
         )
     if not found:
         raise UsageError(f"{what} has no columns")

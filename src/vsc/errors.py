@@ -67,8 +67,8 @@ def choose(registry: Mapping[str, T], name: str, what: str) -> T:
     if name in registry:
         return registry[name]
     near = get_close_matches(str(name).lower(), registry, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"unknown {what} {name!r}; one of: {', '.join(registry)}{hint}")
+    hint = f"did you mean {near[0]!r}? " if near else ""  # first, since a long list may be cut
+    raise UsageError(f"unknown {what} {name!r}; {hint}one of: {', '.join(registry)}")
 
 
 def at_least(least: int, number: Any, what: str) -> None:

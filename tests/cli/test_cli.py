@@ -22,9 +22,23 @@ from vsc.model.nets import NETS
 from vsc.model.priors import PRIORS, SELECTORS
 from vsc.model.scaling import SCALES
 from vsc.model.spikes import SPIKES
-from vsc.settings.config import Compare, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun, Tune, as_plain
+from vsc.settings.config import (
+    Compare,
+    Config,
+    Encode,
+    Evaluate,
+    Report,
+    RunStudy,
+    Sample,
+    ShowData,
+    TrainConfig,
+    TrainRun,
+    Tune,
+    as_plain,
+)
 from vsc.settings.presets import PRESETS
 from vsc.training import runs
+from vsc.training.loop import train
 
 KINDS = {"train": TrainRun, "compare": Compare, "evaluate": Evaluate, "encode": Encode, "sample": Sample}
 KINDS |= {"report": Report, "data": ShowData, "study": RunStudy, "tune": Tune}
@@ -596,6 +610,29 @@ def test_data_says_what_is_there_and_its_file_can_be_trained_on(capsys):
     assert set(found) - {"shape", "high", "classes"} == {name + end for name in "xy" for end in ("", "_valid", "_test")}
     says(capsys, "train", "--data", "digits.npz", *SMALL)
     says(capsys, "evaluate", "runs/digits-vsc")
+
+
+def test_training_that_stopped_early_says_which_weights_are_kept(capsys, table):
+    words = [*SMALL, "--steps", "400", "--lr", "0.03", "--train.valid_every", "10", "--out", "run"]
+    out = says(capsys, "train", "--data", "mine.csv", *words)
+    rows = [row for row in runs.read_history(Path("run")) if row["split"] == "valid"]
+    best = max(rows, key=lambda row: row["elbo"])["step"]
+    assert rows[-1]["step"] == best + 30
+    assert f"kept: the weights of step {best} of 400, the best on the validation part" in out
+    assert "kept:" not in says(capsys, "train", "--data", "mine.csv", *SMALL, "--train.patience", "0", "--out", "other")
+
+
+def test_data_that_have_changed_since_are_said_and_those_of_python_are_not_guessed(capsys, table):
+    says(capsys, "train", "--data", "mine.csv", *SMALL, "--out", "run")
+    for words in (["evaluate", "run"], ["report", "run"], ["encode", "run"]):
+        assert "have changed" not in says(capsys, *words)
+    lines = Path("mine.csv").read_text().splitlines()
+    Path("mine.csv").write_text("\n".join(lines[:20] + lines[25:]) + "\n")
+    for words in (["evaluate", "run"], ["report", "run"], ["encode", "run"]):
+        assert "CAUTION: the data have changed since: 25 training examples, not 29" in says(capsys, *words)
+    x = np.random.default_rng(0).normal(size=(40, 64))
+    train(from_arrays(x.reshape(40, 1, 8, 8)), Config(train=TrainConfig(steps=2)), "python")
+    assert "trained in Python, on data called 'array'" in fails(capsys, "evaluate", "python")
 
 
 @pytest.fixture

@@ -134,8 +134,13 @@ def test_the_test_part_ignores_the_seed():
 
 
 def test_unknown_name_lists_the_names_and_files():
-    with pytest.raises(UsageError, match=r"digits, smiley, .*celeba-paper, dsprites; did you mean 'mnist'.*\.csv"):
+    with pytest.raises(UsageError, match=r"did you mean 'mnist'.*digits, smiley, .*celeba-paper, dsprites.*\.csv"):
         load("mnits")
+
+
+def test_a_data_frame_is_not_loaded_by_name():
+    with pytest.raises(UsageError, match=r"vsc.from_arrays\(x, y\) takes arrays and data frames"):
+        load(np.zeros((20, 3)))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("name", ["absent.npy", "absent.NPZ", "folder/absent", "./absent", "~/absent/absent.csv"])

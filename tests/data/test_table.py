@@ -61,6 +61,14 @@ def test_dialects(table, text):
     assert found.x.tolist() == [[1, 2], [3, 4]]
 
 
+def test_true_and_false_are_one_and_nought(table):
+    found = read_csv(table("a,b,label\nTrue,FALSE,True\nfalse,2,False\n"))
+    assert found.x.tolist() == [[1, 0], [0, 2]]
+    assert found.y is not None
+    assert found.y.tolist() == ["True", "False"], "labels are what they are"
+    assert read_csv(table("true,false\ntrue,true\n")).x.tolist() == [[1, 0], [1, 1]], "and no names of columns"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -547,9 +547,9 @@ def test_evaluate_cautions_in_the_words_of_the_commands(tiny):
 
 
 def test_a_run_folder_or_a_word_on_what_is_wanted(tiny, tmp_path):
-    with pytest.raises(UsageError, match="no trained model"):
+    with pytest.raises(UsageError, match="no trained model: there is no such folder"):
         cautioning(str(tmp_path / "nothing"), tiny)
-    with pytest.raises(UsageError, match="to be measured: a model"):
+    with pytest.raises(UsageError, match="first a model, or the folder of its run"):
         cautioning(tiny, identity(tiny))
     with pytest.raises(UsageError, match=r"shape \(3,\), and those of the run had \(1, 8, 8\)"):
         cautioning(identity(tiny), columns())

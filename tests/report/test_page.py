@@ -146,6 +146,7 @@ def test_the_model_without_latents_is_a_row(make_entry, make_page, scores):
     assert "−120.50" in cells["elbo"]
     assert "−120.50" in cells["log_px"]
     assert "–" in cells["mse"]
+    assert "there are no latents" in cells["probe"], "not for want of labels"
     assert "no_latents" not in cells
     assert 'scope="row">no latents<' not in render(make_page([make_entry("vsc")]))
 

@@ -51,6 +51,8 @@ def test_every_schedule_is_what_its_knob_follows():
         ("clip", 0.0),
         ("seed", -1),
         ("seed", 2**31),
+        ("steps", "many"),
+        ("batch_size", 0.5),
     ],
 )
 def test_refused_by_name(name, value):

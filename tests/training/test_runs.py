@@ -132,6 +132,10 @@ def test_what_is_no_run_says_so(tmp_path):
             runs.load(path)
         with pytest.raises(UsageError, match="not a run folder"):
             runs.read_config(path)
+    with pytest.raises(UsageError, match="finish its run"):
+        runs.load(tmp_path)
+    with pytest.raises(UsageError, match="it does not exist"):
+        runs.read_config(tmp_path / "nothing")
 
 
 # ---- pickles

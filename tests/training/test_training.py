@@ -486,6 +486,11 @@ def test_the_old_order_says_what_to_type(tiny):
         train(config(), tiny)
     with pytest.raises(UsageError, match="from_arrays"):
         train(torch.zeros(20, 4))
+    for wrong in (TrainConfig(steps=5), {"steps": 5}):
+        with pytest.raises(
+            UsageError, match=rf"a vsc.Config, not a {type(wrong).__name__}: vsc.train\(data, vsc.Config"
+        ):
+            train(tiny, wrong)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("name", ["vsc", "vae", "thresholded-laplace"])

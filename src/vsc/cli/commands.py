@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from vsc.cli import tables
 from vsc.cli.options import comparison_folder, is_path, parse, run_folder, tuning_folder
-from vsc.errors import RunError, UsageError
+from vsc.errors import RunError, UsageError, short
 from vsc.settings.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun, Tune
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def evaluate(config: Evaluate) -> None:  # noqa: D103
 
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
-    loaded = _of_run(saved, model, config.data_root)
+    loaded = _of_run(folder, saved, model, config.data_root)
     names = [name.strip() for name in (config.metrics or "").split(",") if name.strip()]
     found = results.measured(
         *(folder, loaded, config.split, names, config.samples, config.seed, config.iwae),
@@ -111,7 +111,7 @@ def report(config: Report) -> None:  # noqa: D103
     folder = Path(config.run)
     out = folder / "report.html" if config.out is None else _with_suffix(config.out, ".html")
     saved, model = runs.read_config(folder), runs.load(folder)
-    seen = Measured(model, _of_run(saved, model, config.data_root), config.split)
+    seen = Measured(model, _of_run(folder, saved, model, config.data_root), config.split)
     with cpu_threads(model):
         print(f"The report: {run.write(folder, seen, out)}")
 
@@ -127,7 +127,7 @@ def encode(config: Encode) -> None:  # noqa: D103
     folder = Path(config.run)
     saved, model = runs.read_config(folder), runs.load(folder)
     if config.data is None:
-        chosen = pick(_of_run(saved, model, config.data_root), config.split, on_disk=True)
+        chosen = pick(_of_run(folder, saved, model, config.data_root), config.split, on_disk=True)
         x, y = chosen.x, chosen.y
     else:
         file = data.located(config.data, config.data_root)
@@ -300,9 +300,10 @@ def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
     return found | ({"root": root} if root else {})
 
 
-def _of_run(config: Config, model: "Autoencoder", root: str | None) -> "Dataset":
-    """Load the data of a saved run, whose file may be named as seen from another folder, with the model's columns."""
+def _of_run(folder: Path, config: Config, model: "Autoencoder", root: str | None) -> "Dataset":
+    """Load the data of a saved run, its file maybe named as seen from another folder; say where they have changed."""
     from vsc import data
+    from vsc.training import runs
 
     name = config.data.name
     if is_path(name) and not data.located(name, root).exists():
@@ -311,9 +312,18 @@ def _of_run(config: Config, model: "Autoencoder", root: str | None) -> "Dataset"
             "say with --data-root in which folder it lies"
         )
     try:
-        return data.load(**_data_arguments(config, root)).aligned(model.columns)
+        loaded = data.load(**_data_arguments(config, root))
+        if (given := runs.name_of_data(folder)) not in ("", loaded.name):
+            raise UsageError(
+                f"{folder} was trained in Python, on data called {short(given)}, and its settings name {short(name)}; "
+                f"measure it there: vsc.evaluate({str(folder)!r}, data)"
+            )
+        loaded = loaded.aligned(model.columns)
     except UsageError as error:
         raise UsageError(str(error) if name in str(error) else f"{name}: {error}") from error
+    if changed := runs.changed_data(folder, loaded):
+        print(f"CAUTION: {changed}; rows that the model was trained on may be among these")
+    return loaded
 
 
 def _with_suffix(path: str, *allowed: str) -> Path:

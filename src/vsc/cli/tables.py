@@ -83,7 +83,8 @@ def training(config: Config, folder: "Path", model: "Autoencoder") -> Iterator[s
     from vsc.training import diagnosis, runs
 
     rows = [row for row in runs.read_history(folder) if row["split"] == "valid"]
-    if runs.read_config(folder).train.patience:  # the best weights were kept
+    asked = runs.read_config(folder).train
+    if asked.patience:  # the best weights were kept
         rows.sort(key=lambda row: -math.inf if (score := row.get("elbo", row["log_px"])) is None else score)
     last = rows[-1] if rows else {}
     far = last.pop("not_finite", [])
@@ -92,6 +93,8 @@ def training(config: Config, folder: "Path", model: "Autoencoder") -> Iterator[s
             yield f"  {key:12} {value:.4g}" if isinstance(value, float) else f"  {key:12} {value}"
     count = sum(p.numel() for p in model.parameters())
     yield f"trained {type(model).__name__} with {count} parameters; saved in {folder}"
+    if last and asked.steps and last["step"] < asked.steps:
+        yield f"kept: the weights of step {last['step']} of {asked.steps}, the best on the validation part"
     target = config.train.target_l0
     if last and target and last["active"] < 0.75 * target.last:
         yield (

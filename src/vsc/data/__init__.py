@@ -75,6 +75,8 @@ def load(
     >>> data.shape, len(data.train), len(data.valid), len(data.test)
     ((1, 8, 8), 1293, 144, 360)
     """
+    if not isinstance(name, str | Path):
+        raise UsageError("load_data takes a name or a path; vsc.from_arrays(x, y) takes arrays and data frames")
     if str(name) in DATASETS:
         if label not in (None, "none"):
             raise UsageError(f"data.label names a column of a .csv or .tsv file; {name} has labels of its own, if any")

@@ -24,6 +24,8 @@ LINE = 2**24
 """Most characters of a line."""
 FEW = 20
 """Up to so many different whole numbers are classes in any file; in a large one, the square root of its rows."""
+_TRUTH = {"true": 1.0, "false": 0.0}
+"""Cells that pandas, R and spreadsheets write of what is true or not."""
 _BLANK = ("", "?", "na", "n/a", "nan", "null", "none", "<na>")
 
 
@@ -31,9 +33,9 @@ class Table(NamedTuple):
     """
     What a table holds.
 
-    The numeric columns (N, M); labels (N,) as integers if all are, else as strings; the names of the M columns, none
-    without a header; apart, a column (N,) that was taken for labels by its name but is continuous, neither learned from
-    nor probed; and notes on how the file was read.
+    The numeric columns (N, M), true as 1 and false as 0; labels (N,) as integers if all are, else as strings; the names
+    of the M columns, none without a header; apart, a column (N,) that was taken for labels by its name but is
+    continuous, neither learned from nor probed; and notes on how the file was read.
     """
 
     x: NDArray[np.float64]
@@ -157,7 +159,7 @@ def _cells(
         cells = row if label is None else row[:label] + row[label + 1 :]
         numbers: list[float] = []
         try:
-            numbers = [float(cell) for cell in cells]
+            numbers = [_number(cell) for cell in cells]
             fits = all(map(math.isfinite, numbers)) and (label is None or row[label]) and "_" not in "".join(cells)
         except ValueError:
             fits = False
@@ -186,7 +188,7 @@ class _Unsuitable:
                 kind = "blank"
             elif i != self.label and not _is_number(cell):
                 kind = "not numeric"
-            elif i != self.label and not math.isfinite(float(cell)):
+            elif i != self.label and not math.isfinite(_number(cell)):
                 kind = "infinite"
             else:
                 continue
@@ -233,7 +235,17 @@ def _is_whole(cell: str) -> bool:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        _number(cell)
     except ValueError:
         return False
     return "_" not in cell
+
+
+def _number(cell: str) -> float:
+    """Return what a cell says as a number; ValueError if it says none."""
+    try:
+        return float(cell)
+    except ValueError:
+        if (truth := _TRUTH.get(cell.lower())) is None:
+            raise
+        return truth

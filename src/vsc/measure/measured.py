@@ -108,7 +108,10 @@ class Measured:
     def __init__(self, model: Autoencoder | str | Path, data: Dataset, split: str = "test", seed: int = 0):
         model = runs.load(model) if isinstance(model, str | Path) else model
         if not isinstance(model, Autoencoder) or not isinstance(data, Dataset):
-            raise UsageError("to be measured: a model, or the folder of its run, and then a data set")
+            raise UsageError(
+                "first a model, or the folder of its run, and then a data set: vsc.load_data(name), or "
+                "vsc.from_arrays(x, y) of your own arrays or data frames"
+            )
         if tuple(data.shape) != tuple(model.shape):
             raise UsageError(
                 f"the examples of {data.name} have shape {tuple(data.shape)}, and those of the run had "

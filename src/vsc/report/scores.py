@@ -145,6 +145,7 @@ def table(rows: Sequence[Scores], spreads: Sequence[Scores | None] = ()) -> list
 def _cells(column: Column, rows: Sequence[Scores], spreads: Sequence[Scores | None]) -> list[Cell]:
     values = [column.value(row) for row in rows]
     texts = ["–" if value is None else number(value, column.spec) for value in values]
+    reasons = ["there are no latents" if row.mse is None else column.missing for row in rows]
     known = {text: value for text, value in zip(texts, values, strict=True) if value is not None and not isnan(value)}
     best = None
     if column.better and len(known) > 1:
@@ -154,10 +155,10 @@ def _cells(column: Column, rows: Sequence[Scores], spreads: Sequence[Scores | No
             text,
             value,
             text == best,
-            column.missing if value is None else "" if isfinite(value) else "not finite",
+            missing if value is None else "" if isfinite(value) else "not finite",
             _spread(column, spread),
         )
-        for text, value, spread in zip(texts, values, spreads, strict=True)
+        for text, value, missing, spread in zip(texts, values, reasons, spreads, strict=True)
     ]
 
 

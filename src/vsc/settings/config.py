@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
-from vsc.errors import UsageError
+from vsc.errors import UsageError, at_least
 from vsc.settings.schedule import Schedule
 
 Kind = Literal["ae", "vae", "tcvae", "laplace", "vsc", "thresholded-laplace"]
@@ -206,8 +206,8 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _schedule(name, getattr(self, name)))
         for name in ("steps", "batch_size", "log_every", "valid_every", "checkpoint_every", "devices", "nodes"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UsageError(f"train.{name} must be at least 1, not {getattr(self, name)}")
+            if getattr(self, name) is not None:
+                at_least(1, getattr(self, name), f"train.{name}")
         for name in ("prior_lr", "clip"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):

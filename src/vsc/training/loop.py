@@ -88,6 +88,11 @@ def train(
         raise UsageError("the data come first: vsc.train(data, config)")
     if not isinstance(data, Dataset):
         raise UsageError("train takes a data set: vsc.load_data(name), or vsc.from_arrays(x, y) of your own arrays")
+    if not (config is None or isinstance(config, Config)):
+        raise UsageError(
+            f"the settings are a vsc.Config, not a {type(config).__name__}: "
+            "vsc.train(data, vsc.Config(train=vsc.TrainConfig(steps=500)))"
+        )
     if resume and overwrite:
         raise UsageError("resume goes on with a run and overwrite replaces it; choose one of them")
     folder = None if folder is None else Path(folder)

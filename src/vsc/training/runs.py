@@ -114,6 +114,14 @@ def described(data: Dataset) -> dict[str, Any]:
     return {"name": data.name, "content": data.content, **sizes, "features": list(data.features)}
 
 
+def name_of_data(folder: Path) -> str:
+    """Return the name of the data that a run was made with; empty where it was not noted."""
+    try:
+        return str(read_json(folder / "environment.json")["data"]["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def changed_data(folder: Path, data: Dataset) -> str:
     """
     Say what has changed in the data since a run was made, "" if nothing or in runs that noted nothing.
@@ -157,7 +165,9 @@ def read_config(folder: Path) -> Config:
     """Read the settings of a run, as saved; UsageError if there is no run, or its config.yaml is damaged."""
     path = folder / "config.yaml"
     if not path.is_file():
-        raise UsageError(f"{folder} is not a run folder: it has no config.yaml")
+        raise UsageError(
+            f"{folder} is not a run folder: {'it has no config.yaml' if folder.exists() else 'it does not exist'}"
+        )
     try:
         plain = read_settings(path)
         if missing := [part for part in ("data", "model", "train") if not plain.get(part)]:
@@ -207,6 +217,8 @@ def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
     """
     path = Path(path)
     folder = path / "model" if (path / "model").is_dir() else path
+    if not path.exists():
+        raise UsageError(f"{path} has no trained model: there is no such folder")
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
         raise UsageError(f"{path} has no trained model; finish its run with `vsc train --resume --out {path}`")
     try:

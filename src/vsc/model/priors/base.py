@@ -38,7 +38,8 @@ class Prior(nn.Module, ABC):
     """
     p(z): what every prior can be asked, in nats.
 
-    In all of it `posterior` is the encoder, x (N, M) -> q(z|x), for priors that are made of it; a prior may call it on
+    In all of it `qz` is q(z|x): in a `VSC` a `SpikeAndSlab` of mu, logvar and gamma, which is a torch distribution.
+    `posterior` is the encoder, x (N, M) -> q(z|x), for priors that are made of it; a prior may call it on
     any inputs. `x` (B, M) are the model inputs that `qz` is the posterior of, for priors that choose a component by
     them. Every tensor is made where the prior's own parameters and buffers are.
     """

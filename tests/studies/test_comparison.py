@@ -14,6 +14,7 @@ import yaml
 from vsc.data import load as load_data
 from vsc.data.batches import Batches
 from vsc.errors import Interrupted, UsageError
+from vsc.measure.measured import Measured
 from vsc.model import Autoencoder
 from vsc.settings.config import Compare, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import PRESETS, changed
@@ -131,8 +132,15 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_ends_the_same(tiny, tmp
     assert [one.scores for one in parts] == [one.scores for one in whole]
 
 
-def test_each_model_is_built_once(tiny, tmp_path, monkeypatch):
-    built = []
+def test_each_model_is_built_once_and_its_split_encoded_once(tiny, tmp_path, monkeypatch):
+    """A `Measured` encodes its split once, as its own test says, so there may be one for each model."""
+    built, measured, measure = [], [], Measured.__init__
+
+    def note(self, model, data, split="test", *more):
+        measure(self, model, data, split, *more)
+        measured.append((type(self.model).__name__, split))
+
+    monkeypatch.setattr(Measured, "__init__", note)
     real = Autoencoder.__init__
 
     @wraps(real)
@@ -144,6 +152,7 @@ def test_each_model_is_built_once(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(Autoencoder, "__init__", count)
     compare(only("ae,vsc"), tiny, tmp_path / "out", "vsc compare")
     assert built == ["AE", "VSC"]
+    assert measured == [("AE", "test"), ("VSC", "test")]
 
 
 def test_data_that_have_changed_are_said_and_trained_anew(tiny, tmp_path, no_page, capsys):

@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 from vsc.errors import UsageError, choose, short
 from vsc.files import is_path
 from vsc.settings.config import (
+    KINDS,
     Compare,
     Config,
     Encode,
@@ -219,8 +220,7 @@ def _default_to_saved(parser, parsed) -> None:
     parser.set_defaults(flat | nested)
 
 
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "NoneType": "null"}
-KINDS |= {"tuple": "a list of whole numbers such as [400,200]", "str": "text"}
+WORDS = {kind.__name__: words for kind, words in KINDS.items()}
 
 
 def _reword(text: str, options: Collection[str]) -> str:
@@ -231,7 +231,7 @@ def _reword(text: str, options: Collection[str]) -> str:
         return _one_of(re.findall(r"'([^']+)'", found[2]), found[3], found[1])
     if found := re.search(r'Parser key "([\w.]+)": .*Expected .*(?:Got|Given) value: (.*)', text):
         kinds: dict[str, None] = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", text))
-        return f"{found[1]} must be {' or '.join(KINDS.get(kind) or kind for kind in kinds)}, not {found[2]}"
+        return f"{found[1]} must be {' or '.join(WORDS.get(kind) or kind for kind in kinds)}, not {found[2]}"
     if found := re.match(r"unrecognized arguments: (-\S+)", text):
         near = get_close_matches(found[1], options, n=1, cutoff=0.75)
         hint = f"did you mean {near[0]}? " if near else ""

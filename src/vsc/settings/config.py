@@ -1,12 +1,15 @@
 """Every setting, once: the command line, YAML files and saved runs are derived from these dataclasses."""
 
 import math
+import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, field
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from vsc.errors import UsageError, at_least
+from vsc.errors import UsageError, at_least, short
 from vsc.settings.schedule import Schedule
 
 Kind = Literal["ae", "vae", "tcvae", "laplace", "vsc", "thresholded-laplace"]
@@ -101,11 +104,33 @@ def as_plain(value: Any) -> Any:
 
 
 def _take_plain(config: Any) -> None:
-    """Make Python's own numbers of NumPy's, and tuples of lists: settings are compared and written."""
-    for one in fields(config):
-        value = getattr(config, one.name)
+    """Make Python's own numbers of NumPy's, and tuples of lists, and refuse what is of another type."""
+    part = type(config).__name__.removesuffix("Config").lower()
+    for name, kinds in _kinds(type(config)).items():
+        value = getattr(config, name)
         value = tuple(map(_own, value)) if isinstance(value, list | tuple) else _own(value)
-        object.__setattr__(config, one.name, value)
+        if isinstance(value, os.PathLike) and str in kinds:
+            value = os.fspath(value)
+        fits = type(value) in kinds or (float in kinds and type(value) is int) or Schedule in kinds
+        if not fits or (isinstance(value, tuple) and not all(type(item) is int for item in value)):
+            words = " or ".join(KINDS[kind] for kind in kinds)
+            raise UsageError(
+                f"{part}.{name} must be {words}, not {short(value) if isinstance(value, str) else value}"[:200]
+            )
+        object.__setattr__(config, name, value)
+
+
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null", str: "text"}
+KINDS |= {tuple: "a list of whole numbers such as [400,200]"}
+
+
+@cache
+def _kinds(config: type) -> dict[str, tuple[type, ...]]:
+    """Return the types that each setting can have; a choice is text."""
+    hints = get_type_hints(config).items()
+    parts = {name: get_args(hint) if isinstance(hint, UnionType) else (hint,) for name, hint in hints}
+    origin = {Literal: str, tuple: tuple}
+    return {name: tuple(origin.get(get_origin(one), one) for one in found) for name, found in parts.items()}
 
 
 def _own(value: Any) -> Any:

@@ -486,6 +486,10 @@ def test_the_old_order_says_what_to_type(tiny):
         train(config(), tiny)
     with pytest.raises(UsageError, match="from_arrays"):
         train(torch.zeros(20, 4))
+    with pytest.raises(UsageError, match="a kind of model is named by"):
+        train(tiny, model="vae")
+    with pytest.raises(UsageError, match="path of a run folder"):
+        train(tiny, folder=3)
     for wrong in (TrainConfig(steps=5), {"steps": 5}):
         with pytest.raises(
             UsageError, match=rf"a vsc.Config, not a {type(wrong).__name__}: vsc.train\(data, vsc.Config"

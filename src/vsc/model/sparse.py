@@ -80,7 +80,7 @@ class VSC(Autoencoder):
     features = 3
     spiked = True
     schedules = frozenset(
-        {"beta", "slab_beta", "spike_beta", "price", "target_l0", "relaxation", "lam"} | {"total_correlation"}
+        {"beta", "slab_beta", "spike_beta", "total_correlation", "price", "target_l0", "relaxation", "lam"}
     )
 
     def __init__(

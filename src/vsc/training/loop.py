@@ -84,15 +84,7 @@ def train(
     Interrupted
         If SIGINT or SIGTERM arrives; the step is finished and the state saved first.
     """
-    if isinstance(data, Config):
-        raise UsageError("the data come first: vsc.train(data, config)")
-    if not isinstance(data, Dataset):
-        raise UsageError("train takes a data set: vsc.load_data(name), or vsc.from_arrays(x, y) of your own arrays")
-    if not (config is None or isinstance(config, Config)):
-        raise UsageError(
-            f"the settings are a vsc.Config, not a {type(config).__name__}: "
-            "vsc.train(data, vsc.Config(train=vsc.TrainConfig(steps=500)))"
-        )
+    _check(data, config, folder, model)
     if resume and overwrite:
         raise UsageError("resume goes on with a run and overwrite replaces it; choose one of them")
     folder = None if folder is None else Path(folder)
@@ -111,6 +103,26 @@ def train(
         by_lead(fabric, lambda: stack.enter_context(claimed(folder)))
         received = stack.enter_context(signals())
         return _train(fabric, config, data, folder, model, resume, overwrite, progress, watch, received)
+
+
+def _check(data: Any, config: Any, folder: Any, model: Any) -> None:
+    """Refuse what is of another kind than `train` takes, with what to type."""
+    if isinstance(data, Config):
+        raise UsageError("the data come first: vsc.train(data, config)")
+    if not isinstance(data, Dataset):
+        raise UsageError("train takes a data set: vsc.load_data(name), or vsc.from_arrays(x, y) of your own arrays")
+    if not (config is None or isinstance(config, Config)):
+        raise UsageError(
+            f"the settings are a vsc.Config, not a {type(config).__name__}: "
+            "vsc.train(data, vsc.Config(train=vsc.TrainConfig(steps=500)))"
+        )
+    if not (folder is None or isinstance(folder, str | Path)):
+        raise UsageError(f"folder is the path of a run folder, such as 'runs/mine', not {folder!r:.80}")
+    if not (model is None or isinstance(model, Autoencoder)):
+        raise UsageError(
+            "model is an object of your own, such as vsc.VSC(encoder, decoder, ...); a kind of model is named by "
+            "vsc.train(data, vsc.Config(model=vsc.ModelConfig(name='vae')))"
+        )
 
 
 def _train(

@@ -260,13 +260,20 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         if _at is not None and _at != told and _at.exists():
             told = _at
-            os.kill(os.getpid(), signal.SIGTERM)
+            _interrupt()
         time.sleep(0.1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    _interrupt()
     end = time.monotonic() + 60
     while _at is not None and time.monotonic() < end:
         time.sleep(0.1)
     os._exit(143)
+
+
+def _interrupt() -> None:
+    """Send SIGTERM to the thread that works: sent to the process, it may reach another and leave that one asleep."""
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM)
 
 
 def _served(work: Callable[[Any], Any], folder: str, flag: Path | None, place: int, task: Any) -> Ended | None:

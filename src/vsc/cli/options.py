@@ -27,7 +27,7 @@ from vsc.settings.config import (
     Tune,
 )
 from vsc.settings.schedule import SYNTAX, Schedule
-from vsc.settings.upgrade import GONE, read_settings, upgraded
+from vsc.settings.upgrade import GONE, INSTEAD, read_settings, upgraded
 
 POSITIONAL = {RunStudy: "study", Evaluate: "run", Report: "run", Encode: "run", Sample: "run", ShowData: "name"}
 """The option that a command's first bare word stands for."""
@@ -54,11 +54,12 @@ SHORT = {
     "--net": "--model.net",
     "--likelihood": "--model.likelihood",
     "--alpha": "--model.alpha",
-    "--prior": "--model.prior",
+    "--gates": "--model.gates",
     "--steps": "--train.steps",
     "--batch-size": "--train.batch_size",
     "--lr": "--train.lr",
     "--beta": "--train.beta",
+    "--cap": "--train.cap",
     "--target-l0": "--train.target_l0",
     "--seed": "--train.seed",
     "--device": "--train.device",
@@ -168,6 +169,8 @@ def _refuse_gone(words: list[str]) -> None:
     for i, word in enumerate(words):
         option, equals, value = word.partition("=")
         part, dot, name = option.removeprefix("--").partition(".")
+        if (dotted := {"--prior": "model.prior"}.get(option, option.removeprefix("--"))) in INSTEAD:
+            raise UsageError(f"{option} no longer exists; take {INSTEAD[dotted]}")
         if part in given and dot:
             given[part][name] = _plain_value(value if equals else words[i + 1] if i + 1 < len(words) else "")
     if not (gone := [name for name in given["train"] if name in GONE]):

@@ -99,7 +99,7 @@ def training(config: Config, folder: "Path", model: "Autoencoder") -> Iterator[s
     if last and target and last["active"] < 0.75 * target.last:
         yield (
             f"of the l0 of {last['l0']:.3g} only {last['active']:.3g} latents are on with gamma above 1/2; the "
-            "rest is unused latents that idle near alpha. Lower model.latent_dim, or take the prior pseudo-inputs"
+            "rest is unused latents that idle. Lower model.latent_dim"
         )
     J = model.latent_dim
     if last and model.spiked and (found := diagnosis.collapse(last["used"], last["always_on"], J, config)):

@@ -112,13 +112,13 @@ def bounds(model: Autoencoder, x: Tensor, samples: int) -> Bound:
     Returns
     -------
     Bound
-        Shape (N,) each, float64; never NaN: where a term cannot be computed, log p is -inf and a cost inf.
+        Float64, the terms (N,) each; never NaN: where a term cannot be computed, log p is -inf and a cost inf.
     """
     rows = []
     for chunk in x.split(1000):
-        draws = [torch.stack(model(chunk)).double() for _ in range(samples)]
-        rows.append(sum(draws[1:], draws[0]) / samples)
-    found = Bound(*torch.cat(rows, 1))
+        draws: list[Bound] = [model(chunk) for _ in range(samples)]
+        rows.append([torch.stack(part).double().mean(0) for part in zip(*draws, strict=True)])
+    found = Bound(*(torch.cat(part) for part in zip(*rows, strict=True)))
     worst = dict.fromkeys(Bound._fields, math.inf) | {"log_px": -math.inf}
     return Bound(*(part.nan_to_num(worst[n], math.inf, -math.inf) for n, part in found._asdict().items()))
 

@@ -18,8 +18,8 @@ class Bound(NamedTuple):
     kl_slab, kl_spike, kl_selection : torch.Tensor, shape (B,)
         What the code costs: its values, its gates, and the choice among the prior's components (zero where a model
         has no gates, or one component). Their sum is at least KL(q(z|x) || p(z)).
-    l0 : torch.Tensor, shape (B,)
-        Expected number of active latents, sum_j gamma_j. Not part of the bound.
+    gamma : torch.Tensor, shape (B, J)
+        The spike probabilities, 1 in a model without gates. Not part of the bound.
     penalty : torch.Tensor, shape (B,)
         What `train.penalty` weighs in the loss. Not part of the bound.
     total_correlation : torch.Tensor, shape (B,)
@@ -31,7 +31,7 @@ class Bound(NamedTuple):
     kl_slab: Tensor
     kl_spike: Tensor
     kl_selection: Tensor
-    l0: Tensor
+    gamma: Tensor
     penalty: Tensor
     total_correlation: Tensor
 
@@ -45,45 +45,48 @@ class Bound(NamedTuple):
         """E_q log p(x|z) - KL, shape (B,); higher is better."""
         return self.log_px - self.kl
 
+    @property
+    def l0(self) -> Tensor:
+        """Expected number of active latents, sum_j gamma_j, shape (B,)."""
+        return self.gamma.sum(-1)
+
+    @property
+    def terms(self) -> Tensor:
+        """The bound's terms and l0, shape (B, 5), as `TERMS` names them."""
+        return torch.stack([self.log_px, self.kl_slab, self.kl_spike, self.kl_selection, self.l0], -1)
+
     def weighted(
-        self,
-        beta: float = 1.0,
-        penalty: float = 0.0,
-        price: float = 0.0,
-        spike_beta: float = 1.0,
-        total_correlation: float = 0.0,
-        slab_beta: float = 1.0,
+        self, beta: float = 1.0, prices: Tensor | None = None, penalty: float = 0.0, total_correlation: float = 0.0
     ) -> Tensor:
         """
         Return what training maximises, shape (B,): the ELBO with weights, less penalties.
 
-        E_q log p(x|z) - beta (slab_beta kl_slab + spike_beta kl_spike + kl_selection)
-        - penalty - total correlation - price l0.
+        E_q log p(x|z) - beta KL - sum_j prices_j gamma_j - penalty - total correlation.
 
         Parameters
         ----------
         beta : float
             Weight of the KL.
+        prices : torch.Tensor, shape (J,), optional
+            Nats that each latent costs where it is on, on top of what the prior charges.
         penalty : float
             Weight of `penalty`.
-        price : float
-            Nats per active latent, on top of what the prior charges.
-        spike_beta : float
-            Weight of `kl_spike`, on top of beta.
         total_correlation : float
             Weight of `total_correlation`.
-        slab_beta : float
-            Weight of `kl_slab`, on top of beta.
 
         Returns
         -------
         torch.Tensor, shape (B,)
-            A bound only for beta, slab_beta, spike_beta >= 1 and the others >= 0.
+            A bound only for beta >= 1 and the others >= 0.
         """
-        total = self.log_px - beta * (slab_beta * self.kl_slab + spike_beta * self.kl_spike + self.kl_selection)
+        total = self.log_px - beta * self.kl
+        total = total if prices is None else total - self.gamma @ prices.to(self.gamma.dtype)
         total = total - penalty * self.penalty if penalty else total
-        total = total - total_correlation * self.total_correlation if total_correlation else total
-        return total - price * self.l0 if price else total
+        return total - total_correlation * self.total_correlation if total_correlation else total
+
+
+TERMS = ("log_px", "kl_slab", "kl_spike", "kl_selection", "l0")
+"""What `Bound.terms` holds."""
 
 
 def dense(log_px: Tensor, kl: Tensor, latent_dim: int, total_correlation: Tensor | None = None) -> Bound:
@@ -105,8 +108,8 @@ def dense(log_px: Tensor, kl: Tensor, latent_dim: int, total_correlation: Tensor
         Its spike and selection terms zero.
     """
     zero = torch.zeros_like(log_px)
-    l0 = torch.full_like(log_px, float(latent_dim))
-    return Bound(log_px, kl, zero, zero, l0, zero, zero if total_correlation is None else total_correlation)
+    gamma = torch.ones_like(log_px)[:, None].expand(-1, latent_dim)
+    return Bound(log_px, kl, zero, zero, gamma, zero, zero if total_correlation is None else total_correlation)
 
 
 def importance_weighted(log_weights: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from vsc.model.base import Autoencoder, Codes
 from vsc.model.bounds import Bound, decompose_kl
 from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, exp
 from vsc.model.likelihoods import Likelihood
-from vsc.model.priors import Prior, SpikeSlabPrior, ThresholdedLaplacePrior
+from vsc.model.priors import FixedGates, Prior, SpikeSlabPrior, ThresholdedLaplacePrior
 from vsc.model.scaling import Scaler
 from vsc.model.spikes import SpikeEstimator
 
@@ -63,11 +63,6 @@ class VSC(Autoencoder):
     gate_init : float
         What is added to these outputs, always: the spike logit at the start of training. 0 is gamma = 1/2, larger opens
         the gates.
-    off_value : float
-        What the decoder is given for a latent that is off, at the start: learned from there for each latent. A spike at
-        zero lies in the middle of the slab, so that "off" reads as an average value; with a value of its own a shut
-        gate can say that something is absent. It changes p(x|z) only: codes keep their zeros. At 0 the decoder is given
-        the code as it is, always.
     correlated : bool
         Whether training is given the total correlation of the slabs, which takes B x B x J numbers.
 
@@ -79,9 +74,7 @@ class VSC(Autoencoder):
 
     features = 3
     spiked = True
-    schedules = frozenset(
-        {"beta", "slab_beta", "spike_beta", "total_correlation", "price", "target_l0", "relaxation", "lam"}
-    )
+    schedules = frozenset({"beta", "total_correlation", "cap", "target_l0", "relaxation", "lam"})
 
     def __init__(
         self,
@@ -96,7 +89,6 @@ class VSC(Autoencoder):
         relaxation: float = 0.5,
         head: Callable[[Tensor], Tensor] = logit_head,
         gate_init: float = 0.0,
-        off_value: float = 0.0,
         correlated: bool = False,
         scaler: Scaler | None = None,
         columns: tuple[str, ...] = (),
@@ -114,18 +106,19 @@ class VSC(Autoencoder):
             classes=classes,
             binarise=binarise,
         )
-        self.prior = SpikeSlabPrior(latent_dim, ALPHA) if prior is None else prior
+        self.prior = SpikeSlabPrior(FixedGates(latent_dim, ALPHA)) if prior is None else prior
         self.spikes, self.relaxation, self.correlated = spikes, relaxation, correlated
         self.head = open_gates if self.prior.gates_open else head
         self.gate_init: Tensor
         self.register_buffer("gate_init", torch.tensor(float(gate_init), dtype=torch.float32))
-        self.off_value = nn.Parameter(torch.full((latent_dim,), float(off_value))) if off_value else None
 
     def posterior(self, x: Tensor, lam: float = 1.0) -> SpikeAndSlab:
         """Return q_lambda(z|x), shape (B, J), of x (B, M) (UAI sec. 3.4)."""
         mu, logvar, v = (part.contiguous() for part in self.from_encoder(x).chunk(3, -1))  # strided exp is slow
         if lam < 1:  # the slab N(lam mu, lam s^2 + 1 - lam): variances are interpolated, not deviations
             mu, logvar = lam * mu, torch.log(lam * exp(logvar) + (1 - lam))
+        if (origin := self.prior.origin) is not None:
+            mu = mu + origin.to(mu.dtype)
         return SpikeAndSlab(mu, logvar, spike_logits=self.head(v + self.gate_init), validate_args=False)
 
     def forward(self, x, lam=1.0, relaxation=None):
@@ -133,22 +126,11 @@ class VSC(Autoencoder):
         estimate = self.spikes if self.training else estimators.hard
         # q(z|x)  (B, J)       ICLR eq. 5; a prior's pseudo-inputs pass the encoder beside x
         qz, posterior = self.prior.encoded(x, partial(self.posterior, lam=lam))
-        log_px = self._expected_log_px(estimate, qz, x, relaxation)  # E_q log p(x|z)  (B,)
+        relaxation = self.relaxation if relaxation is None else relaxation
+        log_px = estimate(qz, partial(self.log_px, x), relaxation)  # E_q log p(x|z)  (B,)
         kl = self.prior.kl(qz, x, posterior)  # (B,)       ICLR eq. 9, UAI eq. 6
-        tc = slab_correlation(qz) if self.correlated and self.training else torch.zeros_like(log_px)
-        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty, tc)
-
-    def _expected_log_px(self, estimate, qz: SpikeAndSlab, x: Tensor, relaxation: float | None) -> Tensor:
-        """Estimate E_q log p(x|z), (B,); an off value is where a gate that shuts takes its latent."""
-        off, relaxation = self.off_value, self.relaxation if relaxation is None else relaxation
-        if off is None:
-            return estimate(qz, partial(self.log_px, x), relaxation)
-        centred = SpikeAndSlab(qz.mu - off, qz.logvar, spike_logits=qz.spike_logits, validate_args=False)
-        return estimate(centred, lambda z: self.log_px(x, z + off), relaxation)  # w (slab - off) + off
-
-    def from_decoder(self, z):
-        """Return what the decoder makes of codes z (B, J), a latent that is exactly zero taken to its off value."""
-        return super().from_decoder(z if self.off_value is None else torch.where(z == 0, self.off_value.to(z.dtype), z))
+        tc = slab_correlation(qz, self.prior.origin) if self.correlated and self.training else torch.zeros_like(log_px)
+        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma, kl.penalty, tc)
 
     def codes(self, x):
         """Return z = gamma mu, gamma and mu."""
@@ -180,7 +162,7 @@ class ThresholdedLaplaceVSC(Autoencoder):
 
     features = 2
     spiked = True
-    schedules = frozenset({"beta", "slab_beta", "spike_beta", "price", "target_l0", "relaxation", "prior_lr"})
+    schedules = frozenset({"beta", "cap", "target_l0", "relaxation"})
 
     def __init__(
         self,
@@ -227,7 +209,7 @@ class ThresholdedLaplaceVSC(Autoencoder):
         log_px = estimate(qz, partial(self.log_px, x), self.relaxation if relaxation is None else relaxation)
         kl = self.prior.kl(qz, x, self.posterior)  # (B,)
         zero = torch.zeros_like(log_px)
-        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma.sum(-1), kl.penalty, zero)
+        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma, kl.penalty, zero)
 
     def codes(self, x):
         """Return z = gamma mu, gamma and mu."""
@@ -235,17 +217,19 @@ class ThresholdedLaplaceVSC(Autoencoder):
         return Codes(qz.mean, qz.gamma, qz.mu)
 
 
-def slab_correlation(qz: SpikeAndSlab) -> Tensor:
+def slab_correlation(qz: SpikeAndSlab, origin: Tensor | None = None) -> Tensor:
     """
     Return the total correlation of the slabs in a batch, by minibatch-weighted sampling (Chen et al. 2018).
 
-    A latent that is off has no value; one drawn from N(0, 1), the slab of the prior, takes its place. So only what
+    A latent that is off has no value; one drawn from the slab of the prior takes its place. So only what
     values say of each other counts, and not that the gates of one thing open together. Half of the batch is looked at.
 
     Parameters
     ----------
     qz : SpikeAndSlab, shape (B, J)
         The posterior.
+    origin : torch.Tensor, shape (J,), optional
+        The mean of the prior's slab, by default zero.
 
     Returns
     -------
@@ -254,7 +238,8 @@ def slab_correlation(qz: SpikeAndSlab) -> Tensor:
     """
     half = max(1, len(qz.mu) // 2)
     on = torch.bernoulli(qz.gamma[:half].detach())
-    mu, logvar = on * qz.mu[:half], on * qz.logvar[:half]  # (B/2, J)
+    mu = qz.mu if origin is None else qz.mu - origin
+    mu, logvar = on * mu[:half], on * qz.logvar[:half]  # (B/2, J)
     slab = Normal(mu, (0.5 * logvar).exp(), validate_args=False)
     z = slab.rsample()
     log_q = slab.log_prob(z.unsqueeze(1))  # ln q(z_ij | x_k)  (B/2, B/2, J)

@@ -17,7 +17,7 @@ from vsc.errors import UsageError, at_least, choose
 from vsc.model import HEADS, MODELS, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
-from vsc.model.priors import PRIORS, SELECTORS
+from vsc.model.priors import GATES, SELECTORS, SLABS, SpikeSlabPrior
 from vsc.model.scaling import SCALES, fit_scaler
 from vsc.model.spikes import RELAXATION, SPIKES
 from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig
@@ -53,14 +53,13 @@ def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Co
         raise UsageError(f"{idle[0]} does nothing with {_described(config.model)}; leave it out")
     if config.data.binarise and scale != "unit-interval":
         raise UsageError(f"binarise needs values in [0, 1]: choose scale unit-interval, not {scale!r}")
-    components = config.model.components
-    if components is None and "components" in taken(config.model):
-        components = min(100, len(data.train))
-    target, alpha = _target(config, schedules(config.model, own))
+    config = replace(config, model=_prior(config.model, len(data.train)))
+    heard = schedules(config.model, own)
+    target, alpha = _target(config, heard)
     config = Config(
         data=replace(config.data, scale=scale),
-        model=replace(config.model, alpha=alpha, components=components),
-        train=replace(config.train, target_l0=target),
+        model=replace(config.model, alpha=alpha),
+        train=replace(config.train, target_l0=target, cap=_cap(config, heard, own)),
     )
     return replace(config, train=_training(config, data, own))
 
@@ -68,7 +67,8 @@ def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Co
 def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainConfig:
     """Fill in what is open of the training, where all else is settled."""
     train, heard = config.train, schedules(config.model, own)
-    steps = train.steps or (10_000 if len(data.train) > 10_000 else 2000)
+    n = len(data.train)
+    steps = train.steps or (10_000 if n > 10_000 else min(2000, max(400, 2 * n)))
     beta, relaxation, patience = train.beta, train.relaxation, train.patience
     if beta is None and "beta" in heard:
         gates = (own or choose(MODELS, config.model.name, "model")).spiked
@@ -77,7 +77,7 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
     if relaxation is None and "relaxation" in heard:
         relaxation = Schedule.parse(RELAXATION.get(config.model.spikes) or getattr(own, "relaxation", 1.0))
     if patience is None:
-        pressed = train.target_l0 or train.price or train.penalty
+        pressed = train.target_l0 or train.penalty
         small = config.data.scale == "standard" and len(data.train) <= FEW
         patience = 3 if small and len(data.valid) and not pressed else 0
     known = {"steps": steps, "valid_every": train.valid_every or max(1, steps // 20), "patience": patience}
@@ -127,12 +127,12 @@ def _with_own(config: Config, own: Autoencoder | None) -> Config:
 def schedules(model: ModelConfig, own: Autoencoder | None = None) -> frozenset[str]:
     """Return the names of the settings of training, but for the optimiser's, that bear on a model."""
     kind = own or choose(MODELS, model.name, "model")
-    prior = getattr(own, "prior", None) if own else choose(PRIORS, model.prior, "prior")
     heard = kind.schedules
-    if prior is not None and (own or "prior" in _takes(choose(MODELS, model.name, "model"))):
-        heard |= prior.schedules
-        if prior.gates_open:
-            heard -= {"spike_beta", "price", "target_l0", "relaxation"}
+    if own or "prior" in _takes(choose(MODELS, model.name, "model")):
+        prior = getattr(own, "prior", None)
+        heard |= getattr(prior, "schedules", frozenset()) if own else choose(GATES, model.gates, "gates").schedules
+        if getattr(prior, "gates_open", False) or (not own and model.gates == "fixed" and model.alpha == 1):
+            heard -= {"cap", "target_l0", "relaxation"}
     if own:
         return heard if getattr(own, "correlated", True) else heard - {"total_correlation"}
     choose(SPIKES, model.spikes, "spike estimator")
@@ -145,17 +145,45 @@ def taken(model: ModelConfig) -> set[str]:
         return set(vars(model))
     kind = choose(MODELS, model.name, "model")
     parts = [kind, choose(NETS, model.net, "net"), choose(LIKELIHOODS, model.likelihood, "likelihood")]
-    prior = choose(PRIORS, model.prior, "prior")
-    parts += [prior] if "prior" in _takes(kind) else []
-    return {"name", "net", *(name for part in parts for name in _takes(part))}
+    named = {"name", "net"}
+    if "prior" in _takes(kind):
+        gates = choose(GATES, model.gates, "gates")
+        parts += [gates, choose(SLABS, _slab(model), "slab")]
+        named |= {"gates", "slab", *(["selector"] if gates.mixture else [])}
+    return named | {name for part in parts for name in _takes(part)}
+
+
+def _slab(model: ModelConfig) -> str:
+    """Name the slab that `auto` stands for."""
+    mixture = choose(GATES, model.gates, "gates").mixture
+    return model.slab if model.slab != "auto" else "own" if mixture else "unit"
+
+
+def _prior(model: ModelConfig, examples: int) -> ModelConfig:
+    """Fill in what is open of a model's prior, for so many training examples."""
+    known = taken(replace(model, likelihood=next(iter(LIKELIHOODS))))
+    if "gates" not in known or model.name == CUSTOM:
+        return model
+    components = model.components
+    if "components" in known:
+        components = components or max(1, min(100, examples // 10))
+        if components > examples:
+            raise UsageError(
+                f"model.components is {components}, more than there are training examples, {examples}; leave it out"
+            )
+    return replace(model, slab=_slab(model), components=components)
 
 
 def unused(config: Config, own: Autoencoder | None = None) -> list[str]:
     """Return the settings of the model and of training that are given, and do nothing for this model; dotted."""
     usual, heard = TrainConfig(), schedules(config.model, own) | {"lr"}
-    names = [name for name in (*SCHEDULES, "prior_lr") if name not in heard]
+    names = [name for name in (*SCHEDULES, "cap") if name not in heard]
     found = [f"train.{name}" for name in names if getattr(config.train, name) != getattr(usual, name)]
-    return unused_by_model(config.model) + found
+    model = config.model
+    if own is None and "gates" in taken(replace(model, likelihood=next(iter(LIKELIHOODS)))):
+        charged = config.train.penalty or not choose(GATES, model.gates, "gates").mixture
+        found += ["model.alpha"] if model.alpha != ModelConfig().alpha and not charged else []
+    return unused_by_model(model) + found
 
 
 def unused_by_model(model: ModelConfig) -> list[str]:
@@ -176,23 +204,47 @@ def without(config: Config, settings: Iterable[str]) -> Config:
 
 def _described(model: ModelConfig) -> str:
     """Name the choices that decide what bears on a model."""
-    choices = [name for name in ("prior", "likelihood", "spikes") if name in taken(model)]
+    choices = [name for name in ("gates", "slab", "likelihood", "spikes") if name in taken(model)]
     return ", ".join([f"model {model.name}", *(f"{name} {getattr(model, name)}" for name in choices)])
 
 
 def _target(config: Config, heard: frozenset[str]) -> tuple[Schedule | None, float]:
-    """Return the l0 to go to, None or 0 for none, and the alpha that goes with it."""
+    """Return the l0 to go to, None for none, and the alpha that goes with it."""
     model, target = config.model, config.train.target_l0
-    if target is None and "penalty" in heard and not (config.train.penalty or config.train.price):
-        return Schedule(model.alpha * model.latent_dim), model.alpha
-    if not target:
+    if not target or "target_l0" not in heard:
         return target, model.alpha
     if target.last >= model.latent_dim:
         raise UsageError(
             f"train.target_l0 must end below the number of latents, {model.latent_dim}, not at {target.last:g}"
         )
+    if model.name != CUSTOM and choose(GATES, model.gates, "gates").mixture:
+        return target, model.alpha
     alpha = target.last / model.latent_dim
     return target, model.alpha if math.isclose(alpha, model.alpha) else alpha  # resolving twice changes nothing
+
+
+def _cap(config: Config, heard: frozenset[str], own: Autoencoder | None) -> float | None:
+    """Return the largest share of the data that a latent may be on for; refuse one under which no target is met."""
+    cap, J = config.train.cap, config.model.latent_dim
+    if "cap" not in heard:
+        return cap
+    target = config.train.target_l0.last if config.train.target_l0 else 0.0
+    if cap is None:
+        gates = getattr(getattr(own, "prior", None), "gates", None)
+        if own is None and "gates" in taken(config.model):
+            gates = choose(GATES, config.model.gates, "gates")
+        free = gates is None or gates.sparse or config.train.penalty
+        return 1.0 if free else min(1.0, max(CAP, FEWEST / math.sqrt(J), 1.25 * target / J))
+    if cap * J < target:
+        raise UsageError(
+            f"train.target_l0 {target:g} cannot be met: with train.cap {cap:g}, at most {cap * J:g} of {J} latents are "
+            f"on at once; raise train.cap above {target / J:.2g}, or model.latent_dim"
+        )
+    return cap
+
+
+CAP, FEWEST = 0.4, 2.0
+"""Share of the data that a latent may be on for where nothing is asked, and that of few latents, times sqrt(J)."""
 
 
 def _is_binary(data: Dataset) -> bool:
@@ -257,9 +309,10 @@ def _parts(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, nn.Module]:
     """Build what a model is made of."""
     given, likelihood = _given(model, shape), build_likelihood(model)
     parts: dict[str, nn.Module] = {"likelihood": likelihood}
-    prior = choose(PRIORS, model.prior, "prior")
     if "prior" in _takes(choose(MODELS, model.name, "model")):
-        parts["prior"] = _made(prior, given)
+        given["gates"] = _made(choose(GATES, model.gates, "gates"), given)
+        given["slab"] = _made(choose(SLABS, _slab(model), "slab"), given)
+        parts["prior"] = _made(SpikeSlabPrior, given)
     parts["encoder"], parts["decoder"] = _made(choose(NETS, model.net, "net"), given | {"outputs": likelihood.outputs})
     return parts
 

@@ -18,7 +18,8 @@ Net = Literal["mlp", "conv"]
 LikelihoodName = Literal[
     "auto", "bernoulli", "continuous-bernoulli", "gaussian", "gaussian-shared", "gaussian-fixed", "laplace"
 ]
-PriorName = Literal["normal", "spike-slab", "learned", "pseudo-inputs", "mixture"]
+GatesName = Literal["fixed", "learned", "mixture", "pseudo-inputs"]
+SlabName = Literal["auto", "unit", "learned", "own"]
 SelectorName = Literal["optimal", "softmax", "paper", "released"]
 SpikesName = Literal["sigmoid", "concrete", "straight-through", "mean", "disarm", "rloo", "exact"]
 HeadName = Literal["logit", "log-relu"]
@@ -68,16 +69,23 @@ class ModelConfig:
     """Variance of the likelihood gaussian-fixed; None is 1, or 0.02 for the digits."""
     variance_floor: float = 1e-6
     """Least variance of the likelihoods gaussian, gaussian-shared and laplace; part of every result with them."""
+    gates: GatesName = "pseudo-inputs"
+    """The gates of p(z) (VSC): one alpha, fixed; an alpha learned for each latent; or a mixture of patterns that each
+    example chooses from, of parameters or, as in UAI, of pseudo-inputs that the encoder reads."""
+    slab: SlabName = "auto"
+    """The slab of p(z) (VSC): unit, N(0, 1); learned, N(m_j, t_j^2) for each latent; own, each component's. auto is own
+    with the gates mixture and pseudo-inputs, else unit."""
+    slab_mean: float = 0.0
+    """Where the means of the slab learned start: away from zero, being off can say by itself that something is
+    absent."""
     alpha: float = 0.1
-    """Prior spike probability in (0, 1]: the share of latents expected on. Smaller is sparser (VSC)."""
-    prior: PriorName = "spike-slab"
-    """p(z): alpha fixed, alpha learned for each latent, or a mixture that each example chooses from (VSC)."""
+    """Prior spike probability in (0, 1] of the gates fixed, at the start of learned ones, and what train.penalty holds
+    the others to. Smaller is sparser."""
     components: int | None = None
-    """Components U of the priors pseudo-inputs and mixture; None is 100, or as many as there are training examples."""
+    """Components U of the gates mixture and pseudo-inputs; None is 100, or a tenth of the training examples where that
+    is fewer."""
     selector: SelectorName = "optimal"
     """How an example chooses among them; the choice is always charged."""
-    unit_slab: bool = False
-    """Give all these components the slab N(0, 1), so that they differ in their gates only."""
     nu: float | None = None
     """Sharpen the gates of the pseudo-inputs to S(nu (gamma - 1/2)); the released code has 10. None leaves them."""
     spikes: SpikesName = "straight-through"
@@ -85,10 +93,7 @@ class ModelConfig:
     head: HeadName = "logit"
     """How encoder outputs become spike logits (VSC); log-relu is ICLR's."""
     gate_init: float = 0.0
-    """Spike logit at the start of training, also that of the prior mixture (VSC); 0 is a gate open half of the time."""
-    off_value: float = 0.0
-    """What the decoder is given for a latent that is off, at the start: learned from there for each latent, so that
-    being off can say something by itself (VSC). 0 gives it the zero of the code, always, as in the papers."""
+    """Spike logit at the start of training, also that of the gates mixture (VSC); 0 is a gate open half of the time."""
 
     def __post_init__(self):
         _take_plain(self)
@@ -148,11 +153,8 @@ class Knobs(NamedTuple):
 
     lam: float
     beta: float
-    slab_beta: float
-    spike_beta: float
     total_correlation: float
     penalty: float
-    price: float
     relaxation: float
     lr: float
     target_l0: float
@@ -167,37 +169,31 @@ class TrainConfig:
     """
 
     steps: int | None = None
-    """Optimiser steps; None is 2000, or 10000 for more than 10000 training examples."""
+    """Optimiser steps; None is 2000, or 10000 for more than 10000 training examples, or for fewer than 1000 twice as
+    many as there are, at least 400: few are soon learned by heart."""
     batch_size: int = 128
     """Examples per step, over all processes together."""
-    lr: Schedule = Schedule(1e-3)
+    lr: Schedule = Schedule.parse("2e-3 -> 4e-5 at 0.5 over 0.5")
     """Adam's learning rate."""
-    prior_lr: float = 1.0
-    """Learning rate of the prior's own weights, in multiples of lr; logits of the prior mixture have far to go."""
     beta: Schedule | None = None
     """Weight of the KL in the loss. None is 1, risen to over the first tenth of the steps in models with gates, which
     would shut before they are worth their price, and with likelihoods whose variances are learned. With a VAE, other
     than 1 makes it a beta-VAE."""
-    slab_beta: Schedule = Schedule(1.0)
-    """Weight of kl_slab in the loss, on top of beta: above 1 at first, what gates can say is found by gates."""
-    spike_beta: Schedule = Schedule(1.0)
-    """Weight of kl_spike in the loss, on top of beta: above 1, gates keep closer to what the prior, or the component
-    that an example has chosen, expects of them, and leave the rest to the slabs."""
     total_correlation: Schedule = Schedule(0.0)
     """Weight in the loss, never in a bound, of the total correlation: of the slabs (VSC), or of the code (tcvae, which
     is then a beta-TCVAE of beta = 1 + this)."""
     penalty: Schedule = Schedule(0.0)
     """Weight in the loss, never in a bound, of J KL(mean gamma of the components || alpha), with the priors
     pseudo-inputs and mixture (UAI)."""
-    price: Schedule = Schedule(0.0)
-    """Nats that each active latent costs in the loss, never in a bound, on top of what the prior charges; below 0 it is
-    a reward, so that no gate shuts before its slab has learned."""
+    cap: float | None = None
+    """Largest share of the data that a latent may be on for: one that is on more often comes to cost more in the loss,
+    never in a bound, until it is not. This makes a code sparse without naming an l0. None is 0.4, or 2 / sqrt(J) for
+    fewer than 25 latents, and none (1) with the gates fixed, whose alpha asks already."""
     target_l0: Schedule | None = None
-    """l0 to end with, the sum of the spike probabilities: alpha is set to target_l0 / J, and a price per active latent
-    in the loss, never in a bound, is adapted until l0 is there. Unused latents idle near alpha and count. None is
-    alpha J with the priors pseudo-inputs and mixture, which do not ask for sparsity themselves, unless there is a
-    penalty or a price; 0 is no target. On the way from one value to the next, as in "60 -> 6 at 0.1 over 0.3", it falls
-    by the same share at each step, and before the last one is reached the price is not negative."""
+    """l0 to end with, the sum of the spike probabilities: a price per active latent in the loss, never in a bound, is
+    adapted until l0 is there, and the alpha of fixed gates is set to target_l0 / J. On the way from one value to the
+    next, as in "60 -> 6 at 0.1 over 0.3", it falls by the same share at each step, and before the last one is reached
+    the price is not negative. None leaves l0 to the data and the cap, but for a limit of 2 sqrt(J)."""
     clip: float | None = None
     """Largest norm of the gradient; None does not clip."""
     lam: Schedule = Schedule(1.0)
@@ -233,15 +229,13 @@ class TrainConfig:
         for name in ("steps", "batch_size", "log_every", "valid_every", "checkpoint_every", "devices", "nodes"):
             if getattr(self, name) is not None:
                 at_least(1, getattr(self, name), f"train.{name}")
-        for name in ("prior_lr", "clip"):
+        for name in ("clip", "cap"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"train.{name} must be a positive number, not {value}")
         _check_seed("train.seed", self.seed)
-        if self.target_l0 and self.price:
-            raise UsageError("train.target_l0 finds the price itself; leave out train.price")
-        if self.target_l0 and min(self.target_l0.values) == 0:
-            raise UsageError(f"train.target_l0 is 0 throughout, for none, or above 0 throughout, not {self.target_l0}")
+        if self.cap is not None and self.cap > 1:
+            raise UsageError(f"train.cap is a share of the data, above 0 and at most 1, not {self.cap:g}")
         if self.patience is not None and self.patience < 0:
             raise UsageError(f"train.patience must be at least 1, or 0 to train to the end, not {self.patience}")
 
@@ -276,12 +270,9 @@ POSITIVE = (sys.float_info.min, math.inf, "a positive number")
 SCHEDULES = {
     "lr": POSITIVE,
     "beta": NOT_NEGATIVE,
-    "slab_beta": NOT_NEGATIVE,
-    "spike_beta": NOT_NEGATIVE,
     "total_correlation": NOT_NEGATIVE,
     "penalty": NOT_NEGATIVE,
-    "price": (-math.inf, math.inf, "a number"),
-    "target_l0": NOT_NEGATIVE,
+    "target_l0": POSITIVE,
     "lam": (0.0, 1.0, "in [0, 1]"),
     "relaxation": POSITIVE,
 }
@@ -316,7 +307,7 @@ class TrainRun(Config):
 class Compare(Config):
     """Train several models on the same data, measure them and write one page that compares them."""
 
-    models: str = "ae,vae,vsc,vsc-wu"
+    models: str = "ae,vae,vsc-fixed,vsc-wu,vsc"
     """Models to compare, separated by commas."""
     seeds: int = 1
     """Runs of each model, with seeds train.seed, train.seed + 1 and so on; the page shows means and spread."""
@@ -369,8 +360,9 @@ class Tune(Config):
 
     space: str | None = None
     """What to search, separated by commas: SETTING=LOW..HIGH, SETTING=LOW..HIGH:log, or SETTING=A|B|C, for settings of
-    model and train. By default train.lr from a quarter to four times its value, model.latent_dim from half to twice,
-    and model.alpha from 0.01 to 0.5 where the model has it and no train.target_l0 sets it."""
+    model and train. By default model.latent_dim from half to twice its value, where no train.target_l0 is asked also
+    train.cap from 0.15 to 0.6, or model.alpha from 0.01 to 0.5 with the gates fixed, and a constant train.lr from a
+    quarter to four times its value."""
     trials: int = 20
     """Settings to try in all, those of earlier calls included."""
     metric: str = "elbo"

@@ -13,29 +13,51 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae": ("VAE", {"model.name": "vae"}),
     "beta-vae": ("beta-VAE (beta 4)", {"model.name": "vae", "train.beta": 4.0}),
     "vsc": ("VSC", {"model.name": "vsc"}),
+    "vsc-fixed": ("VSC, fixed prior", {"model.name": "vsc", "model.gates": "fixed"}),
     # While lambda is 0 a slab says nothing, so a full KL or a sharp gradient (T < 1) shuts every gate for good: the
     # KL rises with lambda, and T = 1 keeps a gradient on shut gates.
     "vsc-wu": (
         "VSC with warm-up",
         {
             "model.name": "vsc",
+            "model.gates": "fixed",
             "train.lam": "0 -> 1 at 0.2 over 0.1",
             "train.beta": "0 -> 1 at 0 over 0.3",
             "train.relaxation": 1.0,
         },
     ),
-    "vsc-learned": ("VSC with learned alpha", {"model.name": "vsc", "model.prior": "learned"}),
-    "vsc-pseudo": ("VSC with pseudo-inputs", {"model.name": "vsc", "model.prior": "pseudo-inputs"}),
-    "vsc-mixture": ("VSC with a mixture prior", {"model.name": "vsc", "model.prior": "mixture"}),
+    "vsc-learned": ("VSC, learned alpha", {"model.name": "vsc", "model.gates": "learned"}),
+    "vsc-mixture": ("VSC, mixture of gates", {"model.name": "vsc", "model.gates": "mixture"}),
+    "vsc-iclr": (
+        "VSC, ICLR recipe",
+        {
+            "model.name": "vsc",
+            "model.gates": "fixed",
+            "model.spikes": "sigmoid",
+            "model.head": "log-relu",
+            "train.beta": 1.0,
+            "train.lr": 1e-3,
+        },
+    ),
+    "vsc-uai": (
+        "VSC, UAI recipe",
+        {
+            "model.name": "vsc",
+            "model.components": 20,
+            "train.penalty": 1.0,
+            "train.lam": f"0 -> 1 at {15 / 70:.4f} over {5 / 70:.4f}",
+            "train.beta": 1.0,
+            "train.lr": f"1e-3 -> 1e-4 at {20 / 70:.4f}",
+        },
+    ),
     "beta-tcvae": ("beta-TCVAE (beta 4)", {"model.name": "tcvae", "train.total_correlation": 3.0}),
     "laplace": ("Laplace VAE", {"model.name": "laplace"}),
     "thresholded-laplace": ("thresholded Laplace", {"model.name": "thresholded-laplace"}),
-    "vsc-paper": (
-        "VSC, ICLR recipe",
-        {"model.name": "vsc", "model.spikes": "sigmoid", "model.head": "log-relu", "train.beta": 1.0},
-    ),
 }
 """What can be compared: name -> (title, the settings that differ from the common ones)."""
+
+RENAMED = {"vsc-paper": "vsc-iclr", "vsc-pseudo": "vsc"}
+"""Names of earlier versions -> what to type now."""
 
 SUITS: dict[str, tuple[str, float | None]] = {
     # grey cross-entropy of 64 pixels is nearly all constant; squared error shows what the codes hold

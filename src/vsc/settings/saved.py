@@ -41,6 +41,8 @@ def restored(
     """
     if saved["format"] == 1:
         weights = _renamed(weights)
+    if saved["format"] < 3:
+        weights = _regrouped(weights, settings)
     shape = tuple(saved["shape"])
     _check_kept(saved, weights, math.prod(shape))
     with on("cpu"):
@@ -79,6 +81,29 @@ def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(weights)
     names = {name: re.sub(r"^decoder\.1\.", "decoder.", name) for name in weights} | {"decoder.0.value": "off_value"}
     return {names[name]: value for name, value in weights.items()}
+
+
+def _regrouped(weights: Mapping[str, Tensor], settings: ModelConfig) -> dict[str, Tensor]:
+    """
+    Give weights of formats 1 and 2 their names of today: the prior's gates and slab are parts of it.
+
+    A value o_j for what is off becomes a slab about -o_j beside a spike at zero, with what the decoder makes of them
+    unchanged: W (z - o) + (b + W o) = W z + b.
+    """
+    parts = {"spike_logits": "gates.spike_logits", "pseudo_inputs": "gates.pseudo_inputs"}
+    if settings.slab == "own":
+        parts |= {"mu": "own_slab.mu", "logvar": "own_slab.logvar"}
+    found, unit = {}, () if settings.slab == "own" else ("prior.mu", "prior.logvar")
+    for name, value in weights.items():
+        head, _, tail = name.partition("prior.")
+        if name not in unit:
+            found["prior." + parts.get(tail, tail) if tail and not head else name] = value
+    if (off := found.pop("off_value", None)) is not None:
+        first = next(name for name, w in found.items() if name.startswith("decoder.") and name.endswith("weight"))
+        bias = first.removesuffix("weight") + "bias"
+        found[bias] = found[bias] + found[first] @ off
+        found |= {"prior.own_slab.mean": -off, "prior.own_slab.logvar": torch.zeros_like(off)}
+    return found
 
 
 def _check_same(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], whole: bool = False) -> None:

@@ -10,16 +10,16 @@ from vsc.files import read_yaml
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.schedule import Corner, Schedule
 
-FORMAT = 2
+FORMAT = 3
 """Of config.yaml, comparison.yaml and model/config.json: the number that is written into them, and checked."""
 
 
 GONE = {
     **dict.fromkeys(("lr_first", "lr_hold", "lr_final", "lr_drop", "lr_ramp"), ("lr",)),
     "kl_warmup": ("beta",),
-    **dict.fromkeys(("spike_hold", "spike_ramp"), ("slab_beta", "spike_beta", "total_correlation")),
-    "price_start": ("price",),
-    **dict.fromkeys(("penalty_hold", "penalty_ramp"), ("penalty", "price", "target_l0")),
+    **dict.fromkeys(("spike_hold", "spike_ramp"), ("total_correlation",)),
+    "price_start": (),
+    **dict.fromkeys(("penalty_hold", "penalty_ramp"), ("penalty", "target_l0")),
     **dict.fromkeys(("lam_hold", "lam_ramp"), ("lam",)),
     **dict.fromkeys(("temperature", "temperature_final", "sharpness", "sharpness_final"), ("relaxation",)),
 }
@@ -29,14 +29,38 @@ USUAL = {
     "lr": 1e-3,
     "lr_drop": 0.5,
     "beta": 1.0,
-    "slab_beta": 1.0,
-    "spike_beta": 1.0,
     "temperature": 0.7,
     "temperature_final": 0.3,
     "sharpness": 50.0,
     "sharpness_final": 200.0,
 }
 """Their defaults in format 1; those of the others were 0 or None."""
+
+PRIORS: dict[Any, dict[str, Any]] = {
+    "normal": {"gates": "fixed", "slab": "unit", "alpha": 1.0},
+    "spike-slab": {"gates": "fixed", "slab": "unit"},
+    "learned": {"gates": "learned", "slab": "unit"},
+    "pseudo-inputs": {"gates": "pseudo-inputs", "slab": "own"},
+    "mixture": {"gates": "mixture", "slab": "own"},
+}
+"""The priors of formats 1 and 2 -> the settings that they are now."""
+
+LEFT = {"prior_lr": 1.0, "slab_beta": 1.0, "spike_beta": 1.0, "price": 0.0}
+"""Settings of training that formats 1 and 2 had, which no longer exist -> what did nothing."""
+
+INSTEAD = {
+    "model.prior": "model.gates, which is fixed, learned, mixture or pseudo-inputs",
+    "model.unit_slab": "model.slab unit",
+    "model.off_value": "model.slab learned with model.slab_mean 3 for an off value of -3",
+    "train.price": "train.cap or train.target_l0, which find the price themselves",
+    "train.price_start": "train.cap or train.target_l0, which find the price themselves",
+    "train.prior_lr": "nothing: gates that are learned have a pace of their own",
+    "train.slab_beta": "train.beta",
+    "train.spike_beta": "train.beta",
+    "train.spike_hold": "train.beta",
+    "train.spike_ramp": "train.beta",
+}
+"""Settings of earlier versions -> what to take now."""
 
 GATED = ("vsc", "thresholded-laplace")
 MIXTURES = ("pseudo-inputs", "mixture")
@@ -60,6 +84,14 @@ def upgraded(plain: Mapping[str, Any], where: str = "the settings") -> dict[str,
         raise UsageError(f"{where} was written by a newer version (format {number}, not {FORMAT}); update")
     if number == FORMAT or not isinstance(train, dict) or not isinstance(model, dict):
         return new
+    if number == 1:
+        new = _first(new, plain, where)
+    return _second(new, number == 2 or "format" in plain, where)
+
+
+def _first(new: dict[str, Any], plain: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Turn settings of format 1 into those of format 2."""
+    model, train = new.get("model") or {}, new.get("train") or {}
     old, one = GONE.keys() & train.keys(), "models" not in new
     if old or (model.get("name") == "tcvae" and "penalty" in train and "total_correlation" not in train):
         try:
@@ -69,6 +101,40 @@ def upgraded(plain: Mapping[str, Any], where: str = "the settings") -> dict[str,
     if one and ("format" in plain or {"lam_hold", "lr_first"} <= old):  # written whole, with what it did not heed
         new["model"] = _model(model)
     return new
+
+
+def _second(new: dict[str, Any], saved: bool, where: str) -> dict[str, Any]:
+    """
+    Turn settings of format 2 into those of format 3.
+
+    Of those that we `saved`, what no longer exists is left out, since their training is over; else it is refused.
+    """
+    model, train = dict(new.get("model") or {}), dict(new.get("train") or {})
+    for name, idle in LEFT.items():
+        value = train.pop(name, idle)
+        if not saved and value not in (idle, None):
+            raise UsageError(f"{where}: train.{name} no longer exists; take {INSTEAD[f'train.{name}']}")
+    prior, off = model.pop("prior", None), model.pop("off_value", 0.0)
+    if saved and model and model.get("name", "vsc") in (*GATED, "custom"):
+        prior = prior or "spike-slab"
+        if prior in MIXTURES and train.get("target_l0") is None and not (train.get("penalty") or train.get("price")):
+            train["target_l0"] = model.get("alpha", 0.1) * model.get("latent_dim", 32)
+        train["cap"] = 1.0
+    if train.get("target_l0") == 0:
+        train["target_l0"] = None
+    if prior is not None:
+        if prior not in PRIORS:
+            raise UsageError(f"{where}: instead of model.prior, take {INSTEAD['model.prior']}")
+        model |= PRIORS[prior]
+    if model.pop("unit_slab", False):
+        model["slab"] = "unit"
+    if off and model.get("slab") == "own":
+        raise UsageError(
+            f"{where}: model.off_value goes with slabs that components share; take slab learned, slab_mean"
+        )
+    if off:
+        model |= {"slab": "learned", "slab_mean": -off}
+    return new | ({"model": model} if "model" in new else {}) | ({"train": train} if "train" in new else {})
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
@@ -134,17 +200,12 @@ def _train(old: dict[str, Any], model: Mapping[str, Any], one: bool) -> dict[str
         new["beta"] = _beta(of, model)
     if "patience" in old and old["patience"] is None:  # which was off
         new["patience"] = 0
-    if given & {"slab_beta", "spike_hold"}:
-        new["slab_beta"] = _ramp(of("slab_beta"), 1.0, 0.0, formed)
-    if given & {"spike_beta", "spike_hold", "spike_ramp"}:
-        new["spike_beta"] = _ramp(1.0, of("spike_beta"), formed, of("spike_ramp") or 0.0)
     if given & {"total_correlation", "spike_hold"}:
         new["total_correlation"] = _ramp(0.0, of("total_correlation") or 0.0, 0.0, formed)
     if given & {"lam_hold", "lam_ramp"}:
         new["lam"] = _ramp(0.0, 1.0, of("lam_hold") or 0.0, of("lam_ramp") or 0.0)
     if given & {"penalty", "price", "price_start", "penalty_hold", "penalty_ramp"}:
         new["penalty"] = _ramp(0.0, of("penalty") or 0.0, held, ramped)
-        new["price"] = _ramp(of("price_start") or 0.0, of("price") or 0.0, held, ramped)
     if given & {"target_l0", "penalty_hold", "penalty_ramp"}:
         new["target_l0"] = _target(of, model, held, ramped)
     if given & {"temperature", "temperature_final", "sharpness", "sharpness_final"}:
@@ -158,13 +219,11 @@ def _train(old: dict[str, Any], model: Mapping[str, Any], one: bool) -> dict[str
 def _deaf(model: Mapping[str, Any]) -> set[str]:
     """Return the settings that format 1 took for a model, and that did nothing."""
     name, prior = model.get("name", "vsc"), model.get("prior", "spike-slab")
-    gates = {"slab_beta", "spike_beta", "price", "target_l0", "relaxation"}
+    gates = {"target_l0", "relaxation"}
     if name != "vsc":
-        deaf = {"lam", "penalty"} | (set() if name == "thresholded-laplace" else gates | {"prior_lr"})
+        deaf = {"lam", "penalty"} | (set() if name == "thresholded-laplace" else gates)
         return deaf | (set() if name == "tcvae" else {"total_correlation"}) | ({"beta"} if name == "ae" else set())
-    deaf = set() if prior in MIXTURES else {"penalty"}
-    deaf |= set() if prior in (*MIXTURES, "learned") else {"prior_lr"}
-    return deaf | (gates - {"slab_beta"} if prior == "normal" else set())
+    return (set() if prior in MIXTURES else {"penalty"}) | (gates if prior == "normal" else set())
 
 
 def _model(old: dict[str, Any]) -> dict[str, Any]:

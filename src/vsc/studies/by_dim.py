@@ -61,7 +61,7 @@ def row(ask: Ask, likelihood: str, model: str, J: int, alpha: float | None = Non
         settings |= {"model.name": "vae"}
         settings |= {"train.beta": f"0 -> {beta} at 0 over 0.1" if rises else beta} if beta != 1 else {}
     else:
-        settings |= {"model.name": "vsc", "model.alpha": alpha}
+        settings |= {"model.name": "vsc", "model.gates": "fixed", "model.alpha": alpha}
     return Row({"likelihood": likelihood, "model": model, "J": J}, settings)
 
 

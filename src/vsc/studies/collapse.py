@@ -23,11 +23,12 @@ COUNTS = ("used", "always_on", "dead")
 def models(full: bool) -> dict[str, dict[str, Any]]:
     """Return the settings that each model has of its own, with the quick or the source's warm-up of lambda."""
     lam = {"train.lam": WARMED if full else "0 -> 1 at 0.2 over 0.1"}
-    pseudo = PRESETS["vsc-pseudo"][1] | ({"model.components": 20} if full else {})
+    pseudo = PRESETS["vsc"][1] | ({"model.components": 20} if full else {})
+    fixed = PRESETS["vsc-fixed"][1]
     return {
-        "VSC, no warm-up": {"model.name": "vsc", "train.beta": 1.0},
-        "VSC, KL warm-up": {"model.name": "vsc"},
-        "VSC, lambda warm-up": {"model.name": "vsc", "train.beta": 1.0} | lam,
+        "VSC, no warm-up": fixed | {"train.beta": 1.0},
+        "VSC, KL warm-up": fixed,
+        "VSC, lambda warm-up": fixed | {"train.beta": 1.0} | lam,
         "VSC-WU: both, T = 1": PRESETS["vsc-wu"][1] | lam,
         "VSC, pseudo-inputs": pseudo,
     }
@@ -39,7 +40,7 @@ def rows(ask: Ask) -> list[Row]:
     if ask.full:  # UAI: batches of 500, the learning rate cut to a tenth once lambda is 1
         common |= {"train.batch_size": 500, "train.lr": f"1e-3 -> 1e-4 at {20 / 70}"}
     return [
-        Row({"model": title, "alpha": alpha}, common | {"model.alpha": alpha} | own)
+        Row({"model": title, "alpha": alpha}, common | ({"model.alpha": alpha} if "model.gates" in own else {}) | own)
         for alpha in ask.alphas or (ALPHA,)
         for title, own in models(ask.full).items()
     ]

@@ -22,7 +22,7 @@ from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
 from vsc.settings import build, upgrade
 from vsc.settings.config import Compare, Config, as_plain
-from vsc.settings.presets import PRESETS, changed
+from vsc.settings.presets import PRESETS, RENAMED, changed
 from vsc.sweep.jobs import Job, checked, sweep
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
@@ -128,6 +128,8 @@ def _plan(config: Compare, data: Dataset, folder: Path) -> dict[str, list[Job]]:
     if config.train.devices * config.train.nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("compare runs in one process; use train for each model to train it in several")
     common = Config(config.data, config.model, config.train)
+    if gone := [name for name in names if name in RENAMED]:
+        raise UsageError(f"the model {gone[0]} is now called {RENAMED[gone[0]]}")
     models = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
     idle = {name: build.unused(one) for name, one in models.items()}
     if nowhere := set.intersection(*map(set, idle.values())):

@@ -25,13 +25,13 @@ LEARNED, MIXTURE = "VSC learned alpha", "VSC mixture"
 KINDS: dict[str, dict[str, Any]] = {
     AE: PRESETS["ae"][1],
     VAE: PRESETS["vae"][1],
-    VSC: PRESETS["vsc"][1],
+    VSC: PRESETS["vsc-fixed"][1],
     VSC_WU: PRESETS["vsc-wu"][1],
     LEARNED: PRESETS["vsc-learned"][1],
-    DYNAMIC: PRESETS["vsc-pseudo"][1],
+    DYNAMIC: PRESETS["vsc"][1],
     # UAI's warm-up alone: with the preset's slower KL as well, the limit on l0 shuts gates that never open again
-    DYNAMIC_WU: PRESETS["vsc-pseudo"][1] | {"train.lam": "0 -> 1 at 0.2 over 0.1"},
-    FREE: PRESETS["vsc-pseudo"][1] | {"train.target_l0": 0.0},
+    DYNAMIC_WU: PRESETS["vsc"][1] | {"train.lam": "0 -> 1 at 0.2 over 0.1"},
+    FREE: PRESETS["vsc"][1] | {"train.cap": 1.0},
     MIXTURE: PRESETS["vsc-mixture"][1],
 }
 """Name in tables and figures -> settings; `dynamic` is the prior of pseudo-inputs, `free` one without a limit on l0."""
@@ -56,7 +56,7 @@ def row(ask: Ask, kind: str, net: str, latents: int) -> Row:
     settings |= KINDS[kind]
     if ask.full and net == "mlp" and "train.lam" in settings:
         settings |= {"train.lam": WARMED}
-    if settings["model.name"] == "vsc":
+    if settings.get("model.gates") in ("fixed", "learned"):
         settings |= {"model.alpha": ask.alphas[0] if ask.alphas else alpha}
     return Row({"model": kind, "net": net, "J": latents}, settings)
 

@@ -9,12 +9,13 @@ from vsc.data.split import Dataset
 from vsc.measure.measured import Measured
 from vsc.model import Autoencoder
 from vsc.plots.charts import Curve, lines
+from vsc.settings.presets import PRESETS
 from vsc.studies.base import Ask, Finding, Group, Row, Study, Table, steps
 from vsc.torchstate import seeded
 
 TARGETS = (4.0, 8.0, 16.0)
 J = 60
-SPARSE = {"VSC": "vsc", "thresholded Laplace": "thresholded-laplace"}
+SPARSE = {"VSC": PRESETS["vsc-fixed"][1], "thresholded Laplace": PRESETS["thresholded-laplace"][1]}
 DENSE = {"Laplace VAE": "laplace", "VAE": "vae"}
 """Without zeros: of their codes only the largest are kept, after training."""
 
@@ -27,10 +28,9 @@ def rows(ask: Ask) -> list[Row]:
     """Return the sparse models over l0, and the dense ones."""
     dim = (ask.dims or (J,))[0]
     common = {"train.steps": steps(ask, 6000, 20_000), "model.latent_dim": dim}
-    # alpha is target / J where there is a target, and nothing to the others
-    found = [
-        Row({"model": title, "l0 asked": l0}, common | {"model.name": name, "train.target_l0": l0})
-        for title, name in SPARSE.items()
+    found = [  # alpha is target / J
+        Row({"model": title, "l0 asked": l0}, common | settings | {"train.target_l0": l0})
+        for title, settings in SPARSE.items()
         for l0 in targets(dim)
     ]
     for title, name in DENSE.items():

@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 
 from vsc.measure.scores import RELAXED
 from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at
+from vsc.settings.presets import PRESETS
 from vsc.studies.base import Ask, Finding, Group, Row, Study, parted, steps, tabulate
 from vsc.training.diagnosis import collapse
 
@@ -30,7 +31,8 @@ def estimators() -> dict[str, tuple[str, dict[str, Any]]]:
 
 def rows(ask: Ask) -> list[Row]:
     """Return VSC over estimators and alpha."""
-    common = {"train.steps": steps(ask, 3000, 20_000), "model.name": "vsc", "model.latent_dim": (ask.dims or (J,))[0]}
+    common = {"train.steps": steps(ask, 3000, 20_000), "model.latent_dim": (ask.dims or (J,))[0]}
+    common |= PRESETS["vsc-fixed"][1]
     return [
         Row({"spikes": label, "alpha": alpha}, common | own | {"model.spikes": name, "model.alpha": alpha})
         for label, (name, own) in estimators().items()

@@ -248,7 +248,7 @@ class _Clock:
 
 def _cost(job: Job) -> float:
     model = job.config.model
-    return (job.config.train.steps or 0) * (100 + model.latent_dim) * (2 if model.prior == "pseudo-inputs" else 1)
+    return (job.config.train.steps or 0) * (100 + model.latent_dim) * (2 if model.gates == "pseudo-inputs" else 1)
 
 
 def _share(job: Job) -> float:

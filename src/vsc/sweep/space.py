@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from vsc.errors import UsageError
 from vsc.model import MODELS
+from vsc.model.priors import GATES
 from vsc.settings.config import Config
 from vsc.settings.schedule import SYNTAX, Schedule
 from vsc.settings.upgrade import GONE
@@ -51,14 +52,15 @@ class Setting(NamedTuple):
 
 
 def default(config: Config) -> tuple[Setting, ...]:
-    """Return what is searched where nothing is said: learning rate, number of latents and, if there is one, alpha."""
+    """Return what is searched where nothing is said: number of latents, alpha or the cap, a rate that is a number."""
     lr, J = config.train.lr, config.model.latent_dim
     target = config.train.target_l0.last if config.train.target_l0 else 0.0
     found = [] if lr.corners else [Setting("train.lr", lr.start / 4, lr.start * 4, log=True)]
     found += [Setting("model.latent_dim", max(J // 2, int(target) + 1), max(2 * J, int(target) + 2))]
     model = MODELS.get(config.model.name)
-    if model is not None and model.spiked and config.model.prior != "normal" and not target:
-        found += [Setting("model.alpha", 0.01, 0.5, log=True)]
+    if model is not None and model.spiked and not target:
+        sparse = config.model.name != "vsc" or GATES[config.model.gates].sparse
+        found += [Setting("model.alpha", 0.01, 0.5, log=True) if sparse else Setting("train.cap", 0.15, 0.6)]
     return tuple(found)
 
 

@@ -12,28 +12,29 @@ from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError, first_line, short
 from vsc.files import as_json, told_as, whole
 from vsc.model import Autoencoder
-from vsc.model.bounds import Bound
+from vsc.model.bounds import TERMS, Bound
 from vsc.settings.config import Config, TrainConfig
 from vsc.torchstate import Noise
 from vsc.training import runs
+from vsc.training.pressure import Pressure
 from vsc.training.processes import by_lead, gather
 
 
 class Progress(NamedTuple):
     """How far a run has come, as a checkpoint keeps it."""
 
-    window: Tensor  # (6,) sum of the means of the Bound's fields since the last row of metrics.jsonl
+    window: Tensor  # (5,) sum of the means of the Bound's `TERMS` since the last row of metrics.jsonl
     step: int = 0  # steps taken
     seconds: float = 0.0  # that the steps took
     in_window: int = 0  # steps since that row
-    price: float = 0.0  # nats per active latent that train.target_l0 has come to ask: the integral of `pressure`
+    pressure: Pressure | None = None  # what train.cap and train.target_l0 have come to ask
     best: float = -math.inf  # validation ELBO, for early stopping
     waited: int = 0  # validations since then
     best_weights: dict[str, Tensor] | None = None  # those that had it
 
     def seen(self, bound: Bound) -> "Progress":
         """Return the progress with a training batch's bound added to the window."""
-        window = self.window + torch.stack(bound).detach().mean(1)
+        window = self.window + bound.terms.detach().mean(0)
         return self._replace(window=window, in_window=self.in_window + 1)
 
     def judged(self, row: dict[str, Any], module: Autoencoder | None) -> "Progress":
@@ -108,8 +109,8 @@ def check_same(folder: Path, config: Config, data: Dataset) -> None:
 
 def _other_past(saved: TrainConfig, config: TrainConfig, taken: int) -> str:
     """Say which schedule would have been another at the steps already taken."""
-    if saved.target_l0:
-        return "the price that train.target_l0 asks moves by shares of the steps"
+    if saved.target_l0 or (saved.cap or 1) < 1:
+        return "the price that train.target_l0 and train.cap ask moves by shares of the steps"
     for step in range(taken):
         was, would = saved.knobs(step), config.knobs(step)
         if was != would:
@@ -148,6 +149,8 @@ def restore(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise) 
         torch.Generator().set_state(noise.states[0])  # which refuses what is none
         done = Progress(**state["progress"])
         _check_kinds(done)
+        if done.pressure is not None:
+            done = done._replace(pressure=_pressure(done.pressure, fabric.device))
         return done._replace(window=done.window.to(fabric.device))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         if isinstance(error, UsageError):
@@ -169,17 +172,22 @@ def _check_optimizer(optimizer, usual: list[dict[str, Any]]) -> None:
 
 def _check_kinds(done: Progress) -> None:
     """Refuse a progress that was not written by us."""
-    kinds = {"step": int, "seconds": float, "in_window": int, "price": float, "best": float, "waited": int}
+    kinds = {"step": int, "seconds": float, "in_window": int, "best": float, "waited": int}
     for name, kind in kinds.items():
         value = getattr(done, name)
-        if (
-            not isinstance(value, int | kind)
-            or isinstance(value, bool)
-            or (not value >= 0 and name not in ("best", "price"))
-        ):
+        if not isinstance(value, int | kind) or isinstance(value, bool) or (not value >= 0 and name != "best"):
             raise TypeError(f"progress.{name} is {short(value)}")
-    if not isinstance(done.window, Tensor) or done.window.shape != (len(Bound._fields),):
+    if not isinstance(done.window, Tensor) or done.window.shape != (len(TERMS),):
         raise TypeError("progress.window is not a sum of bounds")
+
+
+def _pressure(kept: Any, device) -> Pressure:
+    """Return the controller of a checkpoint, where it is needed; refuse what is none."""
+    found = Pressure(**kept)
+    J = found.rates.shape
+    if not all(isinstance(part, Tensor) and part.isfinite().all() for part in found) or found.capped.shape != J:
+        raise TypeError("progress.pressure is no controller")
+    return Pressure(*(part.to(device) for part in found))
 
 
 def _difference(a: Config, b: Config) -> str:
@@ -199,7 +207,7 @@ def save_progress(folder: Path, fabric, module: Autoencoder, optimizer, noise: N
         "device": fabric.device.type,
         "model": module.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "progress": done._asdict(),
+        "progress": done._asdict() | {"pressure": done.pressure and done.pressure._asdict()},
         "rng": gather(fabric, noise.states[0]),
     }
     if len(noise.states) > 1:

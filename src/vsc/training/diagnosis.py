@@ -40,7 +40,7 @@ def _shut(config: Config | None) -> list[str]:
     if config is None:
         return ["Raise model.alpha", "Let train.beta rise more slowly, as in '0 -> 1 at 0 over 0.3'"]
     model = config.model
-    charged = [f"train.{name}" for name in ("price", "penalty", "total_correlation") if _last(config, name) > 0]
+    charged = [f"train.{name}" for name in ("penalty", "total_correlation") if _last(config, name) > 0]
     causes = []
     if 0 < _last(config, "target_l0") < 2:
         causes.append("Ask for more latents with train.target_l0")
@@ -50,7 +50,9 @@ def _shut(config: Config | None) -> list[str]:
         causes.append("Lower train.beta, which is above 1")
     if config.train.lam.corners:
         causes.append("Leave the lambda warm-up out (train.lam 1)")
-    if model.prior != "normal" and model.alpha < 0.5:
+    if config.train.cap is not None and config.train.cap < 0.5:
+        causes.append(f"Raise train.cap, now {config.train.cap:g}")
+    if model.gates in ("fixed", "learned") and model.alpha < 0.5:
         causes.append(f"Raise model.alpha, now {model.alpha:g}")
     if model.likelihood == "gaussian-fixed":
         causes.append(f"Lower model.variance, now {model.variance or 1:g}, to the noise of the data")
@@ -59,7 +61,7 @@ def _shut(config: Config | None) -> list[str]:
 
 def _open(config: Config | None) -> list[str]:
     """Return what can keep gates open, the likeliest first."""
-    ask = "Ask for a number of latents with train.target_l0"
+    ask = "Lower train.cap, the share of the data that a latent may be on for"
     if config is None:
         return [ask, "Lower model.alpha"]
     causes = []
@@ -69,9 +71,7 @@ def _open(config: Config | None) -> list[str]:
         causes.append("It has not come down to train.target_l0: raise train.steps")
     else:
         causes.append(ask)
-    if config.model.prior in ("pseudo-inputs", "mixture"):
-        causes.append("Raise train.penalty")
-    elif config.model.alpha > 0.01:
+    if config.model.gates == "fixed" and config.model.alpha > 0.01:
         causes.append(f"Lower model.alpha, now {config.model.alpha:g}")
     return causes
 

@@ -17,14 +17,13 @@ from vsc.data.split import Dataset
 from vsc.errors import Interrupted, RunError, UsageError
 from vsc.files import claimed
 from vsc.model import AE, Autoencoder
-from vsc.model.bounds import Bound
+from vsc.model.bounds import TERMS, Bound
 from vsc.settings import build
 from vsc.settings.config import Config, TrainConfig
 from vsc.torchstate import Noise, cpu_threads, modes
-from vsc.training import checkpoint, runs
+from vsc.training import checkpoint, pressure, runs
 from vsc.training.checkpoint import Log, Progress
-from vsc.training.pressure import asked
-from vsc.training.processes import agreed, by_lead, gather, launch, mean_over, signals
+from vsc.training.processes import agreed, by_lead, gather, launch, signals
 
 Watch = Callable[[dict[str, Any]], None]
 """What is done with each validation's row of metrics.jsonl."""
@@ -146,7 +145,7 @@ def _train(
         by_lead(fabric, lambda: runs.prepare(folder, resume or overwrite))
     module, wrapped, optimizer, batch_of = _set_up(fabric, config, data, model)
     noise = Noise(mixed(1, settings.seed, fabric.global_rank), device)  # it differs between processes
-    done = Progress(window=torch.zeros(len(Bound._fields), dtype=torch.float32, device=device))
+    done = Progress(window=torch.zeros(len(TERMS), dtype=torch.float32, device=device))
     if folder is not None and resume:
         done = checkpoint.restore(folder, fabric, module, optimizer, noise)
         by_lead(fabric, lambda: runs.describe(folder, config))
@@ -205,7 +204,7 @@ def _set_up(fabric, config: Config, data: Dataset, model: Autoencoder | None):
     settings, device = config.train, fabric.device
     with Noise(settings.seed).turn():
         module = build.new_model(config, data, model)
-        adam = torch.optim.Adam(paces(module, settings), lr=1e-3, fused=device.type in ("cpu", "cuda"))
+        adam = torch.optim.Adam(paces(module), lr=1e-3, fused=device.type in ("cpu", "cuda"))
         wrapped, optimizer = fabric.setup(module, adam)
         batch_of = batches_of(
             data.train,
@@ -226,11 +225,13 @@ def _step(
     """Take one step of the optimiser on model inputs x (B, M)."""
     now = settings.knobs(done.step)
     bound: Bound = wrapped(x, lam=now.lam, relaxation=now.relaxation)
-    price = now.price
-    if settings.target_l0:
-        price, integral = asked(done.price, mean_over(fabric, bound.l0), now, settings, done.step)
-        done = done._replace(price=integral)
-    loss = -bound.weighted(now.beta, now.penalty, price, now.spike_beta, now.total_correlation, now.slab_beta).mean()
+    prices = None
+    if settings.target_l0 or (settings.cap or 1.0) < 1:
+        rates = gather(fabric, bound.gamma.detach().float().mean(0)).mean(0).to(bound.gamma.device)
+        at = done.pressure or pressure.begin(rates)
+        prices, at = pressure.prices(at, rates, now, settings, done.step)
+        done = done._replace(pressure=at)
+    loss = -bound.weighted(now.beta, prices, now.penalty, now.total_correlation).mean()
     if look and not math.isfinite(loss.item()):
         raise RunError(_not_finite(_bad_terms(bound), done.step + 1, folder))
     for group in optimizer.param_groups:
@@ -243,13 +244,13 @@ def _step(
     return bound, done
 
 
-def paces(module: Autoencoder, settings: TrainConfig) -> list[dict[str, Any]]:
+def paces(module: Autoencoder) -> list[dict[str, Any]]:
     """Return Adam's groups of weights, each with its `pace`: its learning rate in multiples of the model's."""
-    apart = settings.prior_lr != 1 and not isinstance(module, AE)
+    pace = getattr(getattr(module, "prior", None), "pace", 1.0)
     weights = {name: w for name, w in module.named_parameters() if w.requires_grad}
-    own = {name: w for name, w in weights.items() if apart and name.startswith("prior.")}
+    own = {name: w for name, w in weights.items() if pace != 1 and name.startswith("prior.")}
     rest = [w for name, w in weights.items() if name not in own]
-    groups = [(rest, 1.0), (list(own.values()), settings.prior_lr)]
+    groups = [(rest, 1.0), (list(own.values()), pace)]
     return [{"params": part, "pace": pace} for part, pace in groups if part]
 
 
@@ -274,7 +275,7 @@ def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1
         with noise.turn():
             inputs = module.scaler(chunk.to(device))
             inputs = torch.bernoulli(inputs) if config.data.binarise else inputs
-            terms = torch.stack(module(inputs), 1)
+            terms = module(inputs).terms
             kl = None
             if not isinstance(module, AE):
                 kl = module.prior.latent_kl(module.posterior(inputs), inputs, module.posterior)
@@ -295,12 +296,12 @@ def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1
 
 
 def _row(module: Autoencoder, terms: Tensor, gamma: Tensor) -> dict[str, Any]:
-    """Name the means of a bound's fields and count latents from gamma (N, J). An AE has no bound."""
-    mean = Bound(*terms)
-    row = {"log_px": mean.log_px.item()}
+    """Name the means of a bound's `TERMS` and count latents from gamma (N, J). An AE has no bound."""
+    named = dict(zip(TERMS, terms.tolist(), strict=True))
+    row = {"log_px": named["log_px"]}
     if not isinstance(module, AE):
-        parts = ("kl_slab", "kl_spike", "kl_selection")
-        row = {"elbo": mean.elbo.item()} | row | {name: getattr(mean, name).item() for name in parts}
+        parts = {name: named[name] for name in ("kl_slab", "kl_spike", "kl_selection")}
+        row = {"elbo": named["log_px"] - sum(parts.values())} | row | parts
     rate = (gamma > 0.5).float().mean(0)
     counts = {"used": int((rate > 0.01).sum()), "always_on": int((rate > 0.99).sum())}
     return row | {"l0": gamma.sum(1).mean().item(), "active": rate.sum().item()} | counts

@@ -100,11 +100,6 @@ def signals() -> Iterator[list[int]]:
             signal.signal(number, before[number])
 
 
-def mean_over(fabric, values: Tensor) -> float:
-    """Return the mean of values (B,) over all processes."""
-    return gather(fabric, values.detach().mean()).mean().item()
-
-
 def agreed(fabric, received: list[int]) -> int:
     """Return the signal that any process received, 0 for none, so that all stop at the same step."""
     return int(gather(fabric, torch.tensor(received[0] if received else 0)).max())

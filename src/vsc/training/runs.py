@@ -282,7 +282,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file can fail in any way
         raise RunError(f"the checkpoint {path} is damaged or not ours: {first_line(error)}") from error
-    if not isinstance(state, dict) or state.get("format") not in (1, FORMAT):
+    if isinstance(state, dict) and state.get("format") in (1, 2):
+        raise UsageError(
+            f"the checkpoint {path} was written by an earlier version; start the run anew with --overwrite"
+        )
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise RunError(f"the checkpoint {path} is not one of ours, or from another version")
     return state
 

@@ -48,6 +48,13 @@ class Prior(nn.Module, ABC):
     """As for `Autoencoder`: what bears on it besides."""
     gates_open = False
     """Whether the posterior's gates must be held open, since the prior has no atom at zero."""
+    pace = 1.0
+    """Learning rate of its weights, in multiples of the model's."""
+
+    @property
+    def origin(self) -> Tensor | None:
+        """What the posterior's means are counted from, (J,); None for zero."""
+        return None
 
     @abstractmethod
     def kl(self, qz: Any, x: Tensor, posterior: Posterior) -> Divergence:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal
 
-from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, at_least_single, gate_entropy
+from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, at_least_single
 from vsc.model.divergences import KLParts, bernoulli_kl, laplace_kl, normal_kl
 from vsc.model.priors.base import Divergence, Prior, checked
 
@@ -23,16 +23,16 @@ class SinglePrior(Prior):
         J.
     """
 
-    origin: Tensor
+    zero: Tensor
     """Zeros (J,), which go where the model goes."""
 
     def __init__(self, latent_dim: int):
         super().__init__()
-        self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
 
     @abstractmethod
     def pz(self, zero: Tensor) -> Any:
-        """Return p(z), (J,), with the precision of `zero`, the origin."""
+        """Return p(z), (J,), with the precision of `zero`."""
 
     @abstractmethod
     def parts(self, qz: Any) -> KLParts:
@@ -48,13 +48,13 @@ class SinglePrior(Prior):
         return self.parts(qz).total
 
     def slab(self, qz, x, n, posterior):
-        return self.pz(at_least_single(self.origin)).slab((len(x), n))
+        return self.pz(at_least_single(self.zero)).slab((len(x), n))
 
     def sample(self, n, posterior):
-        return self.pz(at_least_single(self.origin)).sample((n,))
+        return self.pz(at_least_single(self.zero)).sample((n,))
 
     def log_prob(self, z, posterior):
-        return self.pz(self.origin.to(z.dtype)).log_prob(z).sum(-1)
+        return self.pz(self.zero.to(z.dtype)).log_prob(z).sum(-1)
 
 
 class NormalPrior(SinglePrior):
@@ -80,73 +80,6 @@ class LaplacePrior(SinglePrior):
     def parts(self, qz):
         """Return the divergence of a Laplace posterior, all of it in the slab part."""
         return KLParts(laplace_kl(qz.loc, qz.scale.log()), torch.zeros_like(qz.loc))
-
-
-class SpikeSlabPrior(SinglePrior):
-    """
-    alpha N(0, 1) + (1 - alpha) delta_0 in every dimension, with alpha given (ICLR eq. 4).
-
-    Parameters
-    ----------
-    latent_dim : int
-        J.
-    alpha : float
-        Prior spike probability in (0, 1]; smaller is sparser. At 1 the gates must be open: the VAE's prior.
-
-    Raises
-    ------
-    UsageError
-        If alpha is outside (0, 1].
-    """
-
-    def __init__(self, latent_dim: int, alpha: float):
-        super().__init__(latent_dim)
-        self.alpha = checked(alpha, most=1.0)
-        self.gates_open = alpha == 1
-        self.logit = math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf
-
-    def pz(self, zero):
-        return SpikeAndSlab(zero, zero, spike_logits=torch.full_like(zero, self.logit), validate_args=False)
-
-    def parts(self, qz):
-        """Return the terms of ICLR eq. 9; `bernoulli_kl` by fewer steps, since alpha is one number."""
-        slab = qz.gamma * normal_kl(qz.mu, qz.logvar)
-        if self.gates_open:
-            return KLParts(slab, torch.zeros_like(slab))
-        return KLParts(slab, -qz.gamma * self.logit - gate_entropy(qz.spike_logits) - math.log1p(-self.alpha))
-
-
-class LearnedPrior(SinglePrior):
-    """
-    alpha_j N(0, 1) + (1 - alpha_j) delta_0 with every alpha_j learned; its optimum is alpha_j = mean_x gamma_j(x).
-
-    Parameters
-    ----------
-    latent_dim : int
-        J.
-    alpha : float
-        Where every alpha_j starts, in (0, 1).
-
-    Raises
-    ------
-    UsageError
-        If alpha is outside (0, 1).
-    """
-
-    schedules = frozenset({"prior_lr"})
-
-    def __init__(self, latent_dim: int, alpha: float):
-        super().__init__(latent_dim)
-        alpha = checked(alpha)
-        self.spike_logits = nn.Parameter(torch.full((latent_dim,), math.log(alpha / (1 - alpha))))
-
-    def pz(self, zero):
-        return SpikeAndSlab(zero, zero, spike_logits=self.spike_logits.to(zero.dtype), validate_args=False)
-
-    def parts(self, qz):
-        """Return the terms of ICLR eq. 9 with alpha_j."""
-        logits = self.spike_logits.to(qz.mu.dtype)
-        return KLParts(qz.gamma * normal_kl(qz.mu, qz.logvar), bernoulli_kl(qz.spike_logits, logits))
 
 
 class ThresholdedLaplacePrior(SinglePrior):
@@ -180,5 +113,5 @@ class ThresholdedLaplacePrior(SinglePrior):
 
     def parts(self, qz):
         """Return gamma KL(Lap(mu, b) || Lap(0, 1)) and KL(Bern(gamma) || Bern(alpha)) of each latent."""
-        gates = self.pz(self.origin.to(qz.mu.dtype)).spike_logits
+        gates = self.pz(self.zero.to(qz.mu.dtype)).spike_logits
         return KLParts(qz.gamma * laplace_kl(qz.mu, qz.logscale), bernoulli_kl(qz.spike_logits, gates))

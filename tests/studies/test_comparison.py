@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 from dataclasses import replace
 from functools import wraps
@@ -15,6 +16,7 @@ from vsc.data import load as load_data
 from vsc.data.batches import Batches
 from vsc.errors import Interrupted, UsageError
 from vsc.measure.measured import Measured
+from vsc.metrics import code_correlations, cosines, matched, stability
 from vsc.model import Autoencoder
 from vsc.settings.config import Compare, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import PRESETS, changed
@@ -87,11 +89,50 @@ def test_means_and_spreads_are_those_of_the_seeds(compared):
     assert results["ae"]["mean"]["elbo"] is None
 
 
+def test_several_seeds_say_which_latents_come_back(compared, tiny):
+    trained, folder = compared
+    results = json.loads((folder / "results.json").read_text())["models"]
+    for one in trained:
+        a, b = (Measured(folder / f"{one.name}-seed{seed}", tiny) for seed in (0, 1))
+        similar = cosines(a.effects.change, b.effects.change, a.effects.turned_on, b.effects.turned_on)
+        found = results[one.name]["stability"]
+        assert found["effects"] == pytest.approx(stability(similar), abs=1e-6)
+        z, w = (seen.codes.z.numpy()[:, seen.survey.shown] for seen in (a, b))
+        assert found["codes"] == pytest.approx(stability(code_correlations(z, w)), abs=1e-6)
+        assert found["of"] == len(a.survey.shown)
+        assert found["come_back"] == (matched(similar).similarity >= 0.8).sum()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    vsc = results["vsc"]["stability"]
+    assert f"{vsc['come_back']} of {vsc['of']} latents of VSC come back in every seed (cosine ≥ 0.8)." in page
+    assert 'data-key="stability"' in page
+
+
+def test_what_latents_do_is_read_and_not_measured_again(compared, tiny, tmp_path, no_page, monkeypatch):
+    trained, folder = compared
+    shutil.copytree(folder, tmp_path / "out")
+    monkeypatch.setattr(Measured, "effects", property(lambda _: pytest.fail("measured again")))
+    again = compare(replace(SETTINGS, resume=True), tiny, tmp_path / "out", "vsc compare")
+    assert [one.returning.summary for one in again] == [one.returning.summary for one in trained]
+
+
+def test_more_seeds_later_match_the_runs_that_are_there(tiny, tmp_path, no_page):
+    """What latents do is measured where it was not kept, as after an older version."""
+    folder = tmp_path / "out"
+    one = replace(SETTINGS, models="vsc")
+    (before,) = compare(one, tiny, folder, "vsc compare")
+    (folder / "vsc-seed1" / "latents.npz").unlink()
+    (folder / "vsc-seed0" / "latents.npz").write_bytes(b"damaged")
+    (after,) = compare(replace(one, resume=True), tiny, folder, "vsc compare")
+    assert after.returning.summary == before.returning.summary
+
+
 def test_one_seed_has_no_spread(tiny, tmp_path, no_page):
     (one,) = compare(only("vae"), tiny, tmp_path / "out", "vsc compare")
     assert one.spread is None
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["models"]["vae"]["spread"] is None
+    assert results["models"]["vae"]["stability"] is None
+    assert not (tmp_path / "out" / "vae" / "latents.npz").exists()
     assert results["models"]["vae"]["seeds"] == [one.mean._asdict()]
 
 
@@ -153,6 +194,10 @@ def test_each_model_is_built_once_and_its_split_encoded_once(tiny, tmp_path, mon
     compare(only("ae,vsc"), tiny, tmp_path / "out", "vsc compare")
     assert built == ["AE", "VSC"]
     assert measured == [("AE", "test"), ("VSC", "test")]
+    built.clear(), measured.clear()
+    compare(replace(only("vsc"), seeds=3), tiny, tmp_path / "seeds", "vsc compare")
+    assert built == ["VSC"] * 3
+    assert measured == [("VSC", "test")] * 3
 
 
 def test_data_that_have_changed_are_said_and_trained_anew(tiny, tmp_path, no_page, capsys):

@@ -53,7 +53,9 @@ def compare(config: Compare) -> None:  # noqa: D103
     folder = comparison_folder(config)
     trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty())
     print()
-    print(tables.scores([one.title for one in trained], [one.mean for one in trained], [one.spread for one in trained]))
+    stability = [one.returning.effects if one.returning else None for one in trained]
+    titles, means, spreads = zip(*((one.title, one.mean, one.spread) for one in trained), strict=True)
+    print(tables.scores(titles, means, spreads, stability))
     print(f"\n{len(loaded.test)} test examples, hard spikes, likelihood {trained[0].likelihood}.")
     for one in trained:
         for said in one.cautions:

@@ -46,8 +46,17 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
-def scores(titles: Sequence[str], means: Sequence["Scores"], spreads: Sequence["Scores | None"]) -> str:
-    """Lay scores out, mean and standard deviation over the seeds; the last row is what no latents at all score."""
+def scores(
+    titles: Sequence[str],
+    means: Sequence["Scores"],
+    spreads: Sequence["Scores | None"],
+    stability: Sequence[float | None] = (),
+) -> str:
+    """
+    Lay scores out, mean and standard deviation over the seeds; the last row is what no latents at all score.
+
+    `stability` is how far the latents come back in other seeds, where there are several.
+    """
     from vsc.measure.scores import without_latents
 
     shown = {
@@ -65,7 +74,12 @@ def scores(titles: Sequence[str], means: Sequence["Scores"], spreads: Sequence["
             style = ".0f" if isinstance(value, int) else style
             row.append("–" if value is None else f"{value:{style}}" + ("" if sd is None else f" ± {sd:{style}}"))
         rows.append(row)
-    return "\n".join(markdown(["model", *(label for label, _ in shown.values())], rows))
+    head = ["model", *(label for label, _ in shown.values())]
+    if any(stability):
+        head.append("stability")
+        for row, value in zip(rows, [*stability, None], strict=False):
+            row.append("–" if value is None else f"{value:.2f}")
+    return "\n".join(markdown(head, rows))
 
 
 def metric(name: str, value: float) -> str:

@@ -104,7 +104,7 @@ def measured(
     """
     path = folder / "results.json"
     examples = len(pick(data, split))
-    asked = (split, examples, samples, seed, _weights(folder))
+    asked = (split, examples, samples, seed, weights(folder))
     known = None if again else _read(path)
     if known is not None and (known.split, known.examples, known.samples, known.seed, known.weights) != asked:
         known = None
@@ -128,7 +128,7 @@ def measured(
         samples=samples,
         seed=seed,
         likelihood=seen.model.likelihood.label,
-        weights=_weights(folder),
+        weights=weights(folder),
         scores=scores,
         metrics=values,
         cautions=said,
@@ -149,7 +149,8 @@ def not_finite(scores: Scores) -> dict[str, str]:
     return {name: str(v) for name, v in scores._asdict().items() if v is not None and not math.isfinite(v)}
 
 
-def _weights(folder: Path) -> str:
+def weights(folder: Path) -> str:
+    """Return the SHA-256 of a run's model."""
     return hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
 
 

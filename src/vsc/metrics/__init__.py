@@ -1,7 +1,8 @@
 """
-Metrics of codes: numpy arrays in, numbers out. Each function can be called by itself; `METRICS` names them all.
+Metrics of codes: numpy arrays in, numbers out. Each function can be called by itself.
 
-What they take has the same name and meaning everywhere, N examples and J latents:
+`METRICS` names them all, but for `stability`, of two runs, and what it is made of: `cosines`, `code_correlations` and
+`matched`. What they take has the same name and meaning everywhere, N examples and J latents:
 
 - `z`, (N, J): codes; which ones is up to the caller, and `Metric.code` says what `METRICS` gives.
 - `gamma`, (N, J): spike probabilities. `mu`, (N, J): slab means.
@@ -28,6 +29,7 @@ from vsc.metrics.information import (
     mutual_information,
     spike_information,
 )
+from vsc.metrics.matching import Match, code_correlations, cosines, matched, matched_cosine, stability
 from vsc.metrics.presence import Grouped, attributes, presence_auroc, within_mcc, within_mig
 from vsc.metrics.probes import class_selectivity, knn_probe, linear_probe
 from vsc.metrics.registry import METRICS, Given, Metric, measurable, measure, metric_of
@@ -46,6 +48,7 @@ __all__ = [
     "METRICS",
     "Given",
     "Grouped",
+    "Match",
     "Metric",
     "MultiInformation",
     "Shared",
@@ -54,7 +57,9 @@ __all__ = [
     "activity_histogram",
     "attributes",
     "class_selectivity",
+    "code_correlations",
     "correlations",
+    "cosines",
     "dci",
     "discretise",
     "explicitness",
@@ -63,6 +68,8 @@ __all__ = [
     "knn_probe",
     "l0",
     "linear_probe",
+    "matched",
+    "matched_cosine",
     "mcc",
     "measurable",
     "measure",
@@ -76,6 +83,7 @@ __all__ = [
     "row_max_correlation",
     "sap",
     "spike_information",
+    "stability",
     "usage",
     "within_mcc",
     "within_mig",

@@ -6,7 +6,7 @@ share. Everywhere `shape` is (C, H, W) for images with one or three channels and
 classes' names and `features` those of a table's columns, used where they fit; both may be empty.
 """
 
-from vsc.plots.codes import class_heatmap, code_panels, effects
+from vsc.plots.codes import class_heatmap, code_panels, effects, effects_in_runs
 from vsc.plots.curves import front, training_curves
 from vsc.plots.grids import denoising, latent_grid, sample_grid
 
@@ -15,6 +15,7 @@ __all__ = [
     "code_panels",
     "denoising",
     "effects",
+    "effects_in_runs",
     "front",
     "latent_grid",
     "sample_grid",

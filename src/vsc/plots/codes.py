@@ -154,6 +154,38 @@ def _effect_images(change: np.ndarray, labels: Sequence[str], shape: Sequence[in
     return figure
 
 
+@STYLE
+def effects_in_runs(change: np.ndarray, labels: Sequence[Sequence[str]], shape: Sequence[int]) -> Figure:
+    """
+    Draw difference images of the `change` (K, S, M) that each of K latents makes in S runs, beside each other.
+
+    The `labels` are what stands above each picture, K times S. One colour scale, centred on zero, for all.
+    """
+    K, S, _ = change.shape
+    images = change.reshape(K, S, *shape).mean(2)
+    cell, gap, top = 0.82, 0.32, 0.2
+    tall, block = cell * min(shape[1] / shape[2], 1.5), S * (cell + 0.06) + gap
+    across = min(max(int((WIDTH - 0.9) / block), 1), K)
+    rows = -(-K // across)
+    figure = Figure(figsize=(max(across * block + 0.9, 2.4), max(rows * (tall + top + 0.1), 1.6)))
+    high, shown = peak_of(images), None
+    for k in range(K):
+        row, column = divmod(k, across)
+        bottom = figure.get_figheight() - (row + 1) * (tall + top + 0.1) + 0.1
+        for s in range(S):
+            axes = axes_at(figure, 0.08 + column * block + s * (cell + 0.06), bottom, cell, tall)
+            shown = axes.imshow(
+                images[k, s], cmap="RdBu_r", vmin=-high, vmax=high, interpolation="nearest", aspect="auto"
+            )
+            axes.set_title(labels[k][s], fontsize=7.5, color=INK, pad=2, loc="left")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(visible=True, color="#cccccc")
+    high = min(figure.get_figheight() - 0.3, 2.6)
+    bar = axes_at(figure, across * block, figure.get_figheight() - high - 0.15, 0.13, high)
+    _effect_bar(figure, shown, bar, "change of the output")
+    return figure
+
+
 def _effect_table(change: np.ndarray, rows: Sequence[str], features: Sequence[str]) -> Figure:
     K, M = change.shape
     named = feature_names(features, M, most=40, longest=24)

@@ -62,7 +62,7 @@ def training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:
         ends.append(
             f"{label} ends at step {last['step']} with {listing(values)}" if last else f"{label}: no validation"
         )
-    return _picture(
+    return picture(
         plots.training_curves(histories),
         "Line charts against the training step. On validation, " + "; ".join(ends) + ".",
         "Higher is better for the ELBO. The other two panels describe the code. Where curves lie on each "
@@ -76,7 +76,7 @@ def codes(
     """Picture of some inputs, their codes in one model and their reconstructions."""
     shown = showcase.code[:6]
     active = [str(np.count_nonzero(code)) for code in shown]
-    return _picture(
+    return picture(
         plots.code_panels(showcase, shape, classes, features=features),
         f"{len(shown)} held-out examples, each with its input, its code in {label} as bars, and its "
         f"reconstruction. Of {shown.shape[1]} latents, {listing(active)} are active. Mean squared error of "
@@ -125,7 +125,7 @@ def effects(
         + (most_changed_pixel(found.change[k], shape) if image else most_changed(found.change[k], features))
         for k in range(min(K, 5))
     )
-    return _picture(plots.effects(found.change, labels, shape, features), alt + ".", caption)
+    return picture(plots.effects(found.change, labels, shape, features), alt + ".", caption)
 
 
 def _how(found: Effects, k: int) -> str:
@@ -147,7 +147,7 @@ def grid(showcase: Showcase, label: str, shape: Sequence[int]) -> Picture | None
     if showcase.grid is None:
         return None
     spread = float(np.std(np.nan_to_num(showcase.grid), axis=0).mean())
-    return _picture(
+    return picture(
         plots.latent_grid(showcase.grid, shape),
         f"What {label} decodes at 10 by 10 places of its two latents, each from -2 to 2. "
         f"From place to place an output varies by {number(spread, '.2g')} (mean standard deviation).",
@@ -163,7 +163,7 @@ def denoising(
     same = all(np.array_equal(first.noisy, one.noisy) for one in showcases)
     errors = [f"noisy input {_error(first.noisy, first.x)}"]
     errors += [f"{label} {_error(s.denoised, s.x)}" for s, label in zip(showcases, labels, strict=True)]
-    return _picture(
+    return picture(
         plots.denoising(showcases, labels, shape, features),
         "Held-out examples in columns; in rows the clean input, the noisy input and each model’s "
         "reconstruction of the noisy one. Mean squared error against the clean input over the "
@@ -197,7 +197,7 @@ def _heatmap(matrix: np.ndarray, label: str, classes: Sequence[str], quantity: s
             if C > 1
             else "How probable it is that a latent is on, over all the data."
         ) + " A latent that is dead is not white: its probability stays near the prior’s alpha."
-    return _picture(plots.class_heatmap(matrix, classes, quantity), alt, caption)
+    return picture(plots.class_heatmap(matrix, classes, quantity), alt, caption)
 
 
 def _percent(rate: float) -> str:
@@ -208,7 +208,8 @@ def _error(a: np.ndarray, b: np.ndarray) -> str:
     return number(float(np.mean((a - b) ** 2)), "#.3g")
 
 
-def _picture(figure: Figure, alt: str, caption: str) -> Picture:
+def picture(figure: Figure, alt: str, caption: str) -> Picture:
+    """Put a figure, with its `alt` text and `caption`, on a page."""
     buffer = BytesIO()
     with warnings.catch_warnings():
         # Names come from users; one that the font cannot print must not end a long run at its last step.

@@ -9,9 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vsc.files import whole
+from vsc.measure.returning import Returning
 from vsc.measure.scores import Scores, without_latents
 from vsc.measure.showcase import Showcase
-from vsc.report import figures, scores, settings, summary, words
+from vsc.report import figures, scores, settings, stability, summary, words
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Entry:
         Standard deviation of each score over the seeds; None for a single one.
     link : str
         Where, relative to the page, the page of this run alone lies; empty where there is none.
+    returning : Returning or None
+        Which of its latents come back in the other seeds; None for a single one.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Entry:
     seeds: int = 1
     spread: Scores | None = None
     link: str = ""
+    returning: Returning | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,8 @@ def render(page: Page) -> str:
     spreads = [entry.spread for entry in page.entries]
     baseline = without_latents(rows[0])
     all_rows, all_labels = (rows, labels) if baseline is None else ([*rows, baseline], [*labels, "no latents"])
+    columns, table = scores.columns(all_rows), scores.table(all_rows, [*spreads, None][: len(all_rows)])
+    columns, table = stability.beside(columns, table, [entry.returning for entry in page.entries])
     facts = summary.Facts(
         labels=labels,
         scores=rows,
@@ -156,8 +162,14 @@ def render(page: Page) -> str:
         models=models,
         sentences=summary.sentences(facts),
         cautions=[f"{label} {said}" for label, one in zip(labels, page.entries, strict=True) for said in one.cautions],
-        columns=scores.columns(all_rows),
-        table=list(zip(all_labels, scores.table(all_rows, [*spreads, None][: len(all_rows)]), strict=True)),
+        columns=columns,
+        table=list(zip(all_labels, table, strict=True)),
+        returning=stability.section(
+            [(entry.name, label, entry.returning) for entry, label in zip(page.entries, labels, strict=True)],
+            int(settings.flatten(page.entries[0].settings).get("train.seed", 0)),
+            page.shape,
+            page.features,
+        ),
         curves=figures.training(dict(zip(labels, (entry.history for entry in page.entries), strict=True))),
         denoising=figures.denoising([e.showcase for e in page.entries], labels, page.shape, page.features),
         differing=differing,

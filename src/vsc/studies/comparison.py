@@ -17,6 +17,7 @@ from vsc.errors import UsageError, choose
 from vsc.files import whole, write_json
 from vsc.measure.measured import Measured
 from vsc.measure.results import Results
+from vsc.measure.returning import Returning, match_runs, read_trace
 from vsc.measure.scores import Scores
 from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
@@ -38,6 +39,7 @@ class Trained:
     jobs: list[Job]
     results: list[Results]
     first: Measured
+    returning: Returning | None = None  # which latents come back; None for a single seed
 
     @property
     def config(self) -> Config:
@@ -107,13 +109,22 @@ def compare(config: Compare, data: Dataset, folder: Path, command: str, progress
     how = {"workers": config.workers, "engine": config.engine, "progress": progress, "data": data, "keep": kept}
     results = iter(sweep(jobs, tell=partial(print, flush=True), command=_to_resume(command), **how))
     trained = [
-        Trained(name, PRESETS[name][0], group, [next(results) for _ in group], kept[first] or Measured(first, data))
+        Trained(
+            *(name, PRESETS[name][0], group, [next(results) for _ in group], kept[first] or Measured(first, data)),
+            returning=_returning(group),
+        )
         for name, group in planned.items()
         for first in [group[0].folder]
     ]
     _write_results(trained, data, folder, command)
     _write_page(trained, data, folder, command)
     return trained
+
+
+def _returning(jobs: list[Job]) -> Returning | None:
+    """Match the latents of the runs of a model, where there are several."""
+    runs_kept = [one for job in jobs if job.latents and (one := read_trace(job.folder)) is not None]
+    return match_runs(runs_kept) if len(runs_kept) > 1 else None
 
 
 def _plan(config: Compare, data: Dataset, folder: Path) -> dict[str, list[Job]]:
@@ -143,7 +154,7 @@ def _plan(config: Compare, data: Dataset, folder: Path) -> dict[str, list[Job]]:
             if resumed and runs.is_run(run) and not runs.changed_data(run, data):
                 check_same(run, resolved, data)
             label = PRESETS[name][0] + ("" if config.seeds == 1 else f", seed {seed}")
-            planned[name].append(Job(label, resolved, run, data.content))
+            planned[name].append(Job(label, resolved, run, data.content, latents=config.seeds > 1))
     return planned
 
 
@@ -219,6 +230,7 @@ def _write_results(trained: list[Trained], data: Dataset, folder: Path, command:
             "mean": one.mean._asdict(),
             "spread": None if one.spread is None else one.spread._asdict(),
             "seeds": [scores._asdict() for scores in one.scores],
+            "stability": None if one.returning is None else one.returning.summary,
             "cautions": one.cautions,
         }
         for one in trained
@@ -247,6 +259,7 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
                 seeds=len(one.scores),
                 spread=one.spread,
                 link=f"{one.folder.name}/report.html",
+                returning=one.returning,
             )
         )
     page = report.Page(

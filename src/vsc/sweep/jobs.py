@@ -18,6 +18,7 @@ from vsc.errors import Interrupted, RunError, UsageError
 from vsc.files import claimed
 from vsc.measure.measured import Measured
 from vsc.measure.results import Results, measured
+from vsc.measure.returning import read_trace, write_trace
 from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, as_plain
@@ -38,6 +39,7 @@ class Job(NamedTuple):
     content: str  # the data's `Dataset.content`
     metrics: tuple[str, ...] = ()  # what to measure besides the scores
     iwae: int | None = None  # draws of the importance-weighted bound
+    latents: bool = False  # whether to keep what its latents do, for `measure.returning`
 
 
 def key(config: Config, data: Dataset) -> str:
@@ -157,6 +159,9 @@ def finish(
         seen = Measured(model, data, split)
         if keep is not None and job.folder in keep:
             keep[job.folder] = seen
+    if job.latents and read_trace(job.folder, split) is None:
+        seen = Measured(job.folder, data, split) if seen is None else seen
+        write_trace(job.folder, seen)
     return measured(job.folder, data, split, job.metrics, iwae=job.iwae, again=False, seen=seen)
 
 
@@ -219,7 +224,8 @@ def _distinct(jobs: Sequence[Job]) -> list[Job]:
     for job in jobs:
         before = distinct.setdefault(job.folder, job)
         metrics = dict.fromkeys((*before.metrics, *job.metrics))
-        distinct[job.folder] = before._replace(metrics=tuple(metrics), iwae=before.iwae or job.iwae)
+        asked = {"iwae": before.iwae or job.iwae, "latents": before.latents or job.latents}
+        distinct[job.folder] = before._replace(metrics=tuple(metrics), **asked)
     return list(distinct.values())
 
 

@@ -32,6 +32,7 @@ FILES = (
     "codes-valid.npz",
     "codes-test.npz",
     "results.json",
+    "latents.npz",
     "model/config.json",
     "model/model.safetensors",
     "checkpoints/last.pt",

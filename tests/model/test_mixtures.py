@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vsc.model.distributions import SpikeAndSlab
 from vsc.model.divergences import kl_parts, mixture_log_prob, pairwise_kl
-from vsc.model.priors import SELECTORS, FreeMixturePrior, PseudoInputPrior
+from vsc.model.priors import SELECTORS
 
-B, U, M, J, ALPHA = 7, 5, 4, 3, 0.3
+B, U, M, J = 7, 5, 4, 3
 
 
 def leaves(*shape):
@@ -32,42 +31,36 @@ def every_pair(q, p):
     return slab.sum(-1), spike.sum(-1)
 
 
-def mixture(kind=PseudoInputPrior, selector="optimal", **options):
-    """Return the prior in float64, x, the encoder's layer and the encoder."""
-    options = {"inputs": M, "latent_dim": J, "alpha": ALPHA, "components": U} | options
-    prior = kind(selector=SELECTORS[selector], **options).double()
-    layer = nn.Linear(options["inputs"], 3 * options["latent_dim"]).double()
+@pytest.fixture
+def built(build):
+    """Return what makes the prior in float64, x (B, M) and the encoder."""
 
-    def posterior(x):
-        return gated((2 * layer(x)).chunk(3, -1))
+    def make(name, **options):
+        prior, _, posterior = build(name, **{"latent_dim": J, "components": U} | options)
+        return prior, torch.randn(B, M, dtype=torch.float64), posterior
 
-    return prior, torch.randn(B, options["inputs"], dtype=torch.float64), layer, posterior
+    return make
 
 
-@pytest.mark.parametrize("kind", [PseudoInputPrior, FreeMixturePrior])
-class TestUnitSlab:
-    def test_slabs_are_standard_normal_and_gates_those_of_the_components(self, kind):
-        prior, x, _, posterior = mixture(kind, unit_slab=True)
-        q, parts = posterior(x), prior.mixed(posterior)
-        if kind is PseudoInputPrior:
-            torch.testing.assert_close(parts.gamma, posterior(prior.pseudo_inputs).gamma)
-        kl = prior.kl(q, x, posterior)
-        # the slab's part is the same for every component, whatever the choice: that of ICLR eq. 9
-        slab = (q.gamma * 0.5 * (q.mu.square() + q.logvar.exp() - q.logvar - 1)).sum(-1)
-        torch.testing.assert_close(kl.slab, slab, rtol=1e-9, atol=1e-9)
+@pytest.mark.parametrize("gates", ["mixture", "pseudo-inputs"])
+class TestSharedSlab:
+    @pytest.mark.parametrize("slab", ["unit", "learned"])
+    def test_the_slab_is_charged_the_same_whatever_the_choice(self, built, gates, slab):
+        prior, x, posterior = built(f"{gates} {slab}")
+        q, m, logvar = posterior(x), 0.0, torch.zeros(J)
+        if slab == "learned":
+            m, logvar = prior.own_slab.mean, prior.own_slab.logvar
+        each = 0.5 * (((q.mu - m).square() + q.logvar.exp()) / logvar.exp() - q.logvar + logvar - 1)
+        expected = (q.gamma * each).sum(-1)
+        torch.testing.assert_close(prior.kl(q, x, posterior).slab, expected, rtol=1e-9, atol=1e-9)
 
-    def test_only_the_gates_are_trained(self, kind):
-        prior, x, layer, posterior = mixture(kind, unit_slab=True)
+    def test_only_the_gates_are_trained_beside_a_unit_slab(self, built, gates):
+        prior, x, posterior = built(f"{gates} unit")
         prior.kl(posterior(x), x, posterior).slab.sum().backward()
-        assert layer.weight.grad.any()
+        assert posterior.weight.grad.any()
         assert not any(p.grad is not None and p.grad.any() for p in prior.parameters())
         prior.kl(posterior(x), x, posterior).spike.sum().backward()
         assert all(p.grad.any() for p in prior.parameters())  # none lies idle, which several processes would not allow
-
-    def test_files_of_the_time_when_all_had_slabs_load(self, kind):
-        new, old = (mixture(kind, unit_slab=unit)[0] for unit in (True, False))
-        new.load_state_dict(old.state_dict())
-        torch.testing.assert_close(new.state_dict(), {name: old.state_dict()[name] for name in new.state_dict()})
 
 
 class TestAllPairs:
@@ -101,24 +94,24 @@ class TestAllPairs:
         found = mixture_log_prob(z, p).diagonal().double()
         torch.testing.assert_close(found, p.log_prob(z).double().sum(-1), rtol=1e-5, atol=1e-3)
 
-    def test_the_penalty_has_a_gradient_where_every_gate_is_certain(self):
-        prior = FreeMixturePrior(3, 4, 0.1, components=5)
+    def test_the_penalty_has_a_gradient_where_every_gate_is_certain(self, named):
+        prior = named("mixture own", latent_dim=4)
         with torch.no_grad():
-            prior.spike_logits.fill_(200.0)
+            prior.gates.spike_logits.fill_(200.0)
         qz = SpikeAndSlab(*(torch.zeros(2, 4) for _ in range(2)), spike_logits=torch.zeros(2, 4))
         penalty = prior.kl(qz, torch.zeros(2, 3), lambda x: qz).penalty
-        (gradient,) = torch.autograd.grad(penalty.sum(), prior.spike_logits)
+        (gradient,) = torch.autograd.grad(penalty.sum(), prior.gates.spike_logits)
         assert torch.isfinite(penalty).all()
         assert torch.isfinite(gradient).all()
 
-    def test_free_components_start_where_they_are_told_and_can_always_come_back(self):
-        prior = FreeMixturePrior(3, 200, 0.1, components=50, gate_init=4.0)
-        assert prior.spike_logits.detach().mean().item() == pytest.approx(4, abs=4 / math.sqrt(50 * 200))
+    def test_free_components_start_where_they_are_told_and_can_always_come_back(self, named):
+        prior = named("mixture own", latent_dim=200, components=50, gate_init=4.0)
+        own = prior.gates.spike_logits
+        assert own.detach().mean().item() == pytest.approx(4, abs=4 / math.sqrt(50 * 200))
         with torch.no_grad():
-            prior.spike_logits[0] = 12.0
-            prior.spike_logits[1] = -500.0
+            own[0], own[1] = 12.0, -500.0
         logits = prior.mixed(lambda x: None).spike_logits
-        (gradient,) = torch.autograd.grad(logits[0].sum(), prior.spike_logits)
+        (gradient,) = torch.autograd.grad(logits[0].sum(), own)
         assert logits.detach().abs().max() <= 8
         assert logits[1, 0].item() == pytest.approx(-8)
         assert (gradient[0] > 0.1).all()
@@ -145,14 +138,6 @@ class TestAllPairs:
         z[0], z[1] = 0, 1  # all shut, all open
         expected = p.log_prob(z.unsqueeze(1)).sum(-1)
         torch.testing.assert_close(mixture_log_prob(z, p), expected, rtol=1e-10, atol=1e-10)
-
-    def test_mixture_density_is_the_mean_of_the_components(self):
-        prior, _, _, posterior = mixture()
-        z = gated(leaves(40, J)).sample()
-        parts = posterior(prior.pseudo_inputs)
-        one = zip(parts.mu, parts.logvar, parts.spike_logits, strict=True)
-        densities = [gated(part).log_prob(z).sum(-1).exp() for part in one]
-        torch.testing.assert_close(prior.log_prob(z, posterior).exp(), torch.stack(densities).mean(0))
 
 
 class LargestTensor(TorchDispatchMode):
@@ -189,29 +174,29 @@ class TestMemory:
         assert self.largest(lambda: sum(every_pair(gated(q), gated(p)))) >= self.B * self.U * self.J
 
     @pytest.mark.parametrize("selector", SELECTORS)
-    def test_no_such_tensor_in_the_whole_prior(self, selector):
-        prior, _, _, posterior = mixture(selector=selector, latent_dim=self.J, components=self.U)
+    @pytest.mark.parametrize("slab", ["unit", "learned", "own"])
+    def test_no_such_tensor_in_the_whole_prior(self, built, slab, selector):
+        prior, _, posterior = built(f"pseudo-inputs {slab} {selector}", latent_dim=self.J, components=self.U)
         x = torch.randn(self.B, M, dtype=torch.float64)
         assert self.largest(lambda: sum(prior.kl(posterior(x), x, posterior))) <= self.most
-        assert prior.pseudo_inputs.grad.abs().sum() > 0  # the backward pass was in it
+        assert prior.gates.pseudo_inputs.grad.abs().sum() > 0  # the backward pass was in it
 
 
-@pytest.mark.parametrize("kind", [PseudoInputPrior, FreeMixturePrior])
-def test_one_component_is_a_spike_and_slab(kind):
-    for selector in SELECTORS:
-        prior, x, _, posterior = mixture(kind, selector, components=1)
-        component = posterior(prior.pseudo_inputs) if kind is PseudoInputPrior else prior.mixed(None)
-        expected = kl_parts(posterior(x), component)
-        kl = prior.kl(posterior(x), x, posterior)
-        torch.testing.assert_close(kl.slab, expected.slab.sum(-1))
-        torch.testing.assert_close(kl.spike, expected.spike.sum(-1))
-        assert (kl.selection == 0).all()
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_one_component_is_a_spike_and_slab(built, mixture, selector):
+    prior, x, posterior = built(f"{mixture} {selector}", components=1)
+    expected = kl_parts(posterior(x), prior.mixed(posterior))
+    kl = prior.kl(posterior(x), x, posterior)
+    torch.testing.assert_close(kl.slab, expected.slab.sum(-1))
+    torch.testing.assert_close(kl.spike, expected.spike.sum(-1))
+    torch.testing.assert_close(prior.latent_kl(posterior(x), x, posterior), expected.total)
+    assert (kl.selection == 0).all()
 
 
 @pytest.mark.parametrize("selector", [name for name in SELECTORS if name != "optimal"])
-def test_the_optimal_choice_is_never_dearer(selector):
-    prior, x, _, posterior = mixture(selector=selector)
-    best = mixture()[0]
+def test_the_optimal_choice_is_never_dearer(built, mixture, selector):
+    prior, x, posterior = built(f"{mixture} {selector}")
+    best = built(mixture)[0]
     best.load_state_dict({k: v for k, v in prior.state_dict().items() if not k.startswith("scores")})
     mine, least = (sum(p.kl(posterior(x), x, posterior)[:3]) for p in (prior, best))
     assert (least <= mine + 1e-12).all()
@@ -223,9 +208,9 @@ class TestOptimalChoice:
         """The charged bound of a choice C: sum_u C_u KL_u + KL(C || 1/U)."""
         return (C * kl).sum(-1) + (C * (C * U).log()).sum(-1)
 
-    def test_it_has_the_closed_form_and_no_choice_is_better(self):
-        prior, x, _, posterior = mixture()
-        q, p = posterior(x), posterior(prior.pseudo_inputs)
+    def test_it_has_the_closed_form_and_no_choice_is_better(self, built, mixture):
+        prior, x, posterior = built(mixture)
+        q, p = posterior(x), prior.mixed(posterior)
         kl = sum(every_pair(q, p))
         total = sum(prior.kl(q, x, posterior)[:3])
         torch.testing.assert_close(total, -torch.exp(-kl).mean(-1).log())
@@ -234,11 +219,10 @@ class TestOptimalChoice:
             C = some.sample((1000, B)).clamp(min=1e-300)
             assert (self.total(C, kl) >= total - 1e-12).all()
 
-    @pytest.mark.parametrize("kind", [PseudoInputPrior, FreeMixturePrior])
-    def test_its_gradient_is_that_of_the_closed_form(self, kind):
+    def test_its_gradient_is_that_of_the_closed_form(self, built, mixture):
         """The choice is held fixed, and need not move: at its optimum the bound's slope in it is zero."""
-        prior, x, layer, posterior = mixture(kind)
-        parameters = [*layer.parameters(), *prior.parameters()]
+        prior, x, posterior = built(mixture)
+        parameters = [posterior.weight, *prior.parameters()]
         slope = torch.randn(B, dtype=torch.float64)
         total = sum(prior.kl(posterior(x), x, posterior)[:3])
         kl = sum(every_pair(posterior(x), prior.mixed(posterior)))
@@ -248,12 +232,12 @@ class TestOptimalChoice:
         assert all((gradient != 0).any() for gradient in gradients[0])
         assert not SELECTORS["optimal"](None, kl).requires_grad
 
-    def test_without_the_charge_it_would_be_no_bound(self):
+    def test_without_the_charge_it_would_be_no_bound(self, built):
         """For posteriors that are the components themselves the best KL_u is 0, but the mixture is not that near."""
-        prior, x, _, posterior = mixture(FreeMixturePrior)
+        prior, x, posterior = built("mixture own")
         with torch.no_grad():
-            prior.mu.mul_(10)
-            prior.spike_logits.add_(1)
+            prior.own_slab.mu.mul_(10)
+            prior.gates.spike_logits.add_(1)
             q, x = prior.mixed(None), x[:U]
             z = q.sample((20_000,))
             ratio = q.log_prob(z).sum(-1) - prior.log_prob(z.flatten(0, 1), posterior).unflatten(0, (20_000, U))
@@ -295,10 +279,10 @@ class TestSelectors:
         if log_C.requires_grad:
             assert torch.isfinite(torch.autograd.grad(log_C.sum(), scores)[0]).all()
 
-    def test_the_charge_of_a_choice(self):
+    def test_the_charge_of_a_choice(self, built):
         """The parts of the divergence are the choice's means, and its own divergence from uniform."""
-        prior, x, _, posterior = mixture(selector="softmax")
-        q, p = posterior(x), posterior(prior.pseudo_inputs)
+        prior, x, posterior = built("pseudo-inputs own softmax")
+        q, p = posterior(x), posterior(prior.gates.pseudo_inputs)
         C = torch.softmax(prior.scores(x), -1)
         slab, spike = every_pair(q, p)
         kl = prior.kl(q, x, posterior)

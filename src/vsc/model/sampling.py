@@ -159,9 +159,9 @@ def conditional(model: Autoencoder, x: Any, n: int, seed: int = 0) -> Samples:
     Draw codes that share the active latents of given inputs (ICLR sec. E.5 and fig. 13, UAI fig. 6).
 
     The latents that are on in an input's hard code, gamma > 1/2, get values from the slab of the prior; all others are
-    exactly zero. The slab is N(0, 1) of the priors `spike-slab` and `learned`, Lap(0, 1) of the thresholded Laplace.
-    Of the mixture priors it is the slab of a component u ~ C(x), the choice that the input itself makes, drawn anew
-    for every draw.
+    exactly zero. Of a `SpikeSlabPrior` that is N(0, 1) or what is learned instead, and with several components the slab
+    of one, u ~ C(x), the choice that the input itself makes, drawn anew for every draw; of the thresholded Laplace it
+    is Lap(0, 1).
 
     Parameters
     ----------

@@ -221,15 +221,15 @@ def slab_correlation(qz: SpikeAndSlab, origin: Tensor | None = None) -> Tensor:
     """
     Return the total correlation of the slabs in a batch, by minibatch-weighted sampling (Chen et al. 2018).
 
-    A latent that is off has no value; one drawn from the slab of the prior takes its place. So only what
-    values say of each other counts, and not that the gates of one thing open together. Half of the batch is looked at.
+    A latent that is off has no value; one drawn from N(origin, 1) takes its place. So only what values say of each
+    other counts, and not that the gates of one thing open together. Half of the batch is looked at.
 
     Parameters
     ----------
     qz : SpikeAndSlab, shape (B, J)
         The posterior.
     origin : torch.Tensor, shape (J,), optional
-        The mean of the prior's slab, by default zero.
+        What the posterior's means are counted from, by default zero.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -83,8 +84,10 @@ class SpikeSlabPrior(Prior):
     def encoded(self, x, posterior):
         return self.gates.encoded(x, posterior)
 
-    def mixed(self, posterior: Posterior | None, dtype: torch.dtype = torch.float32) -> SpikeAndSlab:
-        """Return the U components, (U, J), in a floating-point type, at least in single precision."""
+    def mixed(self, posterior: Posterior | None, dtype: torch.dtype | None = None) -> SpikeAndSlab:
+        """Return the U components, (U, J), at least in single precision; by default in that of the prior itself."""
+        if dtype is None:
+            dtype = next((t.dtype for t in chain(self.parameters(), self.buffers())), torch.float32)
         asked = self.gates.asked(posterior, torch.promote_types(dtype, torch.float32))
         return SpikeAndSlab(*self.own_slab.of(asked), spike_logits=asked.logits, validate_args=False)
 
@@ -93,15 +96,19 @@ class SpikeSlabPrior(Prior):
         parts = self.mixed(posterior, qz.mu.dtype)
         if self.components == 1:
             slab, spike = (part.sum(-1) for part in kl_parts(qz, parts))
-            zero = torch.zeros_like(slab)
-            return Divergence(slab, spike, zero, zero)
+            return Divergence(slab, spike, torch.zeros_like(slab), self._penalty(parts, slab))
         pairs = pairwise_kl(qz, parts)  # (B, U) each
         log_C = self.choice(x, pairs.total)  # ln q(u|x)  (B, U)
         C = log_C.exp()
         selection = (C * log_C).sum(-1) + math.log(self.components)
-        penalty = self.gates.latent_dim * _bernoulli_kl(parts.gamma.mean(), self.alpha)  # UAI: for the loss alone
         slab, spike = ((C * part).sum(-1) for part in pairs)
-        return Divergence(slab, spike, selection, penalty.expand(len(C)))
+        return Divergence(slab, spike, selection, self._penalty(parts, slab))
+
+    def _penalty(self, parts: SpikeAndSlab, like: Tensor) -> Tensor:
+        """Return what `train.penalty` weighs (UAI), for the loss alone; zero where the gates do not hear of it."""
+        if "penalty" not in self.schedules:
+            return torch.zeros_like(like)
+        return (self.gates.latent_dim * _bernoulli_kl(parts.gamma.mean(), self.alpha)).expand_as(like)
 
     def latent_kl(self, qz, x, posterior):
         parts = self.mixed(posterior, qz.mu.dtype)
@@ -151,9 +158,8 @@ def optimal(scores: None, kl: Tensor) -> Tensor:
     """
     Choose q(u|x) proportional to exp(-KL_u): the best choice there is, with nothing to learn (Hershey & Olsen 2007).
 
-    The bound's gradient through this choice is zero, so none is kept. Where training weighs the KL's parts otherwise
-    (`beta`, `slab_beta`, `spike_beta` other than 1) it is still the choice of the unweighted bound: a heuristic, best
-    for what is reported and not for the loss.
+    The bound's gradient through this choice is zero, so none is kept. Where training weighs the KL otherwise (`beta` other
+    than 1) it is still the choice of the unweighted bound: a heuristic, best for what is reported and not for the loss.
     """
     return log_softmax(-kl.detach(), -1)
 

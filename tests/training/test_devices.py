@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from vsc.model.bounds import TERMS
 from vsc.settings import build
 from vsc.settings.config import Config, ModelConfig, TrainConfig
 from vsc.settings.presets import PRESETS, changed
@@ -30,13 +31,9 @@ class Elsewhere(TorchDispatchMode):
 
 
 def config_of(name, **model):
-    settings = {key: value for key, value in PRESETS[name][1].items() if key != "train.target_l0"}
-    own = {"hidden": (8,), "latent_dim": 4, "components": 5} | model
-    own = {key: value for key, value in own.items() if key != "components" or name in ("vsc-pseudo", "vsc-mixture")}
-    config = changed(
-        Config(model=ModelConfig(**own), train=TrainConfig(steps=10, batch_size=16, device="cpu")), settings
-    )
-    return changed(config, {"train.target_l0": 0}) if name in ("vsc-pseudo", "vsc-mixture") else config
+    own = ModelConfig(hidden=(8,), latent_dim=4, **model)
+    config = changed(Config(model=own, train=TrainConfig(steps=10, batch_size=16, device="cpu")), PRESETS[name][1])
+    return config if config.model.components is None else changed(config, {"model.components": 5})
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous-bernoulli"])
@@ -51,12 +48,12 @@ def test_a_model_trains_and_is_asked_where_it_is(tiny, name, likelihood):
         backward=lambda loss: loss.backward(),
     )
     module, wrapped, optimizer, batch_of = loop._set_up(fabric, config, tiny, None)
-    fields = Progress(window=torch.zeros(7, device=DEVICE))
+    fields = Progress(window=torch.zeros(len(TERMS), device=DEVICE))
     with Elsewhere():
         for step in range(2):
             x = batch_of(step)
             assert x.device == DEVICE
-            bound, _ = loop._step(fabric, wrapped, optimizer, x, config.train, fields, False, None)
+            bound, fields = loop._step(fabric, wrapped, optimizer, x, config.train, fields, False, None)
             fields = fields.seen(bound)
         with torch.no_grad():
             module.eval()

@@ -32,13 +32,14 @@ def settings(train=None, **model):
 @pytest.mark.parametrize(
     ("config", "first", "never"),
     [
-        (settings(), "Raise model.alpha", "price"),
-        (settings({"price": 2.0}), "Lower train.price", "penalty"),
-        (settings({"penalty": 2.0}, prior="pseudo-inputs"), "Lower train.penalty", "price"),
-        (settings({"beta": 4.0}), "Lower train.beta", "price"),
-        (settings(alpha=0.5), "Let train.beta rise more slowly", "alpha"),
-        (settings(likelihood="gaussian-fixed", alpha=0.5), "Lower model.variance", "alpha"),
-        (settings({"target_l0": 1.0}), "Ask for more latents", "price"),
+        (settings({"cap": 0.4}), "Let train.beta rise more slowly", "cap"),
+        (settings({"cap": 0.1}), "Raise train.cap, now 0.1", "alpha"),
+        (settings(gates="fixed"), "Raise model.alpha, now 0.1", "cap"),
+        (settings({"penalty": 2.0}), "Lower train.penalty", "alpha"),
+        (settings({"beta": 4.0}), "Lower train.beta", "penalty"),
+        (settings(gates="fixed", alpha=0.5), "Let train.beta rise more slowly", "alpha"),
+        (settings(likelihood="gaussian-fixed"), "Lower model.variance", "alpha"),
+        (settings({"target_l0": 1.0}), "Ask for more latents", "alpha"),
     ],
 )
 def test_of_shut_gates_the_likeliest_cause_comes_first(config, first, never):
@@ -50,10 +51,10 @@ def test_of_shut_gates_the_likeliest_cause_comes_first(config, first, never):
 @pytest.mark.parametrize(
     ("config", "first", "never"),
     [
-        (settings(alpha=0.2), "Ask for a number of latents with train.target_l0", "straight-through"),
+        (settings(gates="fixed"), "Lower train.cap", "straight-through"),
         (settings(spikes="concrete"), "Take the spike estimator straight-through", "penalty"),
-        (settings(prior="mixture"), "Ask for a number", "alpha"),
-        (settings({"target_l0": 6.0}), "It has not come down to train.target_l0: raise train.steps", "Ask for"),
+        (settings(gates="mixture"), "Lower train.cap", "alpha"),
+        (settings({"target_l0": 6.0}), "It has not come down to train.target_l0: raise train.steps", "cap"),
     ],
 )
 def test_of_open_gates_the_likeliest_cause_comes_first(config, first, never):

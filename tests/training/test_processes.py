@@ -155,11 +155,10 @@ def test_two_processes_that_are_stopped_go_on_bit_for_bit(tmp_path, signum, whom
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "prior", [["spike-slab"], ["learned"], ["pseudo-inputs"], ["mixture"], ["mixture", "--model.unit_slab", "true"]]
+    "prior", [["fixed"], ["learned", "--model.slab", "learned"], ["pseudo-inputs"], ["mixture", "--model.slab", "unit"]]
 )
 def test_two_processes_train_every_prior(tmp_path, prior):
-    mixture = ["--model.components", "5"] if prior[0] in ("pseudo-inputs", "mixture") else []
-    words = ["--train.devices", "2", "--prior", *prior, *mixture, "--steps", "6", "--batch-size", "32", *SMALL]
+    words = ["--train.devices", "2", "--gates", *prior, "--steps", "6", "--batch-size", "32", *SMALL]
     process = start("train", "--out", str(tmp_path / "run"), *words)
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
@@ -222,13 +221,13 @@ def test_a_terminal_without_a_character_shows_a_plain_one(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_one_thread")
-def test_two_processes_agree_on_the_price_of_a_target(tmp_path):
-    words = ["--target-l0", "2", "--prior", "pseudo-inputs", "--model.components", "20", "--steps", "20", *SMALL]
+def test_two_processes_agree_on_what_latents_cost(tmp_path):
+    words = ["--target-l0", "2", "--cap", "0.3", "--steps", "20", *SMALL]
     process = start("train", "--out", str(tmp_path / "two"), "--train.devices", "2", "--batch-size", "64", *words)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("saved in") == 1
-    assert runs.load_checkpoint(tmp_path / "two" / "checkpoints" / "last.pt")["progress"]["price"] != 0
+    assert runs.load_checkpoint(tmp_path / "two" / "checkpoints" / "last.pt")["progress"]["pressure"]["total"] != 0
 
 
 @pytest.mark.slow

@@ -12,9 +12,19 @@ from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.training import runs
 from vsc.training.loop import train
+from vsc.training.pressure import Pressure, begin
 
 PLAIN = TrainConfig(
-    steps=12, batch_size=16, beta=1.0, relaxation=0.5, log_every=4, valid_every=4, checkpoint_every=5, device="cpu"
+    steps=12,
+    batch_size=16,
+    lr=1e-3,
+    cap=1.0,
+    beta=1.0,
+    relaxation=0.5,
+    log_every=4,
+    valid_every=4,
+    checkpoint_every=5,
+    device="cpu",
 )
 
 
@@ -72,7 +82,8 @@ def test_a_run_that_is_being_extended_is_not_finished(tiny, tmp_path):
     [
         ({"lr": "1e-3 -> 1e-4 at 0.5"}, {"steps": 24}, "the schedule of lr .* at step 6"),
         ({"beta": "0 -> 1 at 0 over 0.5"}, {"steps": 24}, "the schedule of beta .* at step 1"),
-        ({"target_l0": 2.0}, {"steps": 24}, "the price that train.target_l0 asks"),
+        ({"target_l0": 2.0}, {"steps": 24}, "the price that train.target_l0 and train.cap ask"),
+        ({"cap": 0.3}, {"steps": 24}, "the price that train.target_l0 and train.cap ask"),
         ({}, {"steps": 6}, "they may only be raised"),
         ({"patience": 50, "valid_every": 5}, {"steps": 24}, "a validation at the last step"),
     ],
@@ -196,7 +207,13 @@ def test_temporaries_of_killed_processes_go_when_a_run_goes_on(tiny, tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("in_window", [1]), ("step", "5"), ("step", -1), ("seconds", None), ("window", torch.zeros(2)), ("price", {})],
+    [
+        *[("in_window", [1]), ("step", "5"), ("step", -1), ("seconds", None), ("window", torch.zeros(2))],
+        *(
+            ("pressure", value)
+            for value in ({}, 3.0, begin(torch.zeros(5))._asdict(), dict.fromkeys(Pressure._fields, 1))
+        ),
+    ],
 )
 def test_a_checkpoint_with_a_field_of_another_kind_names_file_and_field(tiny, tmp_path, field, value):
     stopped(tiny, config(), tmp_path / "run")

@@ -17,7 +17,7 @@ from safetensors.torch import save as bytes_of
 
 from vsc.errors import RunError, UsageError
 from vsc.model import MODELS
-from vsc.model.priors import PRIORS, SELECTORS
+from vsc.model.priors import GATES, SELECTORS, SLABS
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.training import runs
@@ -89,10 +89,15 @@ def test_a_loaded_model_gives_the_same_codes(tiny, tmp_path, name, likelihood):
         assert torch.equal(model.decode(z), loaded.decode(z))
 
 
-@pytest.mark.parametrize("prior", PRIORS)
-@pytest.mark.parametrize("selector", SELECTORS)
-def test_a_loaded_model_has_the_same_prior(tiny, tmp_path, prior, selector):
-    settings = replace(SETTINGS.model, name="vsc", prior=prior, selector=selector, components=5, nu=3.0)
+PRIORS = [
+    *((gates, slab, "optimal") for gates in GATES for slab in SLABS if GATES[gates].mixture or slab != "own"),
+    *(("mixture", "own", selector) for selector in SELECTORS),
+]
+
+
+@pytest.mark.parametrize(("gates", "slab", "selector"), PRIORS)
+def test_a_loaded_model_has_the_same_prior(tiny, tmp_path, gates, slab, selector):
+    settings = replace(SETTINGS.model, gates=gates, slab=slab, selector=selector, components=5, nu=3.0, slab_mean=1.5)
     asked = replace(SETTINGS, model=settings)
     model = train(tiny, build.without(asked, build.unused_by_model(settings)), tmp_path / "run")
     loaded = runs.load(tmp_path / "run")
@@ -106,12 +111,12 @@ def test_a_loaded_model_has_the_same_prior(tiny, tmp_path, prior, selector):
 
 
 def test_pseudo_inputs_start_at_training_examples(tiny):
-    settings = replace(SETTINGS.model, name="vsc", prior="pseudo-inputs", components=5)
+    settings = replace(SETTINGS.model, components=5)
     model = build.new_model(build.resolve(replace(SETTINGS, model=settings), tiny), tiny)
     examples = model.scaler(tiny.train.x)
-    for pseudo in model.prior.pseudo_inputs:
+    for pseudo in model.prior.gates.pseudo_inputs:
         assert (examples == pseudo).all(1).any()
-    assert len(model.prior.pseudo_inputs.unique(dim=0)) == 5
+    assert len(model.prior.gates.pseudo_inputs.unique(dim=0)) == 5
 
 
 @pytest.mark.parametrize("scale", ["standard", "unit-norm"])
@@ -279,12 +284,12 @@ def test_damaged_settings_are_refused(run, content):
 
 def test_settings_out_of_range_are_refused(run):
     text = (run / "config.yaml").read_text()
-    for good, bad in {"steps: 6": "steps: 0", "steps: 6 ": "", "lr: 0.001": "lr: x", "name: vsc": "nome: vsc"}.items():
-        if good in text:
-            (run / "config.yaml").write_text(text.replace(good, bad))
-            with pytest.raises(UsageError) as caught:
-                runs.read_config(run)
-            one_line(caught)
+    for good, bad in {"steps: 6": "steps: 0", " lr: ": " lr: x", "cap: ": "cap: 2", "name: vsc": "nome: vsc"}.items():
+        assert good in text
+        (run / "config.yaml").write_text(text.replace(good, bad))
+        with pytest.raises(UsageError) as caught:
+            runs.read_config(run)
+        one_line(caught)
 
 
 def test_a_checkpoint_that_lacks_parts_or_fits_another_model_is_refused(run, tiny):

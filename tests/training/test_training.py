@@ -13,6 +13,7 @@ from vsc.data.batches import Batches
 from vsc.data.split import Dataset, Split
 from vsc.errors import RunError, UsageError
 from vsc.model import VSC
+from vsc.model.priors import GATES
 from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
@@ -25,7 +26,7 @@ MOVING = replace(
     beta="0 -> 1 at 0 over 0.6",
     lr="1e-3 -> 1e-4 at 0.6 over 0.3",
 )
-GATED = replace(MOVING, spike_beta="1 -> 3 at 0 over 0.5", slab_beta=2.0, relaxation="1 -> 0.3")
+GATED = replace(MOVING, cap=0.2, relaxation="1 -> 0.3")
 SLABS = replace(GATED, lam="0 -> 1 at 0.2 over 0.4", total_correlation=0.5)
 
 
@@ -153,7 +154,7 @@ def test_metrics_have_the_rows_that_the_settings_ask_for(tiny, tmp_path):
     assert sorted(found) == sorted(logged + validated)
     assert not model.training
     for row in rows(tmp_path / "run"):
-        assert row["elbo"] == pytest.approx(row["log_px"] - row["kl_slab"] - row["kl_spike"], abs=1e-4)
+        assert row["elbo"] == pytest.approx(row["log_px"] - row["kl_slab"] - row["kl_spike"] - row["kl_selection"])
 
 
 def test_a_training_row_is_the_mean_over_its_steps(tiny, tmp_path):
@@ -196,20 +197,21 @@ def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, p
     "settings",
     [
         pytest.param(config("vsc", SLABS), id="vsc"),
+        pytest.param(config("vsc", replace(SLABS, cap=None), gates="fixed", slab="learned"), id="fixed"),
+        pytest.param(config("vsc", SLABS, gates="mixture"), id="mixture"),
         pytest.param(config("vsc", replace(SLABS, relaxation="50 -> 90"), "sigmoid"), id="sigmoid"),
         pytest.param(config("vae", MOVING, binarise=True), id="vae-binarised"),
         pytest.param(
             config(
                 "vsc",
-                replace(SLABS, target_l0=2.0, penalty=1.0, clip=1.0, prior_lr=5.0),
-                prior="pseudo-inputs",
+                replace(SLABS, target_l0="3 -> 0.5 at 0.2 over 0.4", penalty=1.0, clip=1.0),
                 components=8,
                 nu=5.0,
             ),
-            id="pseudo-inputs-target",
+            id="target",
         ),
         pytest.param(
-            config("thresholded-laplace", replace(GATED, target_l0="4 -> 2 at 0.2 over 0.4", prior_lr=5.0)),
+            config("thresholded-laplace", replace(GATED, cap=0.6, target_l0="4 -> 2 at 0.2 over 0.4")),
             id="thresholded-laplace",
         ),
         pytest.param(config("tcvae", replace(MOVING, total_correlation="0 -> 3 at 0 over 0.5")), id="tcvae"),
@@ -293,7 +295,7 @@ def test_resuming_with_other_settings_names_the_first_that_differs(tiny, tmp_pat
     kill_at(monkeypatch, 4)
     with pytest.raises(Interrupted):
         train(tiny, config(), tmp_path / "run")
-    with pytest.raises(UsageError, match=r"train\.lr 0\.001, not 0\.5"):
+    with pytest.raises(UsageError, match=r"train\.lr 0\.002 -> 4e-05 at 0\.5 over 0\.5, not 0\.5"):
         train(tiny, config(train=replace(SHORT, lr=0.5)), tmp_path / "run", resume=True)
     moved = config()
     moved = replace(moved, data=replace(moved.data, root=str(tmp_path)))
@@ -428,8 +430,8 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint_or_a_model(tiny, 
 
 def test_a_penalty_on_the_components_closes_their_gates(tiny):
     def mean_gate(weight):
-        settings = replace(SHORT, steps=200, penalty=weight, target_l0=0.0)
-        model = train(tiny, config(train=settings, prior="pseudo-inputs", components=8, alpha=0.01))
+        settings = replace(SHORT, steps=200, penalty=weight)
+        model = train(tiny, config(train=settings, components=8, **({"alpha": 0.01} if weight else {})))
         return model.prior.mixed(model.posterior).gamma.mean().item()
 
     assert mean_gate(20.0) < 0.7 * mean_gate(0.0)
@@ -468,15 +470,16 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(tiny, tm
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("prior_lr", [1.0, 20.0])
-def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, prior_lr):
+@pytest.mark.parametrize("gates", ["learned", "mixture"])
+def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, gates):
     """Adam's first step is lr in the direction of the gradient's sign, for every weight that has one."""
-    own = config(prior="mixture", components=4, train=replace(SHORT, steps=1, lr=0.01, beta=1.0, prior_lr=prior_lr))
+    own = config(gates=gates, train=replace(SHORT, steps=1, lr=0.01, beta=1.0))
     settings = build.resolve(own, tiny)
     torch.manual_seed(settings.train.seed)
     before = build.new_model(settings, tiny).state_dict()
     after = train(tiny, own).state_dict()
-    for name, pace in (("prior.spike_logits", prior_lr), ("decoder.2.bias", 1.0)):
+    assert (GATES["learned"].pace, GATES["mixture"].pace > 1) == (1, True)
+    for name, pace in (("prior.gates.spike_logits", GATES[gates].pace), ("decoder.2.bias", 1.0)):
         moved = (after[name] - before[name]).abs()
         torch.testing.assert_close(moved.median(), torch.tensor(0.01 * pace), rtol=1e-3, atol=0)
 

@@ -16,7 +16,7 @@ from vsc.model.bounds import TERMS, Bound
 from vsc.settings.config import Config, TrainConfig
 from vsc.torchstate import Noise
 from vsc.training import runs
-from vsc.training.pressure import Pressure
+from vsc.training.pressure import Pressure, begin
 from vsc.training.processes import by_lead, gather
 
 
@@ -150,7 +150,7 @@ def restore(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise) 
         done = Progress(**state["progress"])
         _check_kinds(done)
         if done.pressure is not None:
-            done = done._replace(pressure=_pressure(done.pressure, fabric.device))
+            done = done._replace(pressure=_pressure(done.pressure, module.latent_dim, fabric.device))
         return done._replace(window=done.window.to(fabric.device))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         if isinstance(error, UsageError):
@@ -181,13 +181,14 @@ def _check_kinds(done: Progress) -> None:
         raise TypeError("progress.window is not a sum of bounds")
 
 
-def _pressure(kept: Any, device) -> Pressure:
-    """Return the controller of a checkpoint, where it is needed; refuse what is none."""
-    found = Pressure(**kept)
-    J = found.rates.shape
-    if not all(isinstance(part, Tensor) and part.isfinite().all() for part in found) or found.capped.shape != J:
-        raise TypeError("progress.pressure is no controller")
-    return Pressure(*(part.to(device) for part in found))
+def _pressure(kept: Any, latent_dim: int, device) -> Pressure:
+    """Return the controller of a checkpoint; refuse what is none of so many latents."""
+    usual = begin(torch.zeros(latent_dim))
+    parts = [kept.get(name) for name in Pressure._fields] if isinstance(kept, dict) else []
+    shapes = [part.shape if isinstance(part, Tensor) and part.isfinite().all() else None for part in parts]
+    if shapes != [part.shape for part in usual]:
+        raise TypeError("progress.pressure is no controller of the model's latents")
+    return Pressure(*(part.to(device) for part in parts))
 
 
 def _difference(a: Config, b: Config) -> str:

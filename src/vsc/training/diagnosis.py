@@ -50,7 +50,7 @@ def _shut(config: Config | None) -> list[str]:
         causes.append("Lower train.beta, which is above 1")
     if config.train.lam.corners:
         causes.append("Leave the lambda warm-up out (train.lam 1)")
-    if config.train.cap is not None and config.train.cap < 0.5:
+    if config.train.cap is not None and config.train.cap < 0.2:
         causes.append(f"Raise train.cap, now {config.train.cap:g}")
     if model.gates in ("fixed", "learned") and model.alpha < 0.5:
         causes.append(f"Raise model.alpha, now {model.alpha:g}")

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from vsc.errors import UsageError
-from vsc.metrics import attributes, mcc, mig, presence_auroc, within_mcc, within_mig
+from vsc.metrics import attributes, detectors, mcc, mig, presence_auroc, within_mcc, within_mig
 
 GROUPS = [0, 0, 1]
 
@@ -80,3 +80,19 @@ def test_shapes_that_do_not_fit():
         within_mig(z, v, np.ones((3, 2)), GROUPS)
     with pytest.raises(UsageError, match="factors: 5 rows"):
         within_mcc(z, np.ones((5, 3)), np.ones((4, 2)), GROUPS)
+
+
+def test_a_detector_is_told_by_its_area_and_counted_by_its_threshold():
+    rng = np.random.default_rng(0)
+    gamma, S = rng.random((200, 5)), np.stack([np.arange(200) < 60, np.ones(200, bool)], 1)
+    gamma[:, 3] = 0.4 * gamma[:, 3] + 0.55 * S[:, 0]
+    found = detectors(gamma, S, gamma > 0.5)
+    on = gamma[:, 3] > 0.5
+    assert found.latent[0] == 3
+    assert found.auroc.tolist() == [roc_auc_score(S[:, 0], gamma[:, 3]), 0.5]
+    assert found.hits[0] == pytest.approx(on[:60].mean())
+    assert found.alarms[0] == pytest.approx(on[60:].mean())
+    assert found.precision[0] == pytest.approx(on[:60].sum() / on.sum())
+    assert np.isnan(found.alarms[1]), "nothing is without it"
+    assert np.isnan(detectors(gamma, S, np.zeros((200, 5))).precision).all(), "never on"
+    assert detectors(gamma, S).hits is None

@@ -327,3 +327,17 @@ def test_a_front_shows_every_setting_and_the_dense_models():
     assert set(drawn["VAE"][:, 1]) == {-102.9}
     assert "nats per example" in axes.get_ylabel()
     assert "latents on per example" in axes.get_xlabel()
+
+
+def test_codes_cut_to_few_elements_are_drawn_on_an_axis_to_base_two_with_the_whole_code_ringed():
+    wide, one = [[1, 0.4], [2, 0.3], [8, 0.1]], [[2.5, 0.2]]
+    figure = plots.nonzeros({"error": {"VAE": wide, "VSC": one}, "probe": {"VAE": [[0, 0.5], [4, np.nan], [8, 0.9]]}})
+    error, probe = figure.axes
+    assert (error.get_ylabel(), probe.get_ylabel()) == ("error", "probe")
+    assert "non-zero" in error.get_xlabel()
+    assert error.get_xscale() == "log"
+    assert error.xaxis.get_transform().base == 2
+    lines = [np.asarray(line.get_xydata()).tolist() for line in error.lines]
+    assert lines == [wide, wide[-1:], one, one], "a curve and its ring, for each"
+    assert [np.asarray(line.get_xydata()).tolist() for line in probe.lines] == [[[8, 0.9]]] * 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["VAE", "VSC"]

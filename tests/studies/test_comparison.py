@@ -139,18 +139,75 @@ def test_one_seed_has_no_spread(tiny, tmp_path, no_page):
 def test_every_preset_trains(tiny, tmp_path, no_page):
     trained = compare(only(",".join(PRESETS)), tiny, tmp_path / "out", "vsc compare")
     for one in trained:
-        assert changed(one.config, PRESETS[one.name][1]) == one.config
+        known = PRESETS["vae" if one.name == comparison.SMALL else one.name][1]
+        assert changed(one.config, known) == one.config
 
 
 def test_resume_keeps_what_is_finished_and_trains_the_rest(tiny, tmp_path, no_page):
     folder = tmp_path / "out"
     compare(only("ae,vae"), tiny, folder, "vsc compare")
     before = {path: stamp for path, stamp in stamps(folder).items() if path.parent != folder}
-    trained = compare(only("ae,vsc,vae", resume=True), tiny, folder, "vsc compare")
+    trained = compare(only("ae,vsc,vae", resume=True, equal=False), tiny, folder, "vsc compare")
     assert [one.name for one in trained] == ["ae", "vsc", "vae"]
     after = stamps(folder)
     assert {path: after[path] for path in before} == before
     assert list(json.loads((folder / "results.json").read_text())["models"]) == ["ae", "vsc", "vae"]
+
+
+def small_of(folder, data):
+    """Return how many latents an input of the first vsc has on, on the validation part."""
+    first = folder / ("vsc" if (folder / "vsc").is_dir() else "vsc-seed0")
+    return round(Measured(first, data, "valid").survey.rate.sum())
+
+
+def test_a_vae_of_as_many_latents_is_a_model_like_the_others_and_is_found_again(tiny, tmp_path):
+    folder = tmp_path / "out"
+    trained = compare(only("vae,vsc"), tiny, folder, "vsc compare")
+    J = small_of(folder, tiny)
+    assert 1 <= J < 4, "else there is nothing to compare"
+    assert [(one.name, one.title) for one in trained][2:] == [("vae-small", f"VAE, J = {J}")]
+    assert trained[2].config == changed(trained[0].config, {"model.latent_dim": J})
+    results = json.loads((folder / "results.json").read_text())
+    assert results["equal"] == {"lead": "vsc", "dense": "vae", "small": "vae-small", "kept": J}
+    kept = [results["models"][name]["frontier"]["kept"] for name in ("vae", "vsc", "vae-small")]
+    assert (kept[0][-1], kept[2][-1]) == (4, J)
+    assert J in kept[0]
+    for one in trained:
+        found = results["models"][one.name]
+        assert found["frontier"]["mse"][-1] == pytest.approx(found["mean"]["mse"], rel=1e-5), "the code as it is"
+        assert found["frontier"]["nonzeros"][-1] == pytest.approx(found["mean"]["active"])
+        assert [row["name"] for row in found["detectors"]] == ["row", "column", "corner"]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"VAE, J = {J}</th>" in page
+    assert 'href="vae-small/report.html"' in page
+    before = {path: stamp for path, stamp in stamps(folder).items() if path.suffix == ".safetensors"}
+    again = compare(only("vae,vsc", resume=True), tiny, folder, "vsc compare")
+    assert [one.results for one in again] == [one.results for one in trained]
+    assert {path: stamp for path, stamp in stamps(folder).items() if path.suffix == ".safetensors"} == before
+    with_ae = compare(only("ae", overwrite=True), tiny, folder, "vsc compare")
+    assert [one.name for one in with_ae] == ["ae"]
+    assert not runs.is_run(folder / "vae-small")
+
+
+def test_the_small_vae_has_the_seeds_of_the_others_and_can_be_left_out(tiny, tmp_path, no_page):
+    trained = compare(replace(SETTINGS, models="vsc,vae"), tiny, tmp_path / "two", "vsc compare")
+    assert [job.folder.name for job in trained[2].jobs] == ["vae-small-seed0", "vae-small-seed1"]
+    assert [job.config.train.seed for job in trained[2].jobs] == [0, 1]
+    assert trained[2].config.model.latent_dim == small_of(tmp_path / "two", tiny)
+    for name, settings in (("off", only("vsc,vae", equal=False)), ("none", only("vsc-learned,vae"))):
+        assert len(compare(settings, tiny, tmp_path / name, "vsc compare")) == 2
+    no_valid = replace(tiny, valid=tiny.valid.take(slice(0)))
+    assert len(compare(only("vsc,vae"), no_valid, tmp_path / "blind", "vsc compare")) == 2
+
+
+def test_a_small_vae_of_another_size_is_trained_anew(tiny, tmp_path, no_page, monkeypatch):
+    folder = tmp_path / "out"
+    first = compare(only("vsc,vae"), tiny, folder, "vsc compare")[2]
+    J = first.config.model.latent_dim
+    monkeypatch.setattr(comparison, "round", lambda value: round(value) % 3 + 1, raising=False)
+    again = compare(only("vsc,vae", resume=True), tiny, folder, "vsc compare")[2]
+    assert again.config.model.latent_dim == J % 3 + 1
+    assert again.results[0].weights != first.results[0].weights
 
 
 def test_an_interrupted_comparison_says_how_to_go_on_and_ends_the_same(tiny, tmp_path, no_page, monkeypatch):

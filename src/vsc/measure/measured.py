@@ -150,7 +150,7 @@ class Measured:
 
     @cached_property
     @_apart
-    def _learned(self) -> tuple[Codes, Tensor] | None:
+    def learned(self) -> tuple[Codes, Tensor] | None:
         """Codes and labels of up to 5000 training examples; None where there are no labels."""
         train = self.data.train
         if train.y is None or self.part.y is None:
@@ -227,7 +227,7 @@ class Measured:
         peak, rate = scoring.value_range(x), codes.active.double().mean(0)
         denoised = scoring.squared_error(scoring.reconstruct(model, scoring.encode(model, noisy)), x)
         bound = not isinstance(model, AE)
-        learned = self._learned
+        learned = self.learned
         return Scores(
             elbo=hard.elbo.mean().item() if bound else None,
             relaxed_elbo=None if relaxed is None else relaxed.elbo.mean().item(),
@@ -324,8 +324,8 @@ class Measured:
         if part.presence is not None:
             grouped = attributes(part.presence.numpy(), groups or None)
             known |= {"presence": grouped.presence, "groups": groups or grouped.groups}
-        if part.y is not None and self._learned is not None:
-            train, labels = self._learned
+        if part.y is not None and self.learned is not None:
+            train, labels = self.learned
             known |= {"labels": part.y.numpy(), "train_labels": labels.numpy(), "train_z": train.z.numpy()}
         given = Given(*(part.numpy() for part in self.codes), seed=self.seed, **known)
         return metric_values(given, measurable(given) if list(names) == ["all"] else names)

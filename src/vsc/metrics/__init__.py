@@ -30,7 +30,7 @@ from vsc.metrics.information import (
     spike_information,
 )
 from vsc.metrics.matching import Match, code_correlations, cosines, matched, matched_cosine, stability
-from vsc.metrics.presence import Grouped, attributes, presence_auroc, within_mcc, within_mig
+from vsc.metrics.presence import Detectors, Grouped, attributes, detectors, presence_auroc, within_mcc, within_mig
 from vsc.metrics.probes import class_selectivity, knn_probe, linear_probe
 from vsc.metrics.registry import METRICS, Given, Metric, measurable, measure, metric_of
 from vsc.metrics.sparsity import (
@@ -46,6 +46,7 @@ from vsc.metrics.sparsity import (
 __all__ = [
     "DCI",
     "METRICS",
+    "Detectors",
     "Given",
     "Grouped",
     "Match",
@@ -61,6 +62,7 @@ __all__ = [
     "correlations",
     "cosines",
     "dci",
+    "detectors",
     "discretise",
     "explicitness",
     "factor_vae",

@@ -62,8 +62,54 @@ def presence_auroc(gamma: Any, presence: Any) -> Array:
     never present. Invariant to permuting latents and to monotone changes of gamma. Cost: one sort of each latent.
     Any other score, such as |z|, is taken too. Source: ours; AUROC as scikit-learn's `roc_auc_score`.
     """
-    gamma = matrix(gamma, "gamma")
-    return auroc(gamma, flags(presence, len(gamma))).max(1)
+    return detectors(matrix(gamma, "gamma"), presence).auroc
+
+
+class Detectors(NamedTuple):
+    """
+    The latent that tells best that something is there, for each of G attributes or classes.
+
+    Attributes
+    ----------
+    latent : numpy.ndarray, shape (G,), int
+        Which latent; the first of several that are equally good.
+    auroc : numpy.ndarray, shape (G,)
+        Chance that an example with the attribute scores higher than one without; ties count half.
+    hits, alarms : numpy.ndarray or None, shape (G,)
+        Share of the examples with the attribute, and of those without, for which the latent is on (recall, false
+        alarms); NaN where there are none. None for scores without a threshold.
+    precision : numpy.ndarray or None, shape (G,)
+        Share of the examples for which it is on that have the attribute; NaN where it is never on.
+    """
+
+    latent: Array
+    auroc: Array
+    hits: Array | None = None
+    alarms: Array | None = None
+    precision: Array | None = None
+
+
+def detectors(score: Any, presence: Any, on: Any = None) -> Detectors:
+    """
+    Find the latent whose `score` (N, J), such as gamma, tells best which rows of `presence` (N, G) are true.
+
+    `on` (N, J) says where it counts as on: by default there is no threshold. AUROC as in `presence_auroc`, whose
+    invariances, cost and chance it has; chance is 0.5, and precision is then the attribute's share. Source: ours.
+    """
+    score = matrix(score, "scores")
+    present = flags(presence, len(score))
+    areas = auroc(score, present)
+    best = areas.argmax(1)
+    found = Detectors(best, areas.max(1))
+    if on is None:
+        return found
+    told = flags(on, len(score))[:, best]
+    both, P, T = (told & present).sum(0), present.sum(0), told.sum(0)
+    hits, alarms, precision = (
+        np.where(total > 0, part / np.maximum(total, 1), np.nan)
+        for part, total in ((both, P), (T - both, len(score) - P), (both, T))
+    )
+    return found._replace(hits=hits, alarms=alarms, precision=precision)
 
 
 def within_mcc(z: Any, factors: Any, presence: Any, groups: Any, kind: str = "pearson") -> float:

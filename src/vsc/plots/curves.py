@@ -90,3 +90,44 @@ def front(points: Mapping[str, ArrayLike], levels: Mapping[str, float] | None = 
     axes.set_ylabel("ELBO (nats per example)")
     axes.legend(loc="lower right")
     return figure
+
+
+@STYLE
+def nonzeros(panels: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
+    """
+    Draw what codes are worth against how many non-zeros they have, a panel beside another.
+
+    Parameters
+    ----------
+    panels : mapping from quantity, with its unit, to mapping from name to array_like, shape (P, 2)
+        One or two panels of points (non-zeros, value), the code as it is last: that one is ringed. A name has the same
+        colour and marker in all of them.
+
+    Returns
+    -------
+    Figure
+        On a logarithmic x axis to base two, with one legend above the panels.
+    """
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    rows = -(-len(names) // 4)
+    width, head = WIDTH / 2, 0.3 + 0.2 * rows
+    figure = Figure(figsize=(width * len(panels), 2.95 + head))
+    handles = {}
+    for i, (quantity, curves) in enumerate(panels.items()):
+        axes = axes_at(figure, 0.75 + i * width, 0.55, width - 0.95, 2.4)
+        for name, points in curves.items():
+            k = names.index(name)
+            table = np.asarray(points, dtype=float)
+            table = table[np.isfinite(table).all(1) & (table[:, 0] > 0)]
+            look = {"color": PALETTE[k % 7], "marker": MARKERS[k % 7], "linewidth": 1.4}
+            (handles[name],) = axes.plot(table[:, 0], table[:, 1], markersize=4, label=plain_text(name), **look)
+            axes.plot(*table[-1:].T, "o", color=PALETTE[k % 7], markersize=9.5, markerfacecolor="none")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set(xlabel="non-zero latents per input (log scale)", ylabel=quantity)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
+        axes.set_axisbelow(True)
+    figure.legend(
+        handles=list(handles.values()), loc="upper left", bbox_to_anchor=(0.06, 1.0), ncols=min(len(names), 4)
+    )
+    return figure

@@ -36,14 +36,14 @@ class Picture(NamedTuple):
     ticks: list[str]
 
 
-def card(m: Material, k: int) -> dict[str, Any]:
-    """Collect what the card of the k-th used latent shows."""
+def card(m: Material, k: int, height: int = 56) -> dict[str, Any]:
+    """Collect what the card of the k-th used latent of `m` shows; `height` is that of images, CSS pixels."""
     return {
         "latent": int(m.found.shown[k]),
         "facts": facts(m, k),
         "classes": class_bars(m, k),
         "together": partners(m, k),
-        **{"images": _images, "signals": _signals, "table": _table}[m.kind](m, k),
+        **(_images(m, k, height) if m.kind == "images" else {"signals": _signals, "table": _table}[m.kind](m, k)),
     }
 
 
@@ -103,14 +103,14 @@ def partners(m: Material, k: int) -> list[dict[str, Any]]:
     return out
 
 
-def _images(m: Material, k: int) -> dict[str, Any]:
+def _images(m: Material, k: int, height: int) -> dict[str, Any]:
     j, values, i = int(m.found.shown[k]), m.swept.values[k], m.seen.row(m.swept.example[k])
     ticks = [number(float(v), ".1f") for v in values]
     start = "off" if m.found.gated else ticks[0]
     if m.found.gated:
         ticks[0] = "off"
     strip = Picture(
-        sprites.examples(m.swept.x[k], m.shape, m.limits),
+        sprites.examples(m.swept.x[k], m.shape, m.limits, height),
         f"Example {i} decoded with latent {j} set to {listing(ticks)}. From {start} to {ticks[-1]} it "
         + most_changed_pixel(m.swept.x[k, -1] - m.swept.x[k, 0], m.shape)
         + ".",
@@ -140,7 +140,7 @@ def _images(m: Material, k: int) -> dict[str, Any]:
             alt = f"The {len(index)} inputs with the {words} values of latent {j}, from {there[0]} to {there[-1]}"
             alt += f"; classes {_tally(labels)}." if m.y is not None else "."
             ticks = [f"{v}\n{label}" if label else v for v, label in zip(there, labels, strict=True)]
-            sprite = sprites.examples(m.x[index], m.shape, m.limits)
+            sprite = sprites.examples(m.x[index], m.shape, m.limits, height)
             caption = f"Inputs with its {words} values; below, the value{' and the class' * (m.y is not None)}"
             tops.append(Picture(sprite, alt, caption, ticks))
     return {"strip": strip, "differences": differences, "tops": tops}

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from vsc import plots
 from vsc.measure.effects import Effects
+from vsc.measure.frontier import Frontier
 from vsc.measure.showcase import Showcase
 from vsc.report.words import listing, most_changed, most_changed_pixel, number
 
@@ -171,6 +172,27 @@ def denoising(
         "No model was trained to remove noise; a code that has no room for it leaves it out."
         + ("" if same else " Every model had noise of its own; the noisy row shows the first one’s.")
         + ("" if len(shape) == 3 else " The clean input is in grey behind each row."),
+    )
+
+
+def nonzeros(frontiers: Mapping[str, Frontier], whole: Sequence[str] = ()) -> Picture:
+    """Picture of each label's frontier, error and probe over the number of non-zeros; of `whole` ones the end only."""
+    panels: dict[str, dict[str, np.ndarray]] = {}
+    for quantity, key in (("squared error per output", "mse"), ("probe: share of classes named right", "probe")):
+        for label, one in frontiers.items():
+            if (values := getattr(one, key)) is not None:
+                points = np.stack([one.nonzeros, values], 1)
+                panels.setdefault(quantity, {})[label] = points[-1:] if label in whole else points
+    ends = []
+    for label, one in frontiers.items():
+        end = f"{label} {number(float(one.nonzeros[-1]), '.1f')} non-zeros, error {number(float(one.mse[-1]), '#.3g')}"
+        ends.append(end + ("" if one.probe is None else f", probe {number(float(one.probe[-1]), '.3f')}"))
+    return picture(
+        plots.nonzeros(panels),
+        "Line charts over the number of non-zero latents that are kept of each code. Uncut: " + "; ".join(ends) + ".",
+        "Each code, cut to the latents that move the output most, decoded, and given to the linear classifier. A ring "
+        "is the code as the model makes it. What is cut is zero in a sparse code; in a dense one it is set to the mean "
+        "of its latent, and not counted. To the left is sparser; low is better on the error, high on the probe.",
     )
 
 

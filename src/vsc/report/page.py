@@ -9,10 +9,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vsc.files import whole
+from vsc.measure.detectors import Detected
+from vsc.measure.frontier import Frontier
+from vsc.measure.measured import Measured
 from vsc.measure.returning import Returning
 from vsc.measure.scores import Scores, without_latents
 from vsc.measure.showcase import Showcase
-from vsc.report import figures, scores, settings, stability, summary, words
+from vsc.report import figures, lead, opening, scores, settings, stability, summary, words
+from vsc.report.lead import Contest
+from vsc.report.material import Material
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Entry:
         Where, relative to the page, the page of this run alone lies; empty where there is none.
     returning : Returning or None
         Which of its latents come back in the other seeds; None for a single one.
+    frontier, detected : Frontier and Detected, or None
+        Of the first seed: what its code is worth cut to few elements, and what its latents detect.
     """
 
     name: str
@@ -63,6 +70,8 @@ class Entry:
     spread: Scores | None = None
     link: str = ""
     returning: Returning | None = None
+    frontier: Frontier | None = None
+    detected: Detected | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,10 @@ class Page:
         Number of held-out examples behind the scores.
     features : sequence of str
         Names of a table's columns; empty where there are none.
+    contest : Contest or None
+        Who is compared at equal non-zeros; None where no model is sparse.
+    lead : Measured or None
+        The model that the page opens with, for its pictures; without it, the page has none of them.
     """
 
     title: str
@@ -107,6 +120,8 @@ class Page:
     likelihood: str
     test_examples: int
     features: Sequence[str] = ()
+    contest: Contest | None = None
+    lead: Measured | None = None
 
 
 def write(page: Page, path: str | os.PathLike[str]) -> Path:
@@ -158,6 +173,7 @@ def render(page: Page) -> str:
     )
     return ENVIRONMENT.get_template("comparison.html.j2").render(
         page=page,
+        lead=_lead(page, labels),
         labels=labels,
         models=models,
         sentences=summary.sentences(facts),
@@ -179,6 +195,32 @@ def render(page: Page) -> str:
     )
 
 
+def _lead(page: Page, labels: Sequence[str]) -> dict[str, Any] | None:
+    """Collect what the page opens with; None where no model is sparse."""
+    if (contest := page.contest) is None:
+        return None
+    models = [
+        lead.Contender(label, one.showcase.code.shape[1], one.scores, one.spread, one.frontier, one.detected)
+        for label, one in zip(labels, page.entries, strict=True)
+    ]
+    base = page.lead
+    shown: dict[str, Any] = {"m": None, "detectors": []}
+    if base is not None:
+        shown = opening.pictures(m := Material(base)) | {"detectors": opening.detectors(models, contest, m)}
+    frontiers = {one.label: one.frontier for one in models if one.frontier is not None}
+    small = () if contest.small is None else (labels[contest.small],)
+    return shown | {
+        "label": labels[contest.lead],
+        "link": page.entries[contest.lead].link,
+        "dense": None if contest.dense is None else labels[contest.dense],
+        "kept": contest.kept,
+        "findings": lead.findings(models, contest),
+        "rows": lead.rows(models, contest, None if base is None else base.no_latents[1]),
+        "curves": figures.nonzeros(frontiers, small) if frontiers else None,
+        "detected": models[contest.lead].detected,
+    }
+
+
 def _scale(entry: Entry) -> str:
     """How the model scaled its data, as far as its settings say so."""
     return str(settings.flatten(entry.settings).get("data.scale", ""))
@@ -196,4 +238,4 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-ENVIRONMENT.filters.update(duration=words.duration, count=words.count, shape=words.shape)
+ENVIRONMENT.filters.update(duration=words.duration, count=words.count, shape=words.shape, number=words.number)

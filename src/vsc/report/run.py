@@ -92,7 +92,7 @@ def _render(folder: Path, seen: Measured, path: Path) -> str:
         groups=named,
         choices=sorted({(name, named.count(name)) for name in named if name}),
         cards=[cards.card(m, k) for k in K],
-        legend=sprites.legend() if m.kind == "images" else None,
+        scale=sprites.legend() if m.kind == "images" else None,
         peak=words.number(m.peak, ".2g"),
         examples=[examples.example(m, i) for i in choose_examples(seen.part, EXAMPLES).tolist()],
         curves=figures.training({label: history}) if history else None,

@@ -109,8 +109,10 @@ def _bounds(facts: Facts) -> str:
 def _codes(facts: Facts) -> str:
     J = facts.latent_dim
     sparse = [f"{number(value, '.1f')} in {name}" for name, value in _known(facts, "active", True)]
-    dense = [name for name, _ in _known(facts, "active", False)]
-    rest = f"{listing(dense)} {'uses' if len(dense) == 1 else 'use'} all {J}" if dense else ""
+    dense: dict[str, list[str]] = {}
+    for name, value in _known(facts, "active", False):
+        dense.setdefault(number(value, ".0f"), []).append(name)
+    rest = listing([f"{listing(names)} {'uses' if len(names) == 1 else 'use'} all {n}" for n, names in dense.items()])
     if not sparse:
         return f"No model here has spikes: {rest} for every input." if rest else ""
     begin = f"Of the {J} latents, an input uses on average {listing(sparse)}"  # active, not l0: that counts dead ones

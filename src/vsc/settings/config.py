@@ -309,6 +309,9 @@ class Compare(Config):
 
     models: str = "ae,vae,vsc-fixed,vsc-wu,vsc"
     """Models to compare, separated by commas."""
+    equal: bool = True
+    """Train a small VAE too, where `vae` and `vsc` are among the models: as many latents as an input of vsc has on, on
+    the validation part, so that the two compare at equal non-zeros."""
     seeds: int = 1
     """Runs of each model, with seeds train.seed, train.seed + 1 and so on; the page shows means and spread."""
     workers: int = 1

@@ -1,10 +1,11 @@
 """The main job: train several models on the same data, measure them once on the test set, and write one page."""
 
+import math
 import os
 import shlex
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,19 @@ from vsc import report
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
 from vsc.files import whole, write_json
+from vsc.measure.detectors import Detected, detected
+from vsc.measure.frontier import Frontier, frontier
 from vsc.measure.measured import Measured
 from vsc.measure.results import Results
 from vsc.measure.returning import Returning, match_runs, read_trace
 from vsc.measure.scores import Scores
 from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
+from vsc.report.lead import Contest
 from vsc.settings import build, upgrade
 from vsc.settings.config import Compare, Config, as_plain
 from vsc.settings.presets import PRESETS, RENAMED, changed
-from vsc.sweep.jobs import Job, checked, sweep
+from vsc.sweep.jobs import Job, checked, key, sweep
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
 from vsc.training.checkpoint import check_same
@@ -32,7 +36,11 @@ from vsc.training.checkpoint import check_same
 
 @dataclass(frozen=True)
 class Trained:
-    """One model of a comparison, trained and measured on every seed; what is read of a model, of the `first`."""
+    """
+    One model of a comparison, trained and measured on every seed.
+
+    What is read of a model is read of the `first`, so its `frontier` and what it has `detected`.
+    """
 
     name: str
     title: str
@@ -40,6 +48,8 @@ class Trained:
     results: list[Results]
     first: Measured
     returning: Returning | None = None  # which latents come back; None for a single seed
+    frontier: Frontier | None = None
+    detected: Detected | None = None
 
     @property
     def config(self) -> Config:
@@ -104,21 +114,85 @@ def compare(config: Compare, data: Dataset, folder: Path, command: str, progress
     """
     planned = _plan(config, data, folder)
     _prepare(folder, config, data)
-    jobs = [job for group in planned.values() for job in group]
-    kept: dict[Path, Measured | None] = {group[0].folder: None for group in planned.values()}
-    how = {"workers": config.workers, "engine": config.engine, "progress": progress, "data": data, "keep": kept}
-    results = iter(sweep(jobs, tell=partial(print, flush=True), command=_to_resume(command), **how))
-    trained = [
+    how = {"workers": config.workers, "engine": config.engine, "progress": progress, "command": _to_resume(command)}
+    trained = _train({PRESETS[name][0]: group for name, group in planned.items()}, data, how)
+    if config.equal and {"vae", LEAD} <= planned.keys():
+        small = _small(planned["vae"], trained[[*planned].index(LEAD)], data)
+        trained += _train(small, data, how)
+    contest = _contest(trained)
+    trained = [_looked_into(one, contest) for one in trained]
+    _write_results(trained, contest, data, folder, command)
+    _write_page(trained, contest, data, folder, command)
+    return trained
+
+
+LEAD, SMALL = "vsc", "vae-small"
+"""The model that a page opens with, where it is there; and a VAE with as many latents as an input of it has on."""
+
+
+def _train(groups: dict[str, list[Job]], data: Dataset, how: dict[str, Any]) -> list[Trained]:
+    """Train and measure the runs of each title."""
+    kept: dict[Path, Measured | None] = {group[0].folder: None for group in groups.values()}
+    jobs = [job for group in groups.values() for job in group]
+    results = iter(sweep(jobs, tell=partial(print, flush=True), data=data, keep=kept, **how))
+    return [
         Trained(
-            *(name, PRESETS[name][0], group, [next(results) for _ in group], kept[first] or Measured(first, data)),
+            *(_name(first), title, group, [next(results) for _ in group], kept[first] or Measured(first, data)),
             returning=_returning(group),
         )
-        for name, group in planned.items()
+        for title, group in groups.items()
         for first in [group[0].folder]
     ]
-    _write_results(trained, data, folder, command)
-    _write_page(trained, data, folder, command)
-    return trained
+
+
+def _name(run: Path) -> str:
+    """Return the model's name of a run folder."""
+    name, _, seed = run.name.rpartition("-seed")
+    return name if name and seed.isdecimal() else run.name
+
+
+def _small(vae: list[Job], lead: Trained, data: Dataset) -> dict[str, list[Job]]:
+    """Plan a VAE of as many latents as the first run of `lead` has on for validation examples, if there are any."""
+    if not len(data.valid):
+        return {}
+    with cpu_threads(lead.first.model):
+        active = Measured(lead.first.model, data, "valid").codes.active.sum(1).double().mean().item()
+    if not 1 <= (J := round(active)) < lead.config.model.latent_dim:
+        return {}
+    title, jobs = f"VAE, J = {J}", []
+    for job in vae:
+        config = checked(changed(job.config, {"model.latent_dim": J}), data)
+        run = job.folder.with_name(job.folder.name.replace("vae", SMALL, 1))
+        if runs.is_run(run) and key(runs.read_config(run), data) != key(config, data):
+            runs.remove(run)  # vsc is another than it was
+        label = job.label.replace(PRESETS["vae"][0], title, 1)
+        jobs.append(job._replace(label=label, config=config, folder=run))
+    return {title: jobs}
+
+
+def _contest(trained: Sequence[Trained]) -> Contest | None:
+    """Choose who is compared at equal non-zeros: the default VSC, or the best sparse model, and the VAE."""
+    names = [one.name for one in trained]
+
+    def best(spiked: bool) -> int | None:
+        known = [i for i, one in enumerate(trained) if one.first.model.spiked == spiked and one.name != SMALL]
+        bounds = {i: -math.inf if (elbo := trained[i].mean.elbo) is None else elbo for i in known}
+        return max(known, key=bounds.__getitem__, default=None)
+
+    lead = names.index(LEAD) if LEAD in names else best(True)
+    if lead is None:
+        return None
+    small = names.index(SMALL) if SMALL in names else None
+    active = trained[lead].scores[0].active
+    kept = max(1, round(active)) if small is None else trained[small].config.model.latent_dim
+    return Contest(lead, names.index("vae") if "vae" in names else best(False), small, kept)
+
+
+def _looked_into(one: Trained, contest: Contest | None) -> Trained:
+    """Measure its code at several numbers of non-zeros, and what single latents detect."""
+    with cpu_threads(one.first.model):
+        cut = frontier(one.first, () if contest is None else (contest.kept,))
+        return replace(one, frontier=cut, detected=detected(one.first))
 
 
 def _returning(jobs: list[Job]) -> Returning | None:
@@ -207,7 +281,7 @@ def _runs(folder: Path) -> list[Path]:
 
     def own(run: Path) -> bool:
         name, _, seed = run.name.partition("-seed")
-        return name in PRESETS and (seed.isdecimal() or run.name == name) and runs.is_run(run)
+        return name in (*PRESETS, SMALL) and (seed.isdecimal() or run.name == name) and runs.is_run(run)
 
     return [run for run in folder.iterdir() if own(run)]
 
@@ -220,7 +294,7 @@ def _remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _write_results(trained: list[Trained], data: Dataset, folder: Path, command: str) -> None:
+def _write_results(trained: list[Trained], contest: Contest | None, data: Dataset, folder: Path, command: str) -> None:
     models = {
         one.name: {
             "title": one.title,
@@ -232,14 +306,22 @@ def _write_results(trained: list[Trained], data: Dataset, folder: Path, command:
             "seeds": [scores._asdict() for scores in one.scores],
             "stability": None if one.returning is None else one.returning.summary,
             "cautions": one.cautions,
+            "frontier": None if one.frontier is None else one.frontier.plain(),
+            "detectors": None if one.detected is None else one.detected.plain(),
         }
         for one in trained
     }
     about = {"command": command, "data": data.name, "split": "test", "examples": len(data.test)}
+    if contest is not None:
+        who = {
+            name: None if at is None else trained[at].name
+            for name, at in zip(("lead", "dense", "small"), contest[:3], strict=True)
+        }
+        about |= {"equal": who | {"kept": contest.kept}}
     write_json(folder / "results.json", about | {"environment": runs.environment(), "models": models})
 
 
-def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: str) -> None:
+def _write_page(trained: list[Trained], contest: Contest | None, data: Dataset, folder: Path, command: str) -> None:
     entries = []
     for one in trained:
         with cpu_threads(one.first.model):
@@ -260,6 +342,8 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
                 spread=one.spread,
                 link=f"{one.folder.name}/report.html",
                 returning=one.returning,
+                frontier=one.frontier,
+                detected=one.detected,
             )
         )
     page = report.Page(
@@ -274,5 +358,7 @@ def _write_page(trained: list[Trained], data: Dataset, folder: Path, command: st
         latent_dim=trained[0].config.model.latent_dim,
         likelihood=trained[0].likelihood,
         test_examples=len(data.test),
+        contest=contest,
+        lead=None if contest is None else trained[contest.lead].first,
     )
     report.write(page, folder / "report.html")

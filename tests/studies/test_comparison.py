@@ -154,13 +154,19 @@ def test_resume_keeps_what_is_finished_and_trains_the_rest(tiny, tmp_path, no_pa
     assert list(json.loads((folder / "results.json").read_text())["models"]) == ["ae", "vsc", "vae"]
 
 
+@pytest.fixture
+def soon_sparse(monkeypatch):
+    """Let the model that is called vsc be one that has shut some of its gates after five steps."""
+    monkeypatch.setitem(PRESETS, "vsc", PRESETS["vsc-fixed"])
+
+
 def small_of(folder, data):
     """Return how many latents an input of the first vsc has on, on the validation part."""
     first = folder / ("vsc" if (folder / "vsc").is_dir() else "vsc-seed0")
     return round(Measured(first, data, "valid").survey.rate.sum())
 
 
-def test_a_vae_of_as_many_latents_is_a_model_like_the_others_and_is_found_again(tiny, tmp_path):
+def test_a_vae_of_as_many_latents_is_a_model_like_the_others_and_is_found_again(tiny, tmp_path, soon_sparse):
     folder = tmp_path / "out"
     trained = compare(only("vae,vsc"), tiny, folder, "vsc compare")
     J = small_of(folder, tiny)
@@ -189,7 +195,7 @@ def test_a_vae_of_as_many_latents_is_a_model_like_the_others_and_is_found_again(
     assert not runs.is_run(folder / "vae-small")
 
 
-def test_the_small_vae_has_the_seeds_of_the_others_and_can_be_left_out(tiny, tmp_path, no_page):
+def test_the_small_vae_has_the_seeds_of_the_others_and_can_be_left_out(tiny, tmp_path, no_page, soon_sparse):
     trained = compare(replace(SETTINGS, models="vsc,vae"), tiny, tmp_path / "two", "vsc compare")
     assert [job.folder.name for job in trained[2].jobs] == ["vae-small-seed0", "vae-small-seed1"]
     assert [job.config.train.seed for job in trained[2].jobs] == [0, 1]
@@ -200,7 +206,7 @@ def test_the_small_vae_has_the_seeds_of_the_others_and_can_be_left_out(tiny, tmp
     assert len(compare(only("vsc,vae"), no_valid, tmp_path / "blind", "vsc compare")) == 2
 
 
-def test_a_small_vae_of_another_size_is_trained_anew(tiny, tmp_path, no_page, monkeypatch):
+def test_a_small_vae_of_another_size_is_trained_anew(tiny, tmp_path, no_page, soon_sparse, monkeypatch):
     folder = tmp_path / "out"
     first = compare(only("vsc,vae"), tiny, folder, "vsc compare")[2]
     J = first.config.model.latent_dim

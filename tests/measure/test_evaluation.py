@@ -20,7 +20,7 @@ from vsc.model import AE, VAE, VSC
 from vsc.model.bounds import importance_weighted
 from vsc.model.likelihoods import Gaussian, GaussianFixed, GaussianShared, Laplace
 from vsc.model.nets import mlp
-from vsc.model.priors import SpikeSlabPrior
+from vsc.model.priors import FixedGates, SpikeSlabPrior
 from vsc.model.scaling import fit_scaler
 from vsc.model.spikes import SPIKES
 from vsc.settings.config import Config, TrainConfig
@@ -92,7 +92,9 @@ def without_labels(data):
 
 def random_vsc(data, **options):
     scaler = fit_scaler("unit-interval", data.train.x, data.high)
-    model = network(VSC, data.shape, 6, hidden=(16,), prior=SpikeSlabPrior(6, 0.2), scaler=scaler, **options).eval()
+    model = network(
+        VSC, data.shape, 6, hidden=(16,), prior=SpikeSlabPrior(FixedGates(6, 0.2)), scaler=scaler, **options
+    ).eval()
     with torch.no_grad():
         model.encoder[-1].weight.mul_(10)  # codes and gates that differ between examples
         model.decoder[0].weight.mul_(3)
@@ -163,7 +165,7 @@ def test_posterior_at_the_prior_costs_nothing(tiny):
 
 
 def test_shut_gates_cost_what_the_prior_gave_to_open_ones(tiny):
-    model = linear(VSC, tiny, 3, prior=SpikeSlabPrior(3, 0.2))
+    model = linear(VSC, tiny, 3, prior=SpikeSlabPrior(FixedGates(3, 0.2)))
     with torch.no_grad():
         model.encoder[0].bias[6:] = -200
     scores = evaluate(model, tiny)
@@ -179,7 +181,7 @@ def test_counts_of_latents():
     active_on = torch.tensor([0, 1, 2, 3, 100, 198, 199, 200])
     x = (torch.arange(200)[:, None] < active_on).to(torch.uint8)
     data = Dataset("counts", (8,), Split(x), Split(x), Split(x), high=1.0)
-    model = linear(VSC, data, 8, prior=SpikeSlabPrior(8, 0.2))
+    model = linear(VSC, data, 8, prior=SpikeSlabPrior(FixedGates(8, 0.2)))
     with torch.no_grad():
         model.encoder[0].weight[16:] = 20 * torch.eye(8)
         model.encoder[0].bias[16:] = -10
@@ -333,7 +335,7 @@ def test_everything_of_a_binarised_model_is_measured_on_the_same_bits(tiny):
     """One pixel of grey 1/5, code = its gate: with bits, the gate is open for a fifth of the examples."""
     grey = torch.full((4000, 1), 51, dtype=torch.uint8)
     data = Dataset("grey", (1,), Split(grey), Split(grey), Split(grey), high=255.0)
-    model = linear(VSC, data, 1, prior=SpikeSlabPrior(1, 0.2))
+    model = linear(VSC, data, 1, prior=SpikeSlabPrior(FixedGates(1, 0.2)))
     with torch.no_grad():
         model.encoder[0].weight[2], model.encoder[0].bias[2] = 20.0, -10.0
     model.binarise = True
@@ -533,7 +535,7 @@ def test_who_kept_the_best_weights_is_not_told_to():
 
 
 def test_evaluate_cautions_in_the_words_of_the_commands(tiny):
-    model = linear(VSC, tiny, 3, prior=SpikeSlabPrior(3, 0.2))
+    model = linear(VSC, tiny, 3, prior=SpikeSlabPrior(FixedGates(3, 0.2)))
     with torch.no_grad():
         model.encoder[0].bias[6:] = -200
     with pytest.warns(Caution) as told:

@@ -7,7 +7,7 @@ import torch
 from vsc.measure.latents import Survey, by_class, extremes, survey, together
 from vsc.model import AE, VAE, VSC, Codes
 from vsc.model.nets import mlp
-from vsc.model.priors import SpikeSlabPrior
+from vsc.model.priors import FixedGates, SpikeSlabPrior
 
 N, M, J = 40, 6, 5
 
@@ -86,7 +86,7 @@ def test_without_gates_the_variance_says_which_latents_are_used():
     assert found.shown.tolist() == [3, 1]  # an AE's code has no scale of its own
     assert found.kl is None
     np.testing.assert_allclose(found.rest, 0.01 * mu.mean(0), rtol=1e-5)
-    assert not survey(network(VSC, (M,), 4, hidden=(3,), prior=SpikeSlabPrior(4, 1.0)), x, codes).gated
+    assert not survey(network(VSC, (M,), 4, hidden=(3,), prior=SpikeSlabPrior(FixedGates(4, 1.0))), x, codes).gated
 
 
 def test_rates_by_class_are_counted():

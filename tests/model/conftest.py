@@ -2,7 +2,8 @@
 Every prior by its name, with q(z|x) of the family that it is for.
 
 Names are "normal", "laplace" and "thresholded-laplace", or those of gates and slab, and of a selector after those of
-several components: "pseudo-inputs own softmax".
+several components: "pseudo-inputs own softmax". Options that are numbers may stand among them, as in
+"pseudo-inputs own nu=10".
 """
 
 import inspect
@@ -27,6 +28,7 @@ OTHERS = {"normal": NormalPrior, "laplace": LaplacePrior, "thresholded-laplace":
 ONE = [f"{gates} {slab}" for gates, kind in GATES.items() if not kind.mixture for slab in SLABS if slab != "own"]
 MIXTURES = [f"{gates} {slab}" for gates, kind in GATES.items() if kind.mixture for slab in SLABS]
 CHOOSING = [f"{mixture} {selector}" for mixture in MIXTURES for selector in SELECTORS]
+WITH_OPTIONS = ["fixed unit alpha=1", "pseudo-inputs own nu=10"]
 GIVEN = {"inputs": 4, "latent_dim": 2, "alpha": 0.3, "components": 5}
 
 
@@ -60,6 +62,18 @@ def every(request):
     return request.param
 
 
+@pytest.fixture(params=[*OTHERS, *ONE, *MIXTURES, *WITH_OPTIONS])
+def variant(request):
+    """Return the name of each prior that there is, and of some with options that take another path."""
+    return request.param
+
+
+@pytest.fixture(params=["normal", *ONE, *MIXTURES, *WITH_OPTIONS])
+def of_vsc(request):
+    """Return the name of each of those that a VSC can have."""
+    return request.param
+
+
 @pytest.fixture(params=[*OTHERS, *ONE, *CHOOSING])
 def every_case(request):
     """Return the name of each prior that there is with each selector."""
@@ -79,7 +93,9 @@ def build():
 
 
 def make(name, **options):
-    given = GIVEN | options
+    words = [word.split("=") for word in name.split()]
+    given = GIVEN | options | {word[0]: float(word[1]) for word in words if len(word) == 2}
+    parts = [word[0] for word in words if len(word) == 1]
 
     def part(kind):
         wanted = inspect.signature(kind).parameters
@@ -87,7 +103,7 @@ def make(name, **options):
 
     if name in OTHERS:
         return part(OTHERS[name])
-    gates, slab, selector = (*name.split(), "optimal")[:3]
+    gates, slab, selector = (*parts, "optimal")[:3]
     given["gates"] = part(GATES[gates])
     given |= {"slab": part(SLABS[slab]), "selector": SELECTORS[selector]}
     return part(SpikeSlabPrior)

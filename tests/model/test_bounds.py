@@ -11,10 +11,10 @@ from scipy.stats import multivariate_normal, norm
 from torch.distributions import Normal
 
 from vsc.model import TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
-from vsc.model.bounds import Bound, decompose_kl, dense, importance_weighted
+from vsc.model.bounds import TERMS, Bound, decompose_kl, dense, importance_weighted
 from vsc.model.likelihoods import GaussianFixed
 from vsc.model.nets import mlp
-from vsc.model.priors import SELECTORS, FreeMixturePrior, LearnedPrior, NormalPrior, PseudoInputPrior, SpikeSlabPrior
+from vsc.model.priors import FixedGates, NormalPrior, SpikeSlabPrior
 
 M, VARIANCE, ALPHA, DRAWS = 4, 0.3, 0.3, 20_000
 
@@ -24,6 +24,10 @@ def made(kind, shape, latent_dim, hidden=(), **options):
     outputs = options["likelihood"].outputs if options.get("likelihood") else 1
     nets = mlp(shape, kind.features * latent_dim, latent_dim, outputs, hidden)
     return kind(*nets, shape=shape, latent_dim=latent_dim, **options)
+
+
+def fixed(J, alpha=ALPHA):
+    return SpikeSlabPrior(FixedGates(J, alpha))
 
 
 def linear_model(kind, J, **options):
@@ -77,14 +81,14 @@ def test_elbo_never_exceeds_the_log_likelihood(kind, seed):
     torch.manual_seed(seed)
     J = 2 + seed % 2
     alpha = 1 if kind is VAE else ALPHA
-    model = linear_model(kind, J, **({} if kind is VAE else {"prior": SpikeSlabPrior(J, ALPHA)}))
+    model = linear_model(kind, J, **({} if kind is VAE else {"prior": fixed(J)}))
     x = torch.randn(5, M, dtype=torch.float64)
     elbo, error = mean_elbo(model, x)
     assert (elbo <= exact(model, x, alpha) + 4 * error).all()
 
 
 def test_training_draws_of_straight_through_are_a_bound_too():
-    model = linear_model(VSC, 3, prior=SpikeSlabPrior(3, ALPHA)).train()
+    model = linear_model(VSC, 3, prior=fixed(3)).train()
     x = torch.randn(5, M, dtype=torch.float64)
     elbo, error = mean_elbo(model, x)
     assert (elbo <= exact(model, x, ALPHA) + 4 * error).all()
@@ -107,27 +111,33 @@ def test_vae_elbo_is_exact_at_the_true_posterior(J):
     assert ((elbo - exact(model, x, 1)).abs() <= 4 * error).all()
 
 
+@pytest.mark.parametrize("slab", ["unit", "learned"])
 @pytest.mark.parametrize("J", [1, 2, 3])
-def test_vsc_elbo_is_exact_at_the_true_posterior(J):
+def test_vsc_elbo_is_exact_at_the_true_posterior(named, J, slab):
     """With orthogonal columns the gates' posterior factorises: Bayes' rule for each latent on its own."""
-    model = linear_model(VSC, J, prior=SpikeSlabPrior(J, ALPHA))
+    model = linear_model(VSC, J, prior=named(f"fixed {slab}", latent_dim=J))
+    m, logvar = torch.zeros(2, J, dtype=torch.float64)
+    if slab == "learned":
+        m, logvar = torch.tensor([2.0, -1, 0.5])[:J].double(), torch.tensor([0.5, -1, 1])[:J].double()
+        model.prior.own_slab.load_state_dict({"mean": m, "logvar": logvar})
     W = orthogonal_decoder(model, J)
     x = torch.randn(1, M, dtype=torch.float64)
-    precision = 1 + W.square().sum(0) / VARIANCE
-    mu = W.T @ (x[0] - model.decoder[0].bias.detach()) / VARIANCE / precision
+    precision = 1 / logvar.exp() + W.square().sum(0) / VARIANCE
+    mu = (m / logvar.exp() + W.T @ (x[0] - model.decoder[0].bias.detach()) / VARIANCE) / precision
     # ln of p(x | gate open) / p(x | gate shut): the slab integrated out
-    evidence = 0.5 * (mu.square() * precision - precision.log())
+    evidence = 0.5 * (mu.square() * precision - m.square() / logvar.exp() - precision.log() - logvar)
     with torch.no_grad():
         model.encoder[0].weight.zero_()
-        model.encoder[0].bias.copy_(torch.cat([mu, -precision.log(), evidence + math.log(ALPHA / (1 - ALPHA))]))
+        model.encoder[0].bias.copy_(torch.cat([mu - m, -precision.log(), evidence + math.log(ALPHA / (1 - ALPHA))]))
+    truth = exact_mixture(model, x, *(part.numpy()[None] for part in (m, logvar.exp(), torch.full_like(m, ALPHA))))
     elbo, error = mean_elbo(model, x)
     assert error.max() < 0.05
-    assert ((elbo - exact(model, x, ALPHA)).abs() <= 4 * error).all()
+    assert ((elbo - truth).abs() <= 4 * error).all()
     # every importance weight is then p(x) itself, whatever the draw, and so is their mean
     with torch.no_grad():
         log_weights = model.log_weights(x, 500)
     assert log_weights.std() < 1e-9
-    torch.testing.assert_close(importance_weighted(log_weights), exact(model, x, ALPHA), rtol=0, atol=1e-9)
+    torch.testing.assert_close(importance_weighted(log_weights), truth, rtol=0, atol=1e-9)
 
 
 def test_elbo_falls_by_the_divergence_from_the_true_posterior():
@@ -160,9 +170,7 @@ def standard_error(draws):
     return draws.std(0) / math.sqrt(len(draws))
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [(VAE, {}), (VSC, {"prior": SpikeSlabPrior(3, ALPHA)})], ids=["vae", "vsc"]
-)
+@pytest.mark.parametrize(("kind", "options"), [(VAE, {}), (VSC, {"prior": fixed(3)})], ids=["vae", "vsc"])
 def test_importance_weighted_bound_rises_to_the_log_likelihood(kind, options):
     model, x = linear_model(kind, 3, **options), torch.randn(4, M, dtype=torch.float64)
     log_weights, truth = pool(model, x), exact(model, x, ALPHA if options else 1)
@@ -180,10 +188,8 @@ SINGLE = {
     "tcvae": (TCVAE, {}),
     "laplace": (LaplaceVAE, {}),
     "thresholded-laplace": (ThresholdedLaplaceVSC, {"alpha": ALPHA}),
-    "vsc": (VSC, {"prior": SpikeSlabPrior(2, ALPHA)}),
-    "vsc-open": (VSC, {"prior": SpikeSlabPrior(2, 1.0)}),
+    "vsc-open": (VSC, {"prior": fixed(2, 1.0)}),
     "vsc-normal": (VSC, {"prior": NormalPrior(2)}),
-    "vsc-learned": (VSC, {"prior": LearnedPrior(2, ALPHA)}),
 }
 
 
@@ -191,21 +197,28 @@ SINGLE = {
 def test_one_importance_weight_is_the_elbo(name):
     """The analytic divergence and the densities at draws must tell the same."""
     kind, options = SINGLE[name]
-    model, x = linear_model(kind, 2, **options), torch.randn(3, M, dtype=torch.float64)
+    agrees(linear_model(kind, 2, **options))
+
+
+def agrees(model):
+    x = torch.randn(3, M, dtype=torch.float64)
     elbo, error = mean_elbo(model, x)
     one = groups(pool(model, x, DRAWS), 1)
     assert ((one.mean(0) - elbo).abs() <= 4 * (error.square() + standard_error(one).square()).sqrt()).all()
 
 
-@pytest.mark.parametrize("selector", SELECTORS)
-@pytest.mark.parametrize("kind", [PseudoInputPrior, FreeMixturePrior])
-def test_mixtures_keep_the_order_of_elbo_weighted_bound_and_log_likelihood(kind, selector):
+def test_one_importance_weight_is_the_elbo_of_every_prior_of_one_component(build, one):
+    agrees(linear_model(VSC, 2, prior=build(one)[0]))
+
+
+def test_elbo_weighted_bound_and_log_likelihood_keep_their_order(build, case):
     """The choice of a component is charged; the weighted bound sums it out; the truth sums out everything."""
-    prior = kind(M, 2, ALPHA, components=5, selector=SELECTORS[selector])
+    prior = build(case)[0]
     model, x = linear_model(VSC, 2, prior=prior), torch.randn(4, M, dtype=torch.float64)
     with torch.no_grad():
         parts = prior.mixed(model.posterior)
-        truth = exact_mixture(model, x, *(a.numpy() for a in (parts.mu, parts.logvar.exp(), parts.gamma)))
+        slabs = (part.expand_as(parts.gamma) for part in (parts.mu, parts.logvar.exp()))
+        truth = exact_mixture(model, x, *(a.numpy() for a in (*slabs, parts.gamma)))
     elbo, error = mean_elbo(model, x)
     weighted = groups(pool(model, x, 50 * 300), 50)
     assert (elbo <= weighted.mean(0) + 4 * (error.square() + standard_error(weighted).square()).sqrt()).all()
@@ -218,28 +231,50 @@ def test_weighted_bound_of_extreme_weights():
     assert importance_weighted(log_weights).tolist() == pytest.approx([1000 - math.log(2), -1000])
 
 
-def test_bound_arithmetic():
-    terms = ([-10, -20], [1, 2], [0.5, 4], [0.25, 1], [3, 7], [2, 0.5], [8, 16])
-    bound = Bound(*(torch.tensor(term, dtype=torch.float64) for term in terms))
+def bound_of_two():
+    gamma = torch.tensor([[0.5, 1.0, 1.5], [3.0, 0.0, 4.0]], dtype=torch.float64)
+    terms = ([-10, -20], [1, 2], [0.5, 4], [0.25, 1], gamma, [2, 0.5], [8, 16])
+    return Bound(*(torch.as_tensor(term, dtype=torch.float64) for term in terms))
+
+
+def test_terms_of_a_bound():
+    bound = bound_of_two()
+    assert bound.l0.tolist() == [3, 7]
     assert bound.kl.tolist() == [1.75, 7]
     assert bound.elbo.tolist() == [-11.75, -27]
-    assert bound.weighted().tolist() == [-11.75, -27]
-    assert bound.weighted(0).tolist() == [-10, -20]
-    assert bound.weighted(4).tolist() == [-17, -48]
-    assert bound.weighted(penalty=3).tolist() == [-17.75, -28.5]
-    assert bound.weighted(price=0.5).tolist() == [-13.25, -30.5]
-    assert bound.weighted(4, 3, 0.5).tolist() == [-24.5, -53]
-    assert bound.weighted(spike_beta=3).tolist() == [-12.75, -35]
-    assert bound.weighted(2, spike_beta=3).tolist() == [-15.5, -50]
-    assert bound.weighted(2, slab_beta=3).tolist() == [-17.5, -42]
-    assert bound.weighted(total_correlation=0.25).tolist() == [-13.75, -31]
+    assert dict(zip(TERMS, bound.terms.T.tolist(), strict=True)) == {
+        "log_px": [-10, -20],
+        "kl_slab": [1, 2],
+        "kl_spike": [0.5, 4],
+        "kl_selection": [0.25, 1],
+        "l0": [3, 7],
+    }
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({}, [-11.75, -27]),
+        ({"beta": 0}, [-10, -20]),
+        ({"beta": 4}, [-17, -48]),
+        ({"penalty": 3}, [-17.75, -28.5]),
+        ({"total_correlation": 0.25}, [-13.75, -31]),
+        ({"prices": [0.5, 0.5, 0.5]}, [-13.25, -30.5]),  # half of l0
+        ({"prices": [2, -1, 0]}, [-11.75, -33]),  # 2 * 0.5 - 1 * 1 and 2 * 3
+        ({"beta": 4, "prices": [0, 0, 2], "penalty": 0.5, "total_correlation": 0.25}, [-23, -60.25]),
+    ],
+)
+def test_weights_of_a_bound(weights, expected):
+    if "prices" in weights:
+        weights = weights | {"prices": torch.tensor(weights["prices"])}
+    assert bound_of_two().weighted(**weights).tolist() == expected
 
 
 def test_dense_bound_has_all_latents_on():
     log_px, kl, tc = torch.randn(3, 6).unbind(0)
     bound = dense(log_px, kl, 5)
     torch.testing.assert_close(bound.elbo, log_px - kl)
-    assert bound.l0.tolist() == [5] * 6
+    assert torch.equal(bound.gamma, torch.ones(6, 5))
     for term in (bound.kl_spike, bound.kl_selection, bound.penalty):
         assert term.tolist() == [0] * 6
     assert torch.equal(dense(log_px, kl, 5, tc).total_correlation, tc)

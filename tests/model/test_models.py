@@ -13,12 +13,13 @@ from vsc.model.distributions import SpikeAndSlab
 from vsc.model.divergences import bernoulli_kl
 from vsc.model.likelihoods import Bernoulli, Gaussian, GaussianFixed
 from vsc.model.nets import NETS
-from vsc.model.priors import PRIORS, SELECTORS, FreeMixturePrior, MixturePrior, PseudoInputPrior, SpikeSlabPrior
+from vsc.model.priors import FixedGates, SpikeSlabPrior
 from vsc.model.scaling import fit_scaler
 from vsc.model.sparse import log_relu_head, slab_correlation
 from vsc.model.spikes import SPIKES
 
 SHAPE, J = (1, 4, 4), 5
+SIZES = {"inputs": 16, "latent_dim": J, "components": 6, "alpha": 0.2}
 X = torch.rand(12, 16, generator=torch.Generator().manual_seed(0))
 
 
@@ -28,6 +29,10 @@ def made(kind, shape=SHAPE, latent_dim=J, hidden=(7,), net="mlp", **options):
     widths = {"hidden": hidden} if net == "mlp" else {}
     nets = NETS[net](shape, kind.features * latent_dim, latent_dim, outputs, **widths)
     return kind(*nets, shape=shape, latent_dim=latent_dim, **options)
+
+
+def fixed(alpha):
+    return SpikeSlabPrior(FixedGates(J, alpha))
 
 
 def set_logits(model, logits):
@@ -46,7 +51,7 @@ def codes_seen(model):
 
 def vae_and_its_vsc(**options):
     """Return a VAE, and a VSC with the VAE's weights and its gates held open."""
-    vae, vsc = made(VAE), made(VSC, prior=SpikeSlabPrior(J, 1.0), **options)
+    vae, vsc = made(VAE), made(VSC, prior=fixed(1.0), **options)
     state = vae.state_dict() | {"gate_init": torch.zeros(())}
     for name in ("encoder.2.weight", "encoder.2.bias"):
         spikes = vsc.state_dict()[name][2 * J :]
@@ -127,7 +132,7 @@ def test_tcvae_is_a_vae_but_for_its_penalty():
     for kind in (VAE, TCVAE):
         torch.manual_seed(2)
         bounds.append(made(kind)(X))
-    torch.testing.assert_close(bounds[1][:5], bounds[0][:5])
+    torch.testing.assert_close(bounds[1].terms, bounds[0].terms)
     assert (bounds[0].total_correlation == 0).all()
     assert (bounds[1].total_correlation != 0).all()
 
@@ -161,7 +166,7 @@ def test_relaxed_spikes_are_never_zero_in_training_mode(estimator):
 
 
 def test_vsc_kl_is_that_of_its_own_posterior():
-    model = made(VSC, prior=SpikeSlabPrior(J, 0.2))
+    model = made(VSC, prior=fixed(0.2))
     qz = model.posterior(X)
     bound = model(X)
     g, a = qz.gamma, 0.2
@@ -195,7 +200,7 @@ def test_warm_up_interpolates_the_variance(lam):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_warm_up_reaches_the_draw(training):
-    model = made(VSC, hidden=(), prior=SpikeSlabPrior(J, 1.0)).train(training)
+    model = made(VSC, hidden=(), prior=fixed(1.0)).train(training)
     with torch.no_grad():
         model.encoder[-1].bias[:J] += 50
     seen = codes_seen(model)
@@ -225,62 +230,6 @@ def test_gate_init_shifts_the_spike_logits_alone():
     assert torch.equal(models[1].logvar, models[0].logvar)
 
 
-class TestOffValues:
-    """A latent that is off reaches the decoder as a learned value; codes and their price know nothing of it."""
-
-    def pair(self, **options):
-        models = []
-        for off_value in (0.0, -2.0):
-            torch.manual_seed(5)
-            models.append(made(VSC, off_value=off_value, **options))
-        with torch.no_grad():
-            models[1].off_value.copy_(torch.linspace(-3, -1, J))
-        return models
-
-    def test_by_default_there_are_none(self):
-        plain, own = self.pair()
-        assert not [name for name in plain.state_dict() if name.endswith("value")]
-        assert len(own.state_dict()) > len(plain.state_dict())
-
-    def test_exact_zeros_are_replaced_and_nothing_else(self):
-        plain, own = self.pair()
-        z = torch.tensor([[0.0, 1.5, -0.3, 0.0, 1e-9]])
-        given = torch.tensor([[-3.0, 1.5, -0.3, -1.5, 1e-9]])
-        assert torch.equal(own.decode(z), plain.decode(given))
-        assert torch.equal(own.encode(X).z, plain.encode(X).z)
-
-    @pytest.mark.parametrize("training", [True, False])
-    def test_the_bound_is_that_of_the_hard_draw(self, training):
-        own = self.pair()[1].train(training)
-        seen = codes_seen(own)
-        torch.manual_seed(6)
-        bound = own(X)
-        (given,) = seen
-        off = own.off_value.detach().expand_as(given)
-        shut = given == off
-        assert 0.2 < shut.double().mean() < 0.8
-        plain = self.pair()[0]
-        x = X.to(torch.float32)
-        torch.testing.assert_close(bound.log_px, plain.log_px(x, torch.where(shut, off, given)))
-        torch.testing.assert_close(bound.kl, plain.eval()(X).kl)
-
-    def test_a_gate_learns_from_the_way_between_slab_and_off_value(self):
-        """With log p linear in what the decoder gets, the gradient is slope (slab - off) times that of the gate."""
-        own = self.pair()[1]
-        slope, logits = torch.randn(2, J).unbind(0)
-        own.log_px = lambda x, z: (slope * z).sum(-1)
-
-        n = 4000
-        leaf = logits.repeat(n, 1).requires_grad_()
-        q = SpikeAndSlab(torch.ones_like(leaf), torch.full_like(leaf, -200.0), spike_logits=leaf)  # the slab is 1
-        drawn = torch.autograd.grad(own._expected_log_px(SPIKES["straight-through"], q, X, 1.0).sum(), leaf)[0]
-        u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
-        soft = torch.sigmoid(logits.double()[:, None] + torch.logit(u))  # the gate's gradient at T = 1, by quadrature
-        exact = slope * (1 - own.off_value.detach()) * (soft * (1 - soft)).mean(1)
-        error = drawn.double().std(0) / math.sqrt(n)
-        assert ((drawn.double().mean(0) - exact).abs() <= 4 * error).all()
-
-
 class TestSlabCorrelation:
     """The total correlation of slabs, in cases where a batch knows it exactly."""
 
@@ -299,6 +248,16 @@ class TestSlabCorrelation:
     def test_what_is_off_says_nothing(self):
         mu = torch.tensor([[-10.0, -10.0], [10.0, 10.0]]).repeat(16, 1)
         assert slab_correlation(self.slabs(mu, -40.0)).abs().max() < 1e-9
+
+    def test_means_are_counted_from_the_origin(self):
+        """What is off is drawn about it, so that a slab far from zero does not tell which are on."""
+        mu, origin = torch.tensor([[-1.0, -1.0], [1.0, 1.0]]).repeat(16, 1), torch.tensor([20.0, -30.0])
+        for logit in (-40.0, 0.0, 40.0):
+            found = []
+            for at in (None, origin):
+                torch.manual_seed(7)
+                found.append(slab_correlation(self.slabs(mu if at is None else mu + at, logit), at))
+            torch.testing.assert_close(*found)
 
     def test_it_is_measured_only_where_training_asks(self):
         model = made(VSC)
@@ -348,12 +307,13 @@ class TestEveryModel:
     def test_bound_has_one_number_per_example(self, name, net, likelihood, training):
         model, x = self.model(name, net, likelihood).train(training), torch.rand(9, 64)
         bound = model(x)
-        for term in (*bound, bound.kl, bound.elbo, bound.weighted(2.0, 1.0, 0.1)):
+        assert bound.terms.shape == (9, 5)
+        for term in (*bound._replace(gamma=bound.l0), bound.kl, bound.elbo, bound.weighted(2.0, torch.ones(J), 0.1)):
             assert term.shape == (9,)
             assert torch.isfinite(term).all()
-        torch.testing.assert_close(bound.l0, model.codes(x).gamma.sum(-1))
+        torch.testing.assert_close(bound.gamma, model.codes(x).gamma)
         if not model.spiked:
-            assert bound.l0.tolist() == [J] * 9
+            assert (bound.gamma == 1).all()
             assert (bound.kl_spike == 0).all()
 
     def test_gradient_reaches_every_weight(self, name, net, likelihood):
@@ -411,7 +371,7 @@ def one_step(model, x, penalty):
     optimizer, losses = torch.optim.Adam(model.parameters(), lr=1e-3), []
     for _ in range(2):
         torch.manual_seed(3)
-        loss = -model(x).weighted(1.0, penalty).mean()
+        loss = -model(x).weighted(penalty=penalty).mean()
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
@@ -419,69 +379,64 @@ def one_step(model, x, penalty):
     return losses
 
 
-PRIOR_CASES = [
-    (name, selector)
-    for name, kind in PRIORS.items()
-    for selector in (SELECTORS if issubclass(kind, MixturePrior) else [None])
-]
+OWN = {
+    "learned": {"gates.spike_logits"},
+    "mixture": {"gates.spike_logits"},
+    "pseudo-inputs": {"gates.pseudo_inputs"},
+    "learned slab": {"own_slab.mean", "own_slab.logvar"},
+    "mixture own slab": {"own_slab.mu", "own_slab.logvar"},
+}
+"""What each part of a prior learns."""
 
 
-@pytest.mark.parametrize(("name", "selector"), PRIOR_CASES)
 class TestVSCWithEveryPrior:
-    def model(self, name, selector, **options):
-        latent = {"latent_dim": J} | ({} if name == "normal" else {"alpha": 0.2})
-        mixed = {"inputs": 16, "components": 6, "selector": SELECTORS[selector]} if selector else {}
-        return made(VSC, prior=PRIORS[name](**latent, **mixed), **options)
-
-    def test_a_step_reaches_every_weight_and_the_priors_own(self, name, selector):
-        """Pseudo-inputs, selector scores, components and learned alphas included; an open gate has nothing to learn."""
-        model = self.model(name, selector)
+    def test_a_step_reaches_every_weight_and_the_priors_own(self, named, case):
+        """Pseudo-inputs, selector scores, components and slabs included."""
+        model = made(VSC, prior=named(case, slab_mean=1.0, **SIZES))
         before = {key: value.detach().clone() for key, value in model.named_parameters()}
         losses = one_step(model, X.repeat(20, 1), penalty=0.1)
         assert losses[1] < losses[0]
         reached(model)
         for key, value in model.named_parameters():
             assert (value != before[key]).any(), key
-        expected = {"pseudo-inputs": {"prior.pseudo_inputs"}, "learned": {"prior.spike_logits"}}
-        expected["mixture"] = {"prior.mu", "prior.logvar", "prior.spike_logits"}
-        own = {key for key in before if key.startswith("prior.") and "scores" not in key}
-        assert own == expected.get(name, set())
-        assert ("prior.scores.weight" in before) == (selector in ("softmax", "paper", "released"))
+        gates, slab, *selector = case.split()
+        own = set().union(*(OWN.get(part, ()) for part in (gates, f"{slab} slab", f"{gates} {slab} slab")))
+        own |= {"scores.weight", "scores.bias"} if selector not in ([], ["optimal"]) else set()
+        assert {key.removeprefix("prior.") for key in before if key.startswith("prior.")} == own
 
-    def test_bound_codes_samples_and_weights(self, name, selector):
-        model = self.model(name, selector).eval()
+    def test_bound_codes_samples_and_weights(self, named, of_vsc):
+        model = made(VSC, prior=named(of_vsc, slab_mean=1.0, **SIZES)).eval()
         bound = model(X)
-        for term in (*bound, bound.elbo):
-            assert term.shape == (12,)
-            assert torch.isfinite(term).all()
-        torch.testing.assert_close(bound.l0, model.codes(X).gamma.sum(-1))
+        assert bound.terms.shape == (12, 5)
+        assert torch.isfinite(bound.terms).all()
+        torch.testing.assert_close(bound.gamma, model.codes(X).gamma)
         assert torch.isfinite(model.log_weights(X, 3)).all()
         z = model.sample_code(500)
         assert z.shape == (500, J)
         assert bool((z == 0).any()) != model.prior.gates_open
         assert model.sample(3).shape == (3, *SHAPE)
 
-    def test_forward_adds_up_as_the_prior_says(self, name, selector):
-        model = self.model(name, selector)
+    def test_forward_adds_up_as_the_prior_says(self, named, case):
+        model = made(VSC, prior=named(case, slab_mean=1.0, **SIZES))
         bound, kl = model(X), model.prior.kl(model.posterior(X), X, model.posterior)
         torch.testing.assert_close(tuple(bound[1:4]), tuple(kl[:3]))
         torch.testing.assert_close(bound.penalty, kl.penalty)
         torch.testing.assert_close(bound.elbo, bound.log_px - kl.slab - kl.spike - kl.selection)
 
 
-def test_warm_up_reaches_the_pseudo_inputs():
+def test_warm_up_reaches_the_pseudo_inputs(named):
     """Posterior and prior are one encoder, so at lambda = 0 both have standard normal slabs, which agree."""
-    model = made(VSC, prior=PseudoInputPrior(16, J, 0.2, 6))
+    model = made(VSC, prior=named("pseudo-inputs own", **SIZES))
     assert model(X, lam=0.0).kl_slab.abs().max() < 1e-5
     assert (model(X, lam=1.0).kl_slab > 1e-3).all()
-    free = made(VSC, prior=FreeMixturePrior(16, J, 0.2, 6))
+    free = made(VSC, prior=named("mixture own", **SIZES))
     assert (free(X, lam=0.0).kl_slab > 1e-3).all()
 
 
 @pytest.mark.parametrize("likelihood", [GaussianFixed(0.5), None], ids=["gaussian-fixed", "bernoulli"])
 def test_log_weights_are_their_three_densities(likelihood):
     """At the draw that the model made: ln p(x|z) + ln p(z) - ln q(z|x), each by itself."""
-    model = made(VSC, prior=SpikeSlabPrior(J, 0.3), likelihood=likelihood).eval()
+    model = made(VSC, prior=fixed(0.3), likelihood=likelihood).eval()
     seen = codes_seen(model)
     log_weights = model.log_weights(X, 4)
     (z,) = seen
@@ -508,7 +463,7 @@ def test_decode_is_the_likelihoods_mean():
 
 
 def test_prior_samples_of_a_sparse_model_are_exactly_zero_where_off():
-    z = made(VSC, prior=SpikeSlabPrior(J, 0.1)).sample_code(4000)
+    z = made(VSC, prior=fixed(0.1)).sample_code(4000)
     assert (z == 0).double().mean().item() == pytest.approx(0.9, abs=4 * math.sqrt(0.09 / 20_000))
 
 
@@ -519,9 +474,10 @@ def test_latent_dim_is_a_whole_number(latent_dim):
 
 
 @pytest.mark.parametrize("likelihood", [Bernoulli(), GaussianFixed(0.1)])
-@pytest.mark.parametrize("prior", [SpikeSlabPrior(20, 0.1), PseudoInputPrior(784, 20, 0.1, 10)])
-def test_in_mixed_precision_only_the_nets_are_rounded(likelihood, prior):
+@pytest.mark.parametrize("name", ["fixed unit", "learned learned", "pseudo-inputs own"])
+def test_in_mixed_precision_only_the_nets_are_rounded(named, name, likelihood):
     """Sums of 500 to 1300 nats have steps of 2 to 8 in bfloat16; what the nets' own rounding does is far smaller."""
+    prior = named(name, inputs=784, latent_dim=20, alpha=0.1, components=10)
     model = made(VSC, (784,), 20, hidden=(64,), likelihood=likelihood, prior=prior).eval()
     x, bounds = torch.rand(16, 784), []
     for mixed in (False, True):

@@ -11,30 +11,14 @@ from vsc.errors import UsageError
 from vsc.model import AE, MODELS, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
 from vsc.model.distributions import SpikeAndSlab
 from vsc.model.nets import mlp
-from vsc.model.priors import (
-    PRIORS,
-    FreeMixturePrior,
-    LearnedPrior,
-    MixturePrior,
-    NormalPrior,
-    Prior,
-    PseudoInputPrior,
-    SpikeSlabPrior,
-)
-from vsc.model.priors.mixtures import softmax
+from vsc.model.priors import FixedGates, NormalPrior, Prior, SpikeSlabPrior
 from vsc.model.sampling import PATHS, ancestral, conditional, decode, interpolate, largest_changes, traversal
 from vsc.model.scaling import Scaler
 from vsc.model.spikes import SPIKES
 
 J, M = 6, 16
 SCALER = Scaler("unit-interval", torch.zeros(1), torch.tensor([1 / 255]))
-PRIOR = {
-    "spike-slab": lambda: SpikeSlabPrior(J, 0.3),
-    "learned": lambda: LearnedPrior(J, 0.3),
-    "pseudo-inputs": lambda: PseudoInputPrior(M, J, 0.3, components=4),
-    "mixture": lambda: FreeMixturePrior(M, J, 0.3, components=4),
-    "classifier": lambda: FreeMixturePrior(M, J, 0.3, components=4, selector=softmax),
-}
+SIZES = {"inputs": M, "latent_dim": J, "components": 4}
 
 
 def made(kind, shape=(1, 4, 4), latent_dim=J, hidden=(12,), **options):
@@ -52,8 +36,18 @@ def spread(model):
     return model
 
 
-def vsc(prior="spike-slab", **settings):
-    return spread(made(VSC, scaler=SCALER, prior=PRIOR[prior](), **settings))
+def fixed(alpha):
+    return SpikeSlabPrior(FixedGates(J, alpha))
+
+
+def vsc(prior=None, **settings):
+    """Return a VSC whose learned slabs, if it has them, differ between latents."""
+    model = spread(made(VSC, scaler=SCALER, prior=fixed(0.3) if prior is None else prior, **settings))
+    if model.prior.origin is not None:
+        with torch.no_grad():
+            model.prior.own_slab.mean.copy_(torch.linspace(-3, 3, J))
+            model.prior.own_slab.logvar.copy_(torch.linspace(1, -1, J))
+    return model
 
 
 def thresholded():
@@ -95,23 +89,17 @@ def test_decode_is_the_models_own_whatever_the_shape(model):
     np.testing.assert_allclose(decode(model, many), np.repeat(x[:1, 0], 2500, 0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("prior", PRIOR)
-def test_ancestral_draws_from_the_prior(prior):
-    model = vsc(prior)
+def test_ancestral_draws_from_the_prior(named, pair):
+    model = vsc(named(pair, **SIZES))
     z, x = ancestral(model, 20_000)
     assert z.shape == (20_000, J)
     assert x.shape == (20_000, M)
-    if prior in ("spike-slab", "learned"):
-        on = z != 0
-        assert abs(on.mean(0) - 0.3).max() <= 4 * math.sqrt(0.3 * 0.7 / 20_000)
-        assert abs(z[on].mean()) <= 4 / math.sqrt(on.sum())
-        assert abs(z[on].var() - 1) <= 4 * math.sqrt(2 / on.sum())
-    else:
-        parts = model.prior.mixed(model.posterior)
-        gamma = parts.gamma.detach().numpy()
-        share, mean = gamma.mean(0), (gamma * parts.mu.detach().numpy()).mean(0)
-        assert (abs((z != 0).mean(0) - share) <= 4 * np.sqrt(share * (1 - share) / 20_000)).all()
-        assert (abs(z.mean(0) - mean) <= 4 * z.std(0) / math.sqrt(20_000)).all()
+    parts = model.prior.mixed(model.posterior)
+    gamma, mu, s2 = (part.detach().expand(-1, J).numpy() for part in (parts.gamma, parts.mu, parts.logvar.exp()))
+    share, mean, square = gamma.mean(0), (gamma * mu).mean(0), (gamma * (mu**2 + s2)).mean(0)
+    assert (abs((z != 0).mean(0) - share) <= 4 * np.sqrt(share * (1 - share) / 20_000)).all()
+    for moment, expected in ((z, mean), (z**2, square)):
+        assert (abs(moment.mean(0) - expected) <= 4 * moment.std(0) / math.sqrt(20_000)).all()
     np.testing.assert_allclose(x[:50], decode(model, z[:50]), rtol=1e-5)
 
 
@@ -124,9 +112,8 @@ def test_ancestral_of_dense_models_has_no_zeros(kind):
     assert abs(z.var() - variance) <= 4 * variance * math.sqrt((kurtosis - 1) / z.size)
 
 
-@pytest.mark.parametrize("prior", PRIOR)
-def test_conditional_keeps_the_active_latents_of_the_input(prior):
-    model, x = vsc(prior), images()
+def test_conditional_keeps_the_active_latents_of_the_input(named, pair):
+    model, x = vsc(named(pair, **SIZES)), images()
     z, decoded = conditional(model, x, 7)
     assert z.shape == (5, 7, J)
     assert decoded.shape == (5, 7, M)
@@ -134,12 +121,18 @@ def test_conditional_keeps_the_active_latents_of_the_input(prior):
     np.testing.assert_allclose(decoded, decode(model, z), rtol=1e-5)
 
 
-def test_conditional_values_are_the_slab_of_the_prior(model):
-    for prior in ("spike-slab", "learned"):
-        z = conditional(vsc(prior), images(), 5000).z
-        on = z != 0
-        assert abs(z[on].mean()) <= 4 / math.sqrt(on.sum())
-        assert abs(z[on].var() - 1) <= 4 * math.sqrt(2 / on.sum())
+def test_conditional_values_are_the_slab_of_the_prior(named, one):
+    model = vsc(named(one, **SIZES))
+    z, active = conditional(model, images(), 5000).z, hard(model, images()) != 0
+    parts = model.prior.mixed(None)
+    mu, s = (part.detach().expand(1, J).numpy() for part in (parts.mu, (parts.logvar / 2).exp()))
+    scaled = ((z - mu) / s)[z != 0]
+    assert active.any()
+    assert abs(scaled.mean()) <= 4 / math.sqrt(scaled.size)
+    assert abs(scaled.var() - 1) <= 4 * math.sqrt(2 / scaled.size)
+
+
+def test_conditional_values_are_laplacian_of_the_thresholded_laplace():
     z = conditional(thresholded(), images(), 5000).z
     on = z != 0
     assert 0 < on.mean() < 1
@@ -148,19 +141,19 @@ def test_conditional_values_are_the_slab_of_the_prior(model):
     assert abs(z[on].var() - 2) <= 4 * 2 * math.sqrt(5 / on.sum())
 
 
-def one(many, i):
+def row(many, i):
     return SpikeAndSlab(many.mu[i], many.logvar[i], spike_logits=many.spike_logits[i])
 
 
-@pytest.mark.parametrize("prior", ["pseudo-inputs", "mixture", "classifier"])
-def test_conditional_of_a_mixture_draws_from_the_components_that_the_input_chooses(prior):
-    model, x, n = vsc(prior), images(), 20_000
+@pytest.mark.parametrize("name", ["pseudo-inputs own", "mixture own", "mixture own softmax"])
+def test_conditional_of_a_mixture_draws_from_the_components_that_the_input_chooses(named, name):
+    model, x, n = vsc(named(name, **SIZES)), images(), 20_000
     inputs = model.scaler(torch.from_numpy(x).reshape(5, M))
     qz, parts = model.posterior(inputs), model.prior.mixed(model.posterior)
-    if prior == "classifier":
+    if name.endswith("softmax"):
         C = model.prior.scores(inputs).softmax(-1)
     else:  # q(u|x) proportional to exp(-KL), one pair after another
-        pairs = [[kl_divergence(one(qz, i), one(parts, u)).sum().item() for u in range(4)] for i in range(5)]
+        pairs = [[kl_divergence(row(qz, i), row(parts, u)).sum().item() for u in range(4)] for i in range(5)]
         C = torch.softmax(-torch.tensor(pairs), -1)
     assert C.max(-1).values.min() < 0.99  # more than one component is drawn
     mean = (C @ parts.mu).detach().numpy()
@@ -172,13 +165,13 @@ def test_conditional_of_a_mixture_draws_from_the_components_that_the_input_choos
     assert (abs((z**2).mean(1) - square)[active] <= 4 * (z**2).std(1)[active] / math.sqrt(n)).all()
 
 
-def test_conditional_of_a_mixture_chooses_anew_for_every_draw():
+def test_conditional_of_a_mixture_chooses_anew_for_every_draw(named):
     """Two components far apart and equally far from every input: their values come together, half of the time each."""
-    model = vsc("mixture")
-    prior = model.prior = FreeMixturePrior(M, J, 0.3, components=2)
+    prior = named("mixture own", **SIZES | {"components": 2})
+    model = vsc(prior)
     prior.select = lambda scores, kl: torch.full_like(kl, math.log(0.5))
     with torch.no_grad():
-        prior.mu.copy_(torch.tensor([[-50.0], [50.0]]).expand(2, J))
+        prior.own_slab.mu.copy_(torch.tensor([[-50.0], [50.0]]).expand(2, J))
     z = conditional(model, images(), 2000).z
     high, low = (z > 25).any(-1), (z < -25).any(-1)
     some = (z != 0).any(-1)
@@ -200,16 +193,13 @@ def test_dense_models_have_no_conditional_samples(name):
         conditional(made(MODELS[name]), images(), 2)
 
 
-@pytest.mark.parametrize("settings", [{"prior": SpikeSlabPrior(J, 1.0)}, {"prior": NormalPrior(J)}])
+@pytest.mark.parametrize("settings", [{"prior": fixed(1.0)}, {"prior": NormalPrior(J)}])
 def test_open_gates_have_no_conditional_samples(settings):
     with pytest.raises(UsageError, match="all latents are on"):
         conditional(made(VSC, **settings), images(), 2)
 
 
-def test_every_prior_with_an_atom_at_zero_has_conditional_samples():
-    """A prior that is added to the registry is either dense or known here."""
-    assert set(PRIORS) - {"normal"} == set(PRIOR) - {"classifier"}
-
+def test_a_prior_that_does_not_know_its_slab_has_no_conditional_samples():
     class Unknown(Prior):
         kl = sample = log_prob = None
 
@@ -356,9 +346,8 @@ CALLS = {
 
 
 @pytest.mark.parametrize("draw", DRAWS)
-@pytest.mark.parametrize("prior", PRIOR)
-def test_seeds_reproduce(draw, prior):
-    model = vsc(prior, gate_init=5.0)
+def test_seeds_reproduce(named, draw, pair):
+    model = vsc(named(pair, **SIZES), gate_init=5.0)
     first, again, other = (DRAWS[draw](model, seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.z, again.z)
     np.testing.assert_array_equal(first.x, again.x)
@@ -367,8 +356,8 @@ def test_seeds_reproduce(draw, prior):
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("training", [True, False])
-def test_nothing_else_is_disturbed(call, training):
-    model = vsc("pseudo-inputs").train(training)
+def test_nothing_else_is_disturbed(named, call, training):
+    model = vsc(named("pseudo-inputs own", **SIZES)).train(training)
     model.decoder.train(not training)  # modules of their own mode keep it
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()
@@ -428,7 +417,3 @@ def test_a_wrong_request_is_answered_in_one_line(model, call, message):
         call(model)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_mixtures_are_what_the_tests_above_take_them_for():
-    assert {name for name, kind in PRIORS.items() if issubclass(kind, MixturePrior)} == {"pseudo-inputs", "mixture"}

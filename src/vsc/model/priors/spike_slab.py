@@ -158,8 +158,9 @@ def optimal(scores: None, kl: Tensor) -> Tensor:
     """
     Choose q(u|x) proportional to exp(-KL_u): the best choice there is, with nothing to learn (Hershey & Olsen 2007).
 
-    The bound's gradient through this choice is zero, so none is kept. Where training weighs the KL otherwise (`beta` other
-    than 1) it is still the choice of the unweighted bound: a heuristic, best for what is reported and not for the loss.
+    The bound's gradient through this choice is zero, so none is kept. Where training weighs the KL otherwise (`beta`
+    other than 1) it is still the choice of the unweighted bound: best for what is reported, and a heuristic for the
+    loss.
     """
     return log_softmax(-kl.detach(), -1)
 

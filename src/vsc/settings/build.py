@@ -176,6 +176,8 @@ def _prior(model: ModelConfig, examples: int) -> ModelConfig:
 
 def unused(config: Config, own: Autoencoder | None = None) -> list[str]:
     """Return the settings of the model and of training that are given, and do nothing for this model; dotted."""
+    if config.model.name == CUSTOM and own is None:
+        return []  # it cannot be known
     usual, heard = TrainConfig(), schedules(config.model, own) | {"lr"}
     names = [name for name in (*SCHEDULES, "cap") if name not in heard]
     found = [f"train.{name}" for name in names if getattr(config.train, name) != getattr(usual, name)]

@@ -99,7 +99,8 @@ def _regrouped(weights: Mapping[str, Tensor], settings: ModelConfig) -> dict[str
         if name not in unit:
             found["prior." + parts.get(tail, tail) if tail and not head else name] = value
     if (off := found.pop("off_value", None)) is not None:
-        first = next(name for name, w in found.items() if name.startswith("decoder.") and name.endswith("weight"))
+        layers = [name for name in found if name.startswith("decoder.") and name.endswith("weight")]
+        first = min(layers, key=lambda name: (len(name), name))  # decoder.2 before decoder.10, however they are kept
         bias = first.removesuffix("weight") + "bias"
         found[bias] = found[bias] + found[first] @ off
         found |= {"prior.own_slab.mean": -off, "prior.own_slab.logvar": torch.zeros_like(off)}

@@ -7,6 +7,7 @@ from typing import Any
 
 from vsc.errors import UsageError
 from vsc.files import read_yaml
+from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.schedule import Corner, Schedule
 
@@ -17,13 +18,11 @@ FORMAT = 3
 GONE = {
     **dict.fromkeys(("lr_first", "lr_hold", "lr_final", "lr_drop", "lr_ramp"), ("lr",)),
     "kl_warmup": ("beta",),
-    **dict.fromkeys(("spike_hold", "spike_ramp"), ("total_correlation",)),
-    "price_start": (),
     **dict.fromkeys(("penalty_hold", "penalty_ramp"), ("penalty", "target_l0")),
     **dict.fromkeys(("lam_hold", "lam_ramp"), ("lam",)),
     **dict.fromkeys(("temperature", "temperature_final", "sharpness", "sharpness_final"), ("relaxation",)),
 }
-"""Settings of training that format 1 had -> what they are part of now."""
+"""Settings of training that format 1 had -> the schedules that they are part of now."""
 
 USUAL = {
     "lr": 1e-3,
@@ -45,96 +44,63 @@ PRIORS: dict[Any, dict[str, Any]] = {
 }
 """The priors of formats 1 and 2 -> the settings that they are now."""
 
-LEFT = {"prior_lr": 1.0, "slab_beta": 1.0, "spike_beta": 1.0, "price": 0.0}
+MIXTURES = ("pseudo-inputs", "mixture")
+
+LEFT = {
+    **dict.fromkeys(("prior_lr", "slab_beta", "spike_beta"), 1.0),
+    **dict.fromkeys(("price", "price_start", "spike_hold", "spike_ramp"), 0.0),
+}
 """Settings of training that formats 1 and 2 had, which no longer exist -> what did nothing."""
 
+PRICE = "train.cap or train.target_l0, which find the price themselves"
 INSTEAD = {
     "model.prior": "model.gates, which is fixed, learned, mixture or pseudo-inputs",
     "model.unit_slab": "model.slab unit",
     "model.off_value": "model.slab learned with model.slab_mean 3 for an off value of -3",
-    "train.price": "train.cap or train.target_l0, which find the price themselves",
-    "train.price_start": "train.cap or train.target_l0, which find the price themselves",
+    **dict.fromkeys(("train.price", "train.price_start"), PRICE),
     "train.prior_lr": "nothing: gates that are learned have a pace of their own",
-    "train.slab_beta": "train.beta",
-    "train.spike_beta": "train.beta",
-    "train.spike_hold": "train.beta",
-    "train.spike_ramp": "train.beta",
+    **dict.fromkeys(("train.slab_beta", "train.spike_beta"), "train.beta"),
+    **dict.fromkeys(("train.spike_hold", "train.spike_ramp"), "a schedule of train.beta or train.total_correlation"),
 }
 """Settings of earlier versions -> what to take now."""
-
-GATED = ("vsc", "thresholded-laplace")
-MIXTURES = ("pseudo-inputs", "mixture")
 
 
 def upgraded(plain: Mapping[str, Any], where: str = "the settings") -> dict[str, Any]:
     """
     Return plain settings of any format as those of this one, without their format number.
 
-    Parts may be missing, and what else is there is left as it is. Without a `format`, settings that have names of
-    format 1 are of format 1: what is given of a schedule stands for all of it, the rest being at the defaults of then,
-    and what did nothing for a model is left out. UsageError, which says `where` they were read, if a newer version
-    wrote them or a value is not what it should be.
+    Parts may be missing, and what else is there is left as it is. Of a run that we saved, what no longer exists or did
+    nothing for its model is left out, since its training is over. In a user's own settings, which have no `format`,
+    what no longer exists is refused; what is given of a schedule of format 1 stands for all of it, the rest being at
+    the defaults of then. UsageError, which says `where` they were read, if a newer version wrote them, or a comparison
+    of an earlier one, or a value is not what it should be.
     """
     new = {name: dict(part) if isinstance(part, Mapping) else part for name, part in plain.items() if name != "format"}
-    model, train = new.get("model") or {}, new.get("train") or {}
-    number = plain.get("format", 1)
-    if type(number) is not int or number < 1:
+    number = plain.get("format")
+    if number is not None and (type(number) is not int or number < 1):
         raise UsageError(f"{where}: format is a whole number, not {str(number)[:40]!r}")
-    if number > FORMAT:
+    if number is not None and number > FORMAT:
         raise UsageError(f"{where} was written by a newer version (format {number}, not {FORMAT}); update")
+    model, train = new.get("model") or {}, new.get("train") or {}
     if number == FORMAT or not isinstance(train, dict) or not isinstance(model, dict):
         return new
-    if number == 1:
-        new = _first(new, plain, where)
-    return _second(new, number == 2 or "format" in plain, where)
-
-
-def _first(new: dict[str, Any], plain: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Turn settings of format 1 into those of format 2."""
-    model, train = new.get("model") or {}, new.get("train") or {}
-    old, one = GONE.keys() & train.keys(), "models" not in new
-    if old or (model.get("name") == "tcvae" and "penalty" in train and "total_correlation" not in train):
-        try:
-            new["train"] = _train(train, model, one)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{where}: {', '.join(sorted(old))} cannot be read: {error}") from error
-    if one and ("format" in plain or {"lam_hold", "lr_first"} <= old):  # written whole, with what it did not heed
-        new["model"] = _model(model)
-    return new
-
-
-def _second(new: dict[str, Any], saved: bool, where: str) -> dict[str, Any]:
-    """
-    Turn settings of format 2 into those of format 3.
-
-    Of those that we `saved`, what no longer exists is left out, since their training is over; else it is refused.
-    """
-    model, train = dict(new.get("model") or {}), dict(new.get("train") or {})
+    saved = number is not None or {"lam_hold", "lr_first"} <= train.keys()  # format 1 wrote all, and no number
+    if saved and "models" in new:
+        raise UsageError(f"{where} was written by an earlier version; start anew with --overwrite or in another folder")
+    try:
+        train = _train(train, model)
+    except (TypeError, ValueError) as error:
+        names = ", ".join(sorted(GONE.keys() & train)) or "model"
+        raise UsageError(f"{where}: {names} cannot be read: {error}") from error
     for name, idle in LEFT.items():
         value = train.pop(name, idle)
         if not saved and value not in (idle, None):
             raise UsageError(f"{where}: train.{name} no longer exists; take {INSTEAD[f'train.{name}']}")
-    prior, off = model.pop("prior", None), model.pop("off_value", 0.0)
-    if saved and model and model.get("name", "vsc") in (*GATED, "custom"):
-        prior = prior or "spike-slab"
-        if prior in MIXTURES and train.get("target_l0") is None and not (train.get("penalty") or train.get("price")):
-            train["target_l0"] = model.get("alpha", 0.1) * model.get("latent_dim", 32)
-        train["cap"] = 1.0
-    if train.get("target_l0") == 0:
-        train["target_l0"] = None
-    if prior is not None:
-        if prior not in PRIORS:
-            raise UsageError(f"{where}: instead of model.prior, take {INSTEAD['model.prior']}")
-        model |= PRIORS[prior]
-    if model.pop("unit_slab", False):
-        model["slab"] = "unit"
-    if off and model.get("slab") == "own":
-        raise UsageError(
-            f"{where}: model.off_value goes with slabs that components share; take slab learned, slab_mean"
-        )
-    if off:
-        model |= {"slab": "learned", "slab_mean": -off}
-    return new | ({"model": model} if "model" in new else {}) | ({"train": train} if "train" in new else {})
+    if saved and train:
+        train["cap"] = 1.0  # there was none
+    model = _model(model, saved, where) if model else model
+    new |= {name: part for name, part in (("model", model), ("train", train)) if part or name in new}
+    return _heeded(new, where) if saved else new
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
@@ -184,63 +150,54 @@ def from_plain(plain: Mapping[str, Any], where: str) -> Config:
     return Config(**parts)
 
 
-def _train(old: dict[str, Any], model: Mapping[str, Any], one: bool) -> dict[str, Any]:
-    """Turn the training settings of format 1, of one model or of several, into schedules."""
-    name, given = model.get("name", "vsc"), set(old)
+def _heeded(new: dict[str, Any], where: str) -> dict[str, Any]:
+    """Leave out of a run's settings what its model did not heed: earlier versions wrote all."""
+    for dotted in build.unused(from_plain(new, where)):
+        part, name = dotted.split(".")
+        del new[part][name]
+    return new
+
+
+def _model(old: dict[str, Any], saved: bool, where: str) -> dict[str, Any]:
+    """Turn a prior into gates and a slab, and a value of what is off into a slab on the other side of zero."""
+    new = {name: value for name, value in old.items() if name not in ("prior", "unit_slab", "off_value")}
+    prior, off = old.get("prior", "spike-slab" if saved else None), old.get("off_value")
+    if prior is not None and str(prior) not in PRIORS:
+        raise UsageError(f"{where}: instead of model.prior, take {INSTEAD['model.prior']}")
+    new |= PRIORS.get(prior, {}) | ({"slab": "unit"} if old.get("unit_slab") else {})
+    if off and (new.get("slab") == "own" or not isinstance(off, int | float)):
+        raise UsageError(f"{where}: instead of model.off_value, take {INSTEAD['model.off_value']}")
+    return new | ({"slab": "learned", "slab_mean": -off} if off else {})
+
+
+def _train(old: dict[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn training settings of format 1 into schedules, and spell out the l0 that mixtures went to unless told."""
+    J = model.get("latent_dim", 32)
+    charged = any(old.get(name) for name in ("penalty", "price", "price_start"))
+    if old.get("target_l0") is None and model.get("prior") in MIXTURES and not charged:
+        old = old | {"target_l0": model.get("alpha", 0.1) * J}
 
     def of(setting: str) -> Any:
         return old.get(setting, USUAL.get(setting))
 
-    held, ramped = of("penalty_hold") or 0.0, of("penalty_ramp") or 0.0
-    formed = of("spike_hold") or 0.0
-    new = {key: value for key, value in old.items() if key not in GONE}
-    if given & {"lr", "lr_first", "lr_hold", "lr_final", "lr_drop", "lr_ramp"}:
-        new["lr"] = _lr(of)
-    if given & {"beta", "kl_warmup"}:
-        new["beta"] = _beta(of, model)
-    if "patience" in old and old["patience"] is None:  # which was off
+    gone = GONE.keys() & old.keys()
+    made = {part for name in gone for part in GONE[name]}
+    later = of("penalty_hold") or 0.0, of("penalty_ramp") or 0.0
+    schedules = {
+        "lr": lambda: _lr(of),
+        "beta": lambda: _beta(of, model),
+        "lam": lambda: _ramp(0.0, 1.0, of("lam_hold") or 0.0, of("lam_ramp") or 0.0),
+        "penalty": lambda: _ramp(0.0, of("penalty") or 0.0, *later),
+        "target_l0": lambda: _ramp(J, of("target_l0"), *later) if of("target_l0") else None,
+        "relaxation": lambda: _relaxation(of, model, gone),
+    }
+    new = {name: value for name, value in old.items() if name not in GONE}
+    new |= {name: make() for name, make in schedules.items() if name in made}
+    if gone and "patience" in old and old["patience"] is None:  # which was off
         new["patience"] = 0
-    if given & {"total_correlation", "spike_hold"}:
-        new["total_correlation"] = _ramp(0.0, of("total_correlation") or 0.0, 0.0, formed)
-    if given & {"lam_hold", "lam_ramp"}:
-        new["lam"] = _ramp(0.0, 1.0, of("lam_hold") or 0.0, of("lam_ramp") or 0.0)
-    if given & {"penalty", "price", "price_start", "penalty_hold", "penalty_ramp"}:
-        new["penalty"] = _ramp(0.0, of("penalty") or 0.0, held, ramped)
-    if given & {"target_l0", "penalty_hold", "penalty_ramp"}:
-        new["target_l0"] = _target(of, model, held, ramped)
-    if given & {"temperature", "temperature_final", "sharpness", "sharpness_final"}:
-        usual = all(of(setting) == USUAL[setting] for setting in GONE if setting.startswith(("temp", "sharp")))
-        new["relaxation"] = None if usual and not one else _relaxation(of, model, given)
-    if name == "tcvae" and "penalty" in new:
+    if model.get("name") == "tcvae" and "penalty" in new and (gone or "total_correlation" not in new):
         new["total_correlation"] = new.pop("penalty")
-    return {key: value for key, value in new.items() if not one or key not in _deaf(model)}
-
-
-def _deaf(model: Mapping[str, Any]) -> set[str]:
-    """Return the settings that format 1 took for a model, and that did nothing."""
-    name, prior = model.get("name", "vsc"), model.get("prior", "spike-slab")
-    gates = {"target_l0", "relaxation"}
-    if name != "vsc":
-        deaf = {"lam", "penalty"} | (set() if name == "thresholded-laplace" else gates)
-        return deaf | (set() if name == "tcvae" else {"total_correlation"}) | ({"beta"} if name == "ae" else set())
-    return (set() if prior in MIXTURES else {"penalty"}) | (gates if prior == "normal" else set())
-
-
-def _model(old: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of a model's settings what format 1 wrote and the model did not heed."""
-    name, prior = old.get("name", "vsc"), old.get("prior", "spike-slab")
-    deaf: set[str] = set()
-    if name != "vsc":
-        deaf |= {"prior", "head", "gate_init", "off_value"}
-    if name not in GATED:
-        deaf |= {"alpha", "spikes"}
-    if name != "vsc" or prior not in MIXTURES:
-        deaf |= {"components", "selector", "unit_slab", "nu"}
-    if prior == "mixture":
-        deaf |= {"nu"}
-    if old.get("likelihood") != "gaussian-fixed":
-        deaf |= {"variance"}
-    return {key: value for key, value in old.items() if key not in deaf}
+    return new | ({"target_l0": None} if new.get("target_l0") == 0 else {})
 
 
 def _ramp(start: float, end: float, at: float, over: float) -> float | str:
@@ -268,22 +225,12 @@ def _beta(of, model) -> float | str | None:
         if beta == 1:
             return None
         learned = model.get("likelihood") in ("gaussian", "gaussian-shared", "laplace")
-        warmup = 0.1 if model.get("name", "vsc") in GATED or learned else 0.0
+        warmup = 0.1 if model.get("name", "vsc") in ("vsc", "thresholded-laplace") or learned else 0.0
     return _ramp(0.0, beta, 0.0, warmup)
 
 
-def _target(of, model, held: float, ramped: float) -> float | str | None:
-    J, target = model.get("latent_dim", 32), of("target_l0")
-    asked = of("penalty") or of("price") or of("price_start")
-    if target is None and model.get("prior") in MIXTURES and not asked and (held or ramped):
-        target = model.get("alpha", 0.1) * J
-    return _ramp(J, target, held, ramped) if target else target
-
-
-def _relaxation(of, model, given: set[str]) -> float | str | None:
+def _relaxation(of, model, given: set[str]) -> float | str:
     spikes = model.get("spikes")
-    if spikes in ("mean", "disarm", "rloo", "exact"):
-        return None
     sharp = spikes == "sigmoid" or (spikes is None and not given & {"temperature", "temperature_final"})
     first, last = (of("sharpness"), of("sharpness_final")) if sharp else (of("temperature"), of("temperature_final"))
     return _ramp(first, first if last is None else last, 0.0, 1.0)

@@ -184,7 +184,7 @@ def _check_kinds(done: Progress) -> None:
 def _pressure(kept: Any, latent_dim: int, device) -> Pressure:
     """Return the controller of a checkpoint; refuse what is none of so many latents."""
     usual = begin(torch.zeros(latent_dim))
-    parts = [kept.get(name) for name in Pressure._fields] if isinstance(kept, dict) else []
+    parts: list[Any] = [kept.get(name) for name in Pressure._fields] if isinstance(kept, dict) else []
     shapes = [part.shape if isinstance(part, Tensor) and part.isfinite().all() else None for part in parts]
     if shapes != [part.shape for part in usual]:
         raise TypeError("progress.pressure is no controller of the model's latents")

@@ -173,8 +173,7 @@ def read_config(folder: Path) -> Config:
         plain = read_settings(path)
         if missing := [part for part in ("data", "model", "train") if not plain.get(part)]:
             raise UsageError(f"{path} is damaged: it has no settings of {missing[0]}")
-        config = from_plain(plain, str(path))
-        return build.without(config, build.unused_by_model(config.model))  # older versions wrote what did nothing
+        return from_plain(plain, str(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {first_line(error)}") from error
 

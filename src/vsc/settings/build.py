@@ -17,7 +17,7 @@ from vsc.errors import UsageError, at_least, choose
 from vsc.model import HEADS, MODELS, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
-from vsc.model.priors import GATES, SELECTORS, SLABS, SpikeSlabPrior
+from vsc.model.priors import GATES, SELECTORS, SLABS, Gates, MixtureGates, SpikeSlabPrior
 from vsc.model.scaling import SCALES, fit_scaler
 from vsc.model.spikes import RELAXATION, SPIKES
 from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig
@@ -67,8 +67,7 @@ def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Co
 def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainConfig:
     """Fill in what is open of the training, where all else is settled."""
     train, heard = config.train, schedules(config.model, own)
-    n = len(data.train)
-    steps = train.steps or (10_000 if n > 10_000 else min(2000, max(400, 2 * n)))
+    steps = train.steps or (10_000 if len(data.train) > 10_000 else 2000)
     beta, relaxation, patience = train.beta, train.relaxation, train.patience
     if beta is None and "beta" in heard:
         gates = (own or choose(MODELS, config.model.name, "model")).spiked
@@ -130,7 +129,7 @@ def schedules(model: ModelConfig, own: Autoencoder | None = None) -> frozenset[s
     heard = kind.schedules
     if own or "prior" in _takes(choose(MODELS, model.name, "model")):
         prior = getattr(own, "prior", None)
-        heard |= getattr(prior, "schedules", frozenset()) if own else choose(GATES, model.gates, "gates").schedules
+        heard |= getattr(prior, "schedules", frozenset()) if own else _gates(model).schedules
         if getattr(prior, "gates_open", False) or (not own and model.gates == "fixed" and model.alpha == 1):
             heard -= {"cap", "target_l0", "relaxation"}
     if own:
@@ -147,7 +146,7 @@ def taken(model: ModelConfig) -> set[str]:
     parts = [kind, choose(NETS, model.net, "net"), choose(LIKELIHOODS, model.likelihood, "likelihood")]
     named = {"name", "net"}
     if "prior" in _takes(kind):
-        gates = choose(GATES, model.gates, "gates")
+        gates = _gates(model)
         parts += [gates, choose(SLABS, _slab(model), "slab")]
         named |= {"gates", "slab", *(["selector"] if gates.mixture else [])}
     return named | {name for part in parts for name in _takes(part)}
@@ -155,8 +154,12 @@ def taken(model: ModelConfig) -> set[str]:
 
 def _slab(model: ModelConfig) -> str:
     """Name the slab that `auto` stands for."""
-    mixture = choose(GATES, model.gates, "gates").mixture
-    return model.slab if model.slab != "auto" else "own" if mixture else "unit"
+    return model.slab if model.slab != "auto" else "own" if _gates(model).mixture else "unit"
+
+
+def _gates(model: ModelConfig) -> type[Gates]:
+    """Return the class of the gates; of `auto`, while the data are not known, one that stands for both."""
+    return MixtureGates if model.gates == "auto" else choose(GATES, model.gates, "gates")
 
 
 def _prior(model: ModelConfig, examples: int) -> ModelConfig:
@@ -164,6 +167,9 @@ def _prior(model: ModelConfig, examples: int) -> ModelConfig:
     known = taken(replace(model, likelihood=next(iter(LIKELIHOODS))))
     if "gates" not in known or model.name == CUSTOM:
         return model
+    gates = model.gates
+    if gates == "auto":
+        gates = "pseudo-inputs" if examples >= MANY or model.nu is not None else "mixture"
     components = model.components
     if "components" in known:
         components = components or max(1, min(100, examples // 10))
@@ -171,7 +177,11 @@ def _prior(model: ModelConfig, examples: int) -> ModelConfig:
             raise UsageError(
                 f"model.components is {components}, more than there are training examples, {examples}; leave it out"
             )
-    return replace(model, slab=_slab(model), components=components)
+    return replace(model, gates=gates, slab=_slab(model), components=components)
+
+
+MANY = 1000
+"""Training examples from which on pseudo-inputs are the default: the encoder learns fewer by heart."""
 
 
 def unused(config: Config, own: Autoencoder | None = None) -> list[str]:
@@ -183,7 +193,7 @@ def unused(config: Config, own: Autoencoder | None = None) -> list[str]:
     found = [f"train.{name}" for name in names if getattr(config.train, name) != getattr(usual, name)]
     model = config.model
     if own is None and "gates" in taken(replace(model, likelihood=next(iter(LIKELIHOODS)))):
-        charged = config.train.penalty or not choose(GATES, model.gates, "gates").mixture
+        charged = config.train.penalty or not _gates(model).mixture
         found += ["model.alpha"] if model.alpha != ModelConfig().alpha and not charged else []
     return unused_by_model(model) + found
 
@@ -219,7 +229,7 @@ def _target(config: Config, heard: frozenset[str]) -> tuple[Schedule | None, flo
         raise UsageError(
             f"train.target_l0 must end below the number of latents, {model.latent_dim}, not at {target.last:g}"
         )
-    if model.name != CUSTOM and choose(GATES, model.gates, "gates").mixture:
+    if model.name != CUSTOM and _gates(model).mixture:
         return target, model.alpha
     alpha = target.last / model.latent_dim
     return target, model.alpha if math.isclose(alpha, model.alpha) else alpha  # resolving twice changes nothing
@@ -234,7 +244,7 @@ def _cap(config: Config, heard: frozenset[str], own: Autoencoder | None) -> floa
     if cap is None:
         gates = getattr(getattr(own, "prior", None), "gates", None)
         if own is None and "gates" in taken(config.model):
-            gates = choose(GATES, config.model.gates, "gates")
+            gates = _gates(config.model)
         free = gates is None or gates.sparse or config.train.penalty
         return 1.0 if free else min(1.0, max(CAP, FEWEST / math.sqrt(J), 1.25 * target / J))
     if cap * J < target:
@@ -312,7 +322,7 @@ def _parts(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, nn.Module]:
     given, likelihood = _given(model, shape), build_likelihood(model)
     parts: dict[str, nn.Module] = {"likelihood": likelihood}
     if "prior" in _takes(choose(MODELS, model.name, "model")):
-        given["gates"] = _made(choose(GATES, model.gates, "gates"), given)
+        given["gates"] = _made(_gates(model), given)
         given["slab"] = _made(choose(SLABS, _slab(model), "slab"), given)
         parts["prior"] = _made(SpikeSlabPrior, given)
     parts["encoder"], parts["decoder"] = _made(choose(NETS, model.net, "net"), given | {"outputs": likelihood.outputs})

@@ -18,7 +18,7 @@ Net = Literal["mlp", "conv"]
 LikelihoodName = Literal[
     "auto", "bernoulli", "continuous-bernoulli", "gaussian", "gaussian-shared", "gaussian-fixed", "laplace"
 ]
-GatesName = Literal["fixed", "learned", "mixture", "pseudo-inputs"]
+GatesName = Literal["auto", "fixed", "learned", "mixture", "pseudo-inputs"]
 SlabName = Literal["auto", "unit", "learned", "own"]
 SelectorName = Literal["optimal", "softmax", "paper", "released"]
 SpikesName = Literal["sigmoid", "concrete", "straight-through", "mean", "disarm", "rloo", "exact"]
@@ -69,9 +69,10 @@ class ModelConfig:
     """Variance of the likelihood gaussian-fixed; None is 1, or 0.02 for the digits."""
     variance_floor: float = 1e-6
     """Least variance of the likelihoods gaussian, gaussian-shared and laplace; part of every result with them."""
-    gates: GatesName = "pseudo-inputs"
+    gates: GatesName = "auto"
     """The gates of p(z) (VSC): one alpha, fixed; an alpha learned for each latent; or a mixture of patterns that each
-    example chooses from, of parameters or, as in UAI, of pseudo-inputs that the encoder reads."""
+    example chooses from, of parameters or, as in UAI, of pseudo-inputs that the encoder reads. auto is pseudo-inputs,
+    or mixture for fewer than 1000 training examples, which an encoder learns by heart."""
     slab: SlabName = "auto"
     """The slab of p(z) (VSC): unit, N(0, 1); learned, N(m_j, t_j^2) for each latent; own, each component's. auto is own
     with the gates mixture and pseudo-inputs, else unit."""
@@ -169,8 +170,7 @@ class TrainConfig:
     """
 
     steps: int | None = None
-    """Optimiser steps; None is 2000, or 10000 for more than 10000 training examples, or for fewer than 1000 twice as
-    many as there are, at least 400: few are soon learned by heart."""
+    """Optimiser steps; None is 2000, or 10000 for more than 10000 training examples."""
     batch_size: int = 128
     """Examples per step, over all processes together."""
     lr: Schedule = Schedule.parse("2e-3 -> 4e-5 at 0.5 over 0.5")

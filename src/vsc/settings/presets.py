@@ -43,6 +43,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "VSC, UAI recipe",
         {
             "model.name": "vsc",
+            "model.gates": "pseudo-inputs",
             "model.components": 20,
             "train.penalty": 1.0,
             "train.lam": f"0 -> 1 at {15 / 70:.4f} over {5 / 70:.4f}",

@@ -13,7 +13,7 @@ from vsc.errors import RunError, UsageError
 from vsc.plots.drawing import MARKERS, PALETTE, STYLE, WIDTH, axes_at, plain_text
 from vsc.settings.presets import PRESETS
 from vsc.studies.base import Ask, Finding, Group, Row, Study, parted, steps, tabulate
-from vsc.studies.models import WARMED
+from vsc.studies.models import PSEUDO, WARMED
 from vsc.training.diagnosis import collapse
 
 ALPHA, J = 0.05, 60
@@ -23,7 +23,7 @@ COUNTS = ("used", "always_on", "dead")
 def models(full: bool) -> dict[str, dict[str, Any]]:
     """Return the settings that each model has of its own, with the quick or the source's warm-up of lambda."""
     lam = {"train.lam": WARMED if full else "0 -> 1 at 0.2 over 0.1"}
-    pseudo = PRESETS["vsc"][1] | ({"model.components": 20} if full else {})
+    pseudo = PSEUDO | ({"model.components": 20} if full else {})
     fixed = PRESETS["vsc-fixed"][1]
     return {
         "VSC, no warm-up": fixed | {"train.beta": 1.0},
@@ -40,7 +40,10 @@ def rows(ask: Ask) -> list[Row]:
     if ask.full:  # UAI: batches of 500, the learning rate cut to a tenth once lambda is 1
         common |= {"train.batch_size": 500, "train.lr": f"1e-3 -> 1e-4 at {20 / 70}"}
     return [
-        Row({"model": title, "alpha": alpha}, common | ({"model.alpha": alpha} if "model.gates" in own else {}) | own)
+        Row(
+            {"model": title, "alpha": alpha},
+            common | ({"model.alpha": alpha} if own["model.gates"] == "fixed" else {}) | own,
+        )
         for alpha in ask.alphas or (ALPHA,)
         for title, own in models(ask.full).items()
     ]

@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from vsc.errors import UsageError
 from vsc.model import MODELS
-from vsc.model.priors import GATES
 from vsc.settings.config import Config
 from vsc.settings.schedule import SYNTAX, Schedule
 from vsc.settings.upgrade import GONE
@@ -59,7 +58,7 @@ def default(config: Config) -> tuple[Setting, ...]:
     found += [Setting("model.latent_dim", max(J // 2, int(target) + 1), max(2 * J, int(target) + 2))]
     model = MODELS.get(config.model.name)
     if model is not None and model.spiked and not target:
-        sparse = config.model.name != "vsc" or GATES[config.model.gates].sparse
+        sparse = config.model.name != "vsc" or config.model.gates == "fixed"
         found += [Setting("model.alpha", 0.01, 0.5, log=True) if sparse else Setting("train.cap", 0.15, 0.6)]
     return tuple(found)
 

@@ -17,6 +17,9 @@ RATE, TOTAL = 2.0, 10.0
 LIMIT = 5.0
 """l0 is at most this times cap sqrt(J) where no other is asked for: of many latents, fewer are on at once."""
 
+STEPS = 2000
+"""Steps that a multiplier has to find its value, at least: a shorter run does not get there in a hurry."""
+
 MEMORY = 0.9
 """Share of a latent's remembered rate that a batch leaves."""
 
@@ -69,7 +72,7 @@ def prices(at: Pressure, rates: Tensor, now: Knobs, settings: TrainConfig, step:
     """
     assert settings.steps
     weight = now.beta / settings.beta.last if settings.beta and settings.beta.last else 1.0
-    pace = weight * 200.0 / settings.steps
+    pace = weight * 200.0 / max(settings.steps, STEPS)
     at = at._replace(rates=MEMORY * at.rates + (1 - MEMORY) * rates)
     asked, cap, limit, least = torch.zeros_like(rates), settings.cap or 1.0, now.target_l0, 0.0
     if cap < 1:

@@ -84,7 +84,7 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
 
 
 FEW = 2000
-"""Training examples up to which a table is small, and of which a larger one is looked at."""
+"""Training examples up to which data are small: no pseudo-inputs by default; and of which larger ones are looked at."""
 
 
 def _likelihood(config: Config, data: Dataset, scale: str) -> tuple[str, float | None]:
@@ -169,7 +169,7 @@ def _prior(model: ModelConfig, examples: int) -> ModelConfig:
         return model
     gates = model.gates
     if gates == "auto":
-        gates = "pseudo-inputs" if examples >= MANY or model.nu is not None else "mixture"
+        gates = "pseudo-inputs" if examples > FEW or model.nu is not None else "mixture"
     components = model.components
     if "components" in known:
         components = components or max(1, min(100, examples // 10))
@@ -178,10 +178,6 @@ def _prior(model: ModelConfig, examples: int) -> ModelConfig:
                 f"model.components is {components}, more than there are training examples, {examples}; leave it out"
             )
     return replace(model, gates=gates, slab=_slab(model), components=components)
-
-
-MANY = 1000
-"""Training examples from which on pseudo-inputs are the default: the encoder learns fewer by heart."""
 
 
 def unused(config: Config, own: Autoencoder | None = None) -> list[str]:

@@ -71,6 +71,7 @@ class SpikeSlabPrior(Prior):
 
     @property
     def pace(self) -> float:
+        """That of the gates; a slab's and a selector's weights keep to it."""
         return self.gates.pace
 
     @property

@@ -476,7 +476,7 @@ def test_latent_dim_is_a_whole_number(latent_dim):
 @pytest.mark.parametrize("likelihood", [Bernoulli(), GaussianFixed(0.1)])
 @pytest.mark.parametrize("name", ["fixed unit", "learned learned", "pseudo-inputs own"])
 def test_in_mixed_precision_only_the_nets_are_rounded(named, name, likelihood):
-    """Sums of 500 to 1300 nats have steps of 4 to 8 in bfloat16, a mean error of 1 or 2; the nets' own rounding does less."""
+    """Sums of 500 to 1300 nats have steps of 4 to 8 in bfloat16, so errors of 1 or 2; the nets' own are smaller."""
     prior = named(name, inputs=784, latent_dim=20, alpha=0.1, components=10)
     model = made(VSC, (784,), 20, hidden=(64,), likelihood=likelihood, prior=prior).eval()
     x, bounds = torch.rand(16, 784), []

@@ -16,24 +16,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import sklearn.datasets
+
+from vsc import load_data
+from vsc.data import DATASETS
 from vsc.errors import RunError, UsageError
 from vsc.files import write_json
 from vsc.settings.build import unused, without
 from vsc.settings.config import Config
-from vsc.settings.presets import changed
+from vsc.settings.presets import PRESETS, changed
 from vsc.studies import Group, Row
 from vsc.sweep.jobs import plan, sweep
 from vsc.training.loop import Interrupted
 
 Settings = dict[str, Any]
 
-PSEUDO = {"model.prior": "pseudo-inputs", "train.target_l0": 0.0}
-"""U = 100 pseudo-inputs, the optimal selector, nothing asked of l0."""
+VSC, VAE, FIXED = {"model.name": "vsc"}, {"model.name": "vae"}, {"model.gates": "fixed"}
+"""The default, the VAE, and the prior of ICLR."""
 
-SPARSE = PSEUDO | {"train.target_l0": 11.0}
-"""At most 12 of the 200 latents on."""
-
-PAPER = {"model.spikes": "sigmoid", "model.head": "log-relu", "train.beta": 1.0}
+PAPER = PRESETS["vsc-iclr"][1]
 """The ICLR recipe; c is raised from 50 to 200."""
 
 
@@ -60,48 +62,81 @@ class Table(NamedTuple):
     columns: Sequence[str] = ("elbo", "log_px", "kl_slab", "kl_spike", "l0", "active", "used", "always_on", "probe")
 
 
-MNIST = {"data.name": "mnist", "model.latent_dim": 200, "model.alpha": 0.01, "train.steps": 20_000}
-SHORT = MNIST | {"train.steps": 6000}
+DEFAULT = ("elbo", "no_latents", "log_px", "l0", "active", "used", "always_on", "probe")
 
-
-def robustness() -> dict[str, tuple[Settings, int]]:
-    """Return our default recipe over T, alpha and J, and the paper's beside it."""
-    rows: dict[str, tuple[Settings, int]] = {}
-    for alpha in (0.5, 0.2, 0.1, 0.01):
-        rows[f"default, alpha {alpha:g}, J 200"] = ({"model.alpha": alpha}, 1)
-    for J in (8, 50):
-        for alpha in (0.5, 0.1, 0.01):
-            rows[f"default, alpha {alpha:g}, J {J}"] = ({"model.latent_dim": J, "model.alpha": alpha}, 1)
-    for T in (0.1, 0.25, 0.5, 1.0, 2.0):
-        held = {"train.relaxation": T}
-        rows[f"T {T:g}, alpha 0.01, J 200"] = (held, 1)
-        if 0.25 <= T <= 1:
-            rows[f"T {T:g}, alpha 0.2, J 50"] = (held | {"model.latent_dim": 50, "model.alpha": 0.2}, 1)
-    for c in (1.0, 10.0, 50.0, 200.0):
-        sharp = {"model.spikes": "sigmoid", "train.relaxation": c}
-        rows[f"sigmoid c {c:g}, alpha 0.01, J 200"] = (sharp, 1)
-    for alpha in (0.5, 0.1, 0.01):
-        rows[f"ICLR recipe, alpha {alpha:g}, J 200"] = (PAPER | {"model.alpha": alpha}, 1)
-    return rows
+MNIST = {"data.name": "mnist", "model.latent_dim": 200, "train.steps": 20_000}
+SHORT = MNIST | FIXED | {"model.alpha": 0.01, "train.steps": 6000}
 
 
 def mnist() -> dict[str, tuple[Settings, int]]:
-    """Return VAE and VSC with fixed prior and with pseudo-inputs: two points of a front, and sweeps between them."""
-    vae = {"model.name": "vae"}
-    rows: dict[str, tuple[Settings, int]] = {
-        "VAE": (vae, 3),
-        "VAE, KL warm-up": (vae | {"train.beta": RISING}, 3),
-        "pseudo-inputs, no limit on l0": (PSEUDO, 3),
-        "pseudo-inputs, target l0 11": (SPARSE, 3),
-        "VSC": ({}, 3),
-        "VSC, ICLR recipe": (PAPER, 3),
-    }
+    """Return the VAE, the default, a front of other caps and targets, and the priors and recipes of the sources."""
+    fixed = FIXED | {"model.alpha": 0.01}
+    rows: dict[str, tuple[Settings, int]] = {"VAE": (VAE, 3), "VSC": (VSC, 3)}
+    rows["VSC, no cap"] = ({"train.cap": 1.0}, 1)
     for target in (6.0, 20.0):
-        rows[f"pseudo-inputs, target l0 {target:g}"] = (SPARSE | {"train.target_l0": target}, 1)
-    for weight, alpha in ((1.0, 0.01), (1.0, 0.05)):
-        pressed = PSEUDO | {"train.penalty": weight, "model.alpha": alpha}
-        rows[f"pseudo-inputs, penalty {weight:g}, alpha {alpha:g}"] = (pressed, 1)
+        rows[f"VSC, target l0 {target:g}"] = ({"train.target_l0": target}, 1)
+    rows["VSC, mixture"] = ({"model.gates": "mixture"}, 1)
+    rows["VSC, fixed prior"] = (fixed, 1)
+    rows["VSC, ICLR recipe"] = (PAPER | {"model.alpha": 0.01}, 1)
+    rows["VSC, UAI recipe"] = (PRESETS["vsc-uai"][1] | {"model.alpha": 0.01}, 1)
     return rows
+
+
+def defaults() -> dict[str, tuple[Settings, int]]:
+    """Return the default and the VAE on data of every kind, all else at its default."""
+    sets = {"digits": 32, "fashion-mnist": 50, "har": 60, "wine": 16, "breast_cancer": 30, "diabetes": 16}
+    return {
+        f"{title}, {name}": (own | {"data.name": source(name), "model.latent_dim": J}, 3)
+        for name, J in sets.items()
+        for title, own in {"VAE": VAE, "VSC": VSC}.items()
+    }
+
+
+def robustness() -> dict[str, tuple[Settings, int]]:
+    """Return the default over kinds of data, their number n and J."""
+    rows: dict[str, tuple[Settings, int]] = {}
+    for name in ("mnist", "fashion-mnist"):
+        for n in (200, 1000, 5000, 54_000):
+            for J in (8, 32, 100, 200, 500):
+                rows[f"{name}, n {n}, J {J}"] = ({"data.name": source(name, n), "model.latent_dim": J}, 1)
+    for name in ("digits", "har", "wine", "breast_cancer", "diabetes"):
+        for J in (8, 16, 50, 200):
+            rows[f"{name}, J {J}"] = ({"data.name": source(name), "model.latent_dim": J}, 1)
+    return rows
+
+
+def source(name: str, n: int | None = None) -> str:
+    """Return what to load: a data set's name, or a file of a table of scikit-learn's, or of the first n examples."""
+    if name in DATASETS and n in (None, 54_000):
+        return name
+    return str(FILES / (f"{name}-{n}.npz" if n else f"{name}.csv"))
+
+
+FILES = Path("runs/tables/data")
+"""Where these files are written."""
+
+
+def write_sources(table: "Table") -> None:
+    """Write the files that a table's rows are of, where they are not there yet."""
+    for name in {str(own.get("data.name", "")) for own, _ in table.rows.values()}:
+        path = Path(name)
+        if path.parent != FILES or path.exists():
+            continue
+        FILES.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            frame = getattr(sklearn.datasets, f"load_{path.stem}")()
+            labels = ["label"] if path.stem != "diabetes" else []  # whose target is no class
+            columns = [*frame.data.T, *([frame.target] if labels else [])]
+            names = [column.replace(",", "") for column in [*frame.feature_names, *labels]]
+            np.savetxt(path, np.stack(columns, 1), "%.9g", ",", header=",".join(names), comments="")
+        else:
+            of, _, n = path.stem.rpartition("-")
+            data, size = load_data(of), int(n) * 10 // 9  # a tenth is kept for validation
+            train, test = data.train, data.test
+            assert train.y is not None
+            assert test.y is not None
+            both = {"x": train.x[:size], "x_test": test.x[:2000], "shape": np.array(data.shape), "high": data.high}
+            np.savez(path, **both, y=train.y[:size], y_test=test.y[:2000])
 
 
 WARMUPS = {
@@ -120,7 +155,6 @@ BINARISED = {
     "data.binarise": True,
     "model.latent_dim": 50,
     "model.hidden": (200, 200),
-    "model.alpha": 0.1,
 }
 
 TABLES = {
@@ -142,7 +176,8 @@ TABLES = {
             "probe",
         ),
     ),
-    "robustness": Table(SHORT, robustness()),
+    "defaults": Table({}, defaults(), DEFAULT),
+    "robustness": Table({}, robustness(), DEFAULT),
     "warmup": Table(
         SHORT | {"model.latent_dim": 60, "model.alpha": 0.05},
         {name: (one, 3) for name, one in WARMUPS.items()},
@@ -152,7 +187,7 @@ TABLES = {
         BINARISED,
         {
             f"{title}, 60k steps": (own | {"train.steps": 60_000, "iwae": 5000}, 1)
-            for title, own in {"VAE": {"model.name": "vae"}, "VSC, pseudo-inputs": PSEUDO}.items()
+            for title, own in {"VAE": VAE, "VSC": VSC}.items()
         },
         ("iwae", "elbo", "log_px", "kl_slab", "kl_spike", "kl_selection", "l0", "used", "always_on", "probe"),
     ),
@@ -232,6 +267,7 @@ def main(words: Sequence[str] | None = None) -> None:
     own = {"train.steps": asked.steps, "data.name": asked.data}
     table = table._replace(common=table.common | {k: v for k, v in own.items() if v is not None})
     try:
+        write_sources(table)
         print("\n".join(make(asked.table, table, asked.out, asked.jobs, asked.split, asked.only)))
     except Interrupted as stop:
         print(stop, file=sys.stderr)

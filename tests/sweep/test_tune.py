@@ -41,7 +41,7 @@ def search(folder, lines=None, **settings):
 def test_a_space_is_read():
     text = (
         "train.lr=1e-4..1e-2:log, model.latent_dim=8..64,model.hidden=[400]|[400, 400],train.relaxation=0.3..1,"
-        "train.clip=null|1,model.prior=learned|spike-slab,train.steps=10..100:log"
+        "train.clip=null|1,model.gates=learned|fixed,train.steps=10..100:log"
     )
     found = {setting.name: setting for setting in space.parse(text)}
     assert found["train.lr"][1:4] == (1e-4, 1e-2, True)
@@ -51,7 +51,7 @@ def test_a_space_is_read():
     assert found["train.relaxation"].extremes() == [0.3, 1.0]
     assert isinstance(found["train.relaxation"].high, float)
     assert found["train.clip"].extremes() == [None, 1.0]
-    assert found["model.prior"].value("learned") == "learned"
+    assert found["model.gates"].value("learned") == "learned"
     assert space.parse(",".join(map(str, found.values()))) == tuple(found.values())
 
 
@@ -90,10 +90,11 @@ def test_what_is_wrong_with_a_space_is_said(text, says):
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ({}, ["train.lr", "model.latent_dim", "model.alpha"]),
-        ({"train.target_l0": 2.0}, ["train.lr", "model.latent_dim"]),
-        ({"model.name": "vae"}, ["train.lr", "model.latent_dim"]),
-        ({"model.prior": "normal"}, ["train.lr", "model.latent_dim"]),
+        ({}, ["model.latent_dim", "train.cap"]),
+        ({"train.lr": 1e-3}, ["train.lr", "model.latent_dim", "train.cap"]),
+        ({"train.target_l0": 2.0}, ["model.latent_dim"]),
+        ({"model.name": "vae"}, ["model.latent_dim"]),
+        ({"model.gates": "fixed"}, ["model.latent_dim", "model.alpha"]),
     ],
 )
 def test_the_default_space_suits_the_model(settings, names, tmp_path):
@@ -110,13 +111,15 @@ def test_the_default_space_suits_the_model(settings, names, tmp_path):
     [
         ({"trials": 0}, "trials must be at least 1, not 0"),
         ({"workers": 0}, "workers must be at least 1, not 0"),
+        ({"at": "3,6"}, "at and seeds are for --choose l0"),
+        ({"seeds": 3}, "at and seeds are for --choose l0"),
         ({"metric": "elob"}, r"unknown metric 'elob'; did you mean 'elbo'\? one of: "),
         ({"metric": "l0"}, "neither more nor less l0 is better"),
         ({"metric": "knn"}, "'knn' is not a single number; choose one of: knn-100,"),
         ({"metric": "mig"}, "metric 'mig' needs factors"),
         ({"pruner": "x"}, "unknown pruner 'x'; one of: median, halving, none"),
-        ({"space": "model.alpha=0..0.5"}, r"space: model.alpha=0..0.5: alpha is the prior probability"),
-        ({"space": "model.prior=learned|x"}, r"space: model.prior=learned\|x: unknown prior 'x'"),
+        ({"space": "train.cap=0..0.5"}, r"space: train.cap=0..0.5: train.cap must be a positive number"),
+        ({"space": "model.gates=learned|x"}, r"space: model.gates=learned\|x: .*'x'"),
         ({"space": "model.likelihood=bernoulli|gaussian"}, "elbo does not compare across model.likelihood"),
         ({"space": "model.name=vae|ae"}, "an AE has no ELBO"),
         ({"storage": "none/journal.log"}, "its folder does not exist"),
@@ -315,7 +318,7 @@ def test_the_help_says_what_can_be_searched_and_aimed_at(capsys):
     assert "SETTING=LOW..HIGH:log" in text
     assert "One of: elbo, log_px, mse, denoise_mse, denoise_psnr, probe, mig," in text
     assert "{median,halving,none}" in text
-    assert "By default train.lr from a quarter to four times its value" in text
+    assert "By default model.latent_dim from half to twice its value" in text
 
 
 def test_the_command_prints_a_table_and_what_to_type_next(tmp_path, monkeypatch, capsys):

@@ -79,6 +79,17 @@ def tune(config: Tune) -> None:  # noqa: D103
     from vsc.torchstate import flush_denormals
 
     flush_denormals()
+    if config.choose is not None:
+        from vsc.errors import choose
+        from vsc.report import path as page
+        from vsc.sweep.path import CHOICES
+
+        chosen = choose(CHOICES, config.choose, "choice")(
+            config, tuning_folder(config), _command(), progress=sys.stderr.isatty()
+        )
+        print("\n".join(tables.path(chosen)))
+        print(f"the page:        {page.write(chosen)}")
+        return
     found = tuning.tune(config, tuning_folder(config), _command(), progress=sys.stderr.isatty())
     print("\n".join(tables.trials(found)))
 

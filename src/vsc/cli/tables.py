@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vsc.measure.effects import Effects
     from vsc.measure.scores import Scores
     from vsc.model import Autoencoder, Codes
+    from vsc.sweep.path import Chosen
     from vsc.sweep.tune import Found
 
 COLUMNS = {
@@ -152,6 +153,18 @@ def trials(found: "Found", most: int = 5) -> Iterator[str]:
     yield f"train with them: {training_command(changed(search.common, found.best.settings))}"
     yield f"             or: vsc train --config {shlex.quote(str(search.folder / 'best.yaml'))}"
     yield f"the best run:    vsc evaluate {run}    (the test set, hard spikes)"
+
+
+def path(chosen: "Chosen") -> Iterator[str]:
+    """Yield what the choice of l0 ends with: the path as a table, the recommendation and what to type next."""
+    from vsc.sweep.path import COLUMNS, rows
+
+    yield from ["", *markdown(list(COLUMNS), rows(chosen)), ""]
+    seeds = len(chosen.best.jobs)
+    yield f"means over {seeds} seeds on the validation part; no label was looked at"
+    yield f"recommended: {chosen.reason}"
+    yield f"train with it:   {training_command(changed(chosen.common, {'train.target_l0': chosen.best.target}))}"
+    yield f"             or: vsc train --config {shlex.quote(str(chosen.folder / 'best.yaml'))}"
 
 
 def _at_an_end(found: "Found") -> Iterator[str]:

@@ -7,7 +7,7 @@ classes' names and `features` those of a table's columns, used where they fit; b
 """
 
 from vsc.plots.codes import class_heatmap, code_panels, effects, effects_in_runs
-from vsc.plots.curves import front, nonzeros, training_curves
+from vsc.plots.curves import front, nonzeros, path, training_curves
 from vsc.plots.grids import denoising, latent_grid, sample_grid
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "front",
     "latent_grid",
     "nonzeros",
+    "path",
     "sample_grid",
     "training_curves",
 ]

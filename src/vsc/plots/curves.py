@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from vsc.plots.charts import Curve, lines
 from vsc.plots.drawing import (
     INK,
     MARKERS,
@@ -130,4 +131,37 @@ def nonzeros(panels: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
     figure.legend(
         handles=list(handles.values()), loc="upper left", bbox_to_anchor=(0.06, 1.0), ncols=min(len(names), 4)
     )
+    return figure
+
+
+def path(l0: Sequence[float], elbo: Curve, stability: Mapping[str, Sequence[float]], chosen: float) -> Figure:
+    """
+    Draw what an l0 costs and which latents come back with it, a panel each.
+
+    Parameters
+    ----------
+    l0 : sequence of float
+        Latents per example.
+    elbo : Curve
+        Over l0, nats per example, with its spread over the seeds.
+    stability : mapping from name to sequence of float
+        In [0, 1], at each l0.
+    chosen : float
+        The l0 that is marked.
+
+    Returns
+    -------
+    Figure
+        With a logarithmic axis of l0.
+    """
+    panels = {
+        "bound": {"ELBO, ± standard deviation over seeds": elbo},
+        "latents that come back": {name: Curve(l0, values) for name, values in stability.items()},
+    }
+    units = ("ELBO (nats per example)", "stability over seeds (0 to 1)")
+    figure = lines(panels, "l0 (latents per example, log scale)", units, log=True)
+    for axes in figure.axes:
+        axes.axvline(chosen, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    low, high = figure.axes[1].get_ylim()
+    figure.axes[1].set_ylim(max(0.0, low), min(1.02, high))
     return figure

@@ -31,6 +31,8 @@ class Section:
         Dotted settings that all its runs share.
     command : str
         What to type to make it again.
+    heading : str
+        What the claim is.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Section:
     rows: Sequence[Sequence[Any]]
     settings: Mapping[str, Any]
     command: str
+    heading: str = "The source"
 
 
 def write(title: str, sections: Sequence[Section], environment: Mapping[str, str], path: Path) -> None:

@@ -361,6 +361,14 @@ class RunStudy(Config):
 class Tune(Config):
     """Search for the settings that are best on the validation part; the test set is never looked at."""
 
+    choose: str | None = None
+    """Instead of a search, choose l0 without labels: train a short path over train.target_l0 with several seeds, draw
+    the ELBO and which latents come back against it, and recommend one."""
+    at: str | None = None
+    """The l0 that --choose l0 tries, separated by commas; by default five from a quarter to 1.4 times what the model
+    finds by itself, and that."""
+    seeds: int = 2
+    """Runs of each l0 of --choose l0, with seeds train.seed, train.seed + 1 and so on."""
     space: str | None = None
     """What to search, separated by commas: SETTING=LOW..HIGH, SETTING=LOW..HIGH:log, or SETTING=A|B|C, for settings of
     model and train. By default model.latent_dim from half to twice its value, where no train.target_l0 is asked also

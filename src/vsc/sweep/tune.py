@@ -173,6 +173,8 @@ def _search(config: Tune, folder: Path) -> Search:
     """Check everything that can be checked before the first step."""
     for name in ("trials", "workers"):
         at_least(1, getattr(config, name), name)
+    if config.at is not None or config.seeds != Tune.seeds:
+        raise UsageError("at and seeds are for --choose l0; name it, or leave them out")
     if config.train.devices * config.train.nodes > 1:
         raise UsageError("tune trains every run in one process; use --workers for several runs at a time")
     choose(PRUNERS, config.pruner, "pruner")

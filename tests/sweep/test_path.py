@@ -120,7 +120,7 @@ def returning(shared, K=10):
     return match_runs(runs_)
 
 
-def point(l0, elbo, shared=5, asked=0.0, spread=0.2, used=10.0):
+def point(l0, elbo, shared=5, asked: float | None = 0.0, spread=0.2, used=10.0):
     return path.Point(l0 if asked == 0 else asked, l0, l0, used, 0, elbo, spread, returning(shared), [])
 
 

@@ -1,9 +1,11 @@
 """What is said of runs that went wrong: the cause that the settings make likely, and never one that they rule out."""
 
+import numpy as np
 import pytest
 
+from vsc.data import from_arrays
 from vsc.settings.config import Config, ModelConfig, TrainConfig
-from vsc.training.diagnosis import collapse, overfitting
+from vsc.training.diagnosis import beforehand, collapse, overfitting
 
 
 @pytest.mark.parametrize(
@@ -98,3 +100,22 @@ def test_a_validation_elbo_that_falls_is_called_overfitting(elbos, says):
 def test_a_run_that_kept_its_best_weights_is_not_told_to():
     assert overfitting(ROWS, settings({"patience": 3})) == ""
     assert "train.patience 3" in overfitting(ROWS, settings())
+
+
+@pytest.mark.parametrize(
+    ("rows", "J", "still", "said"),
+    [
+        (300, 8, 0, ""),
+        (34, 8, 0, "only 31 training examples"),
+        (300, 400, 0, "more latents, 400, than training examples, 270"),
+        (300, 8, 1, "b has one value throughout"),
+        (300, 8, 4, "b, c, d and 1 more have one value throughout"),
+    ],
+)
+def test_what_will_go_wrong_is_said_before_training(rows, J, still, said):
+    x = np.random.default_rng(0).normal(size=(rows, 5))
+    x[:, 1 : 1 + still] = 3.0
+    data = from_arrays(x, features=tuple("abcde"), x_test=x[:9])
+    found = beforehand(data, J)
+    assert (said in found) if said else not found
+    assert "\n" not in found

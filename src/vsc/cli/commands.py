@@ -30,6 +30,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     common = Config(config.data, config.model, config.train)
     folder = run_folder(config)
     loaded = data.load(**_data_arguments(common))
+    _tell_beforehand(loaded, config)
     model = loop.train(
         loaded, common, folder, resume=config.resume, overwrite=config.overwrite, progress=sys.stderr.isatty()
     )
@@ -43,6 +44,13 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         print(line)
 
 
+def _tell_beforehand(data: "Dataset", config: Config) -> None:
+    from vsc.training import diagnosis
+
+    if said := diagnosis.beforehand(data, config.model.latent_dim):
+        print(f"CAUTION: {said}", file=sys.stderr, flush=True)
+
+
 def compare(config: Compare) -> None:  # noqa: D103
     from vsc import data
     from vsc.studies import comparison
@@ -51,6 +59,7 @@ def compare(config: Compare) -> None:  # noqa: D103
     flush_denormals()
     loaded = data.load(**_data_arguments(config))
     folder = comparison_folder(config)
+    _tell_beforehand(loaded, config)
     trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty())
     print()
     stability = [one.returning.effects if one.returning else None for one in trained]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vsc.data.split import Dataset
 from vsc.settings.config import Config
 
 SHORT = 200
@@ -10,6 +11,27 @@ SHORT = 200
 
 FALLEN = 0.02
 """Share of its size by which a validation ELBO must have fallen from its best to be called overfitting."""
+
+
+TINY = 100
+"""Training examples below which whatever a model learns is little more than those examples."""
+
+
+def beforehand(data: Dataset, latent_dim: int) -> str:
+    """Say in one line what of the data will go wrong in training, before it does; empty for sound data."""
+    n, said = len(data.train), []
+    if n < TINY:
+        said.append(f"there are only {n} training examples, which a model learns by heart")
+    elif latent_dim > n:
+        said.append(f"there are more latents, {latent_dim}, than training examples, {n}; lower model.latent_dim")
+    if len(data.shape) == 1:
+        low, high = data.train.x[:].amin(0), data.train.x[:].amax(0)
+        still = [data.features[i] if data.features else str(i) for i in (low == high).nonzero().flatten().tolist()]
+        if still:
+            verb = "has" if len(still) == 1 else "have"
+            named = ", ".join(still[:3]) + (f" and {len(still) - 3} more" if len(still) > 3 else "")
+            said.append(f"{named} {verb} one value throughout and will say nothing; leave such columns out")
+    return "; ".join(said)
 
 
 def collapse(used: float, always_on: float, latent_dim: int, config: Config | None = None) -> str:

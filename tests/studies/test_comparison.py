@@ -289,7 +289,7 @@ def test_several_workers_find_the_numbers_of_one(tmp_path, no_page):
 def test_resuming_with_other_settings_is_refused(tiny, tmp_path, no_page):
     compare(only("ae"), tiny, tmp_path / "out", "vsc compare")
     other = only("ae", resume=True, train=replace(SETTINGS.train, lr=0.5))
-    with pytest.raises(UsageError, match=r"train\.lr 0\.001, not 0\.5"):
+    with pytest.raises(UsageError, match=r"train\.lr .*, not 0\.5"):
         compare(other, tiny, tmp_path / "out", "vsc compare")
 
 

@@ -53,7 +53,8 @@ def _tell_beforehand(data: "Dataset", config: Config) -> None:
 
 def compare(config: Compare) -> None:  # noqa: D103
     from vsc import data
-    from vsc.studies import comparison
+    from vsc.report import lead
+    from vsc.studies import comparison, equal
     from vsc.torchstate import flush_denormals
 
     flush_denormals()
@@ -66,6 +67,12 @@ def compare(config: Compare) -> None:  # noqa: D103
     titles, means, spreads = zip(*((one.title, one.mean, one.spread) for one in trained), strict=True)
     print(tables.scores(titles, means, spreads, stability))
     print(f"\n{len(loaded.test)} test examples, hard spikes, likelihood {trained[0].likelihood}.")
+    if who := equal.contest(trained):
+        models, first = [one.contender for one in trained], trained[who.lead].first
+        print(f"\nWhat the sparse code of {models[who.lead].label} buys, and what it costs:")
+        for found in lead.findings(models, who):
+            print(f"- {found.value} {found.unit}. {found.text}")
+        print(f"\n{tables.equal(lead.rows(models, who, first.no_latents[1]))}\n")
     for one in trained:
         for said in one.cautions:
             print(f"CAUTION: {one.title} {said}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vsc.measure.effects import Effects
     from vsc.measure.scores import Scores
     from vsc.model import Autoencoder, Codes
+    from vsc.report.lead import Row
     from vsc.sweep.path import Chosen
     from vsc.sweep.tune import Found
 
@@ -81,6 +82,22 @@ def scores(
         for row, value in zip(rows, [*stability, None], strict=False):
             row.append("–" if value is None else f"{value:.2f}")
     return "\n".join(markdown(head, rows))
+
+
+def equal(rows: Sequence["Row"]) -> str:
+    """Lay out codes at equal non-zeros."""
+    known = {
+        "nonzeros": ("non-zeros", ".1f"),
+        "mse": ("MSE", ".4f"),
+        "probe": ("probe", ".3f"),
+        "elbo": ("ELBO", ".2f"),
+    }
+    shown = {name: one for name, one in known.items() if any(getattr(row, name) is not None for row in rows)}
+    cells = [
+        [row.label, *("–" if (v := getattr(row, name)) is None else f"{v:{spec}}" for name, (_, spec) in shown.items())]
+        for row in rows
+    ]
+    return "\n".join(markdown(["code", *(head for head, _ in shown.values())], cells))
 
 
 def metric(name: str, value: float) -> str:

@@ -61,13 +61,13 @@ def _images(m: Material, i: int, parts: Parts, heights: tuple[int, int]) -> dict
     shown = parts.change[:ADDED]
     if not len(shown):
         return {"pair": pair, "adds": None}
-    names = [str(int(j)) for j in parts.latent[: len(shown)]]
+    names = [f"latent {int(j)}" for j in parts.latent[: len(shown)]]
     sizes = [f"{name} by {number(float(np.abs(c).mean()), '.2g')}" for name, c in zip(names, shown, strict=True)]
     adds = Picture(
         sprites.differences(shown, m.shape, m.peak, heights[1]),
         f"What single latents add to the reconstruction of input {m.seen.row(i)}, as difference images; "
-        "mean size: latent " + ", ".join(sizes) + ".",
-        "What each latent alone adds" + (f", of the {len(shown)} worth most" if len(shown) < len(parts.latent) else ""),
+        "mean size: " + ", ".join(sizes) + ".",
+        "What each latent alone adds" + (f" (the {ADDED} worth most)" if len(parts.latent) > ADDED else ""),
         names,
     )
     return {"pair": pair, "adds": adds}

@@ -190,9 +190,11 @@ def nonzeros(frontiers: Mapping[str, Frontier], whole: Sequence[str] = ()) -> Pi
     return picture(
         plots.nonzeros(panels),
         "Line charts over the number of non-zero latents that are kept of each code. Uncut: " + "; ".join(ends) + ".",
-        "Each code, cut to the latents that move the output most, decoded, and given to the linear classifier. A ring "
-        "is the code as the model makes it. What is cut is zero in a sparse code; in a dense one it is set to the mean "
-        "of its latent, and not counted. To the left is sparser; low is better on the error, high on the probe.",
+        "Each code is cut to the latents that move the output most, and decoded"
+        + (", and given to the linear classifier" if len(panels) > 1 else "")
+        + ". A ring is the code as the model makes it. What is cut is zero in a sparse code; in a dense one it is set "
+        "to the mean of its latent, and not counted. To the left is sparser; low is better on the error"
+        + (", high on the probe." if len(panels) > 1 else "."),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vsc.measure.detectors import Detected
 from vsc.measure.showcase import choose_examples
 from vsc.report import cards, examples, lines, sprites
 from vsc.report.cards import Picture
@@ -14,10 +15,15 @@ from vsc.report.words import largest, measure, number
 
 INPUTS = 4  # shown with the latents that make them
 HEIGHT = 72  # of images, CSS pixels
+STRONGEST = 4  # inputs shown for a detector
 
 
-def pictures(m: Material) -> dict[str, Any]:
-    """Collect what the template shows of the lead, `m`: inputs taken apart, one latent's card, and that latent off."""
+def pictures(m: Material, found: Detected | None) -> dict[str, Any]:
+    """
+    Collect what the template shows of the lead: inputs taken apart, one latent's card, and that latent off.
+
+    `m` is the lead, and `found` what its gates detect: the latent is then the best detector of an attribute.
+    """
     chosen = choose_examples(m.seen.part, INPUTS).tolist()
     out: dict[str, Any] = {
         "m": m,
@@ -28,16 +34,32 @@ def pictures(m: Material) -> dict[str, Any]:
         "off": None,
     }
     if len(m.found.shown):
-        k = telling(m)
-        out |= {"card": cards.card(m, k, HEIGHT), "off": switched_off(m, k)}
+        k, why = telling(m, found)
+        out |= {"card": cards.card(m, k, HEIGHT), "why": why, "off": switched_off(m, k)}
     return out
 
 
-def telling(m: Material) -> int:
-    """Choose the used latent that is worth most to inputs that have it on, of those that choose, if there are any."""
+def telling(m: Material, found: Detected | None = None) -> tuple[int, str]:
+    """
+    Choose a used latent of `m` to show, and say why it.
+
+    Where attributes are known, that of the best detector in `found`; else that which is worth most to inputs that have
+    it on, of those that choose, if there are any.
+    """
+    if found is not None and not found.classes:
+        place = {int(j): k for k, j in enumerate(m.found.shown)}
+        order = np.argsort(-found.best.auroc, kind="stable")
+        for g in order:
+            if int(found.best.latent[g]) in place:
+                return place[int(found.best.latent[g])], f"the one that tells best of an attribute, {found.names[g]}"
     rate, worth = m.found.rate[m.found.shown], m.moved.drop
     chooses = rate <= 0.5
-    return int(np.argmax(np.where(chooses, worth, -np.inf) if chooses.any() else worth))
+    if not chooses.any():
+        return int(np.argmax(worth)), "the one that is worth most to the inputs that have it on"
+    why = (
+        "of those that are on for at most half of the inputs, the one that is worth most to the inputs that have it on"
+    )
+    return int(np.argmax(np.where(chooses, worth, -np.inf))), why
 
 
 def switched_off(m: Material, k: int) -> dict[str, Any]:
@@ -95,8 +117,8 @@ class Told(NamedTuple):
         What is detected, and how many inputs have it.
     latent : int
         The lead's best latent.
-    picture : Picture or None
-        What that latent does, where it is used and there are images.
+    picture, strongest : Picture or None
+        What that latent does, and the inputs that it is strongest for, where it is used and there are images.
     words : sequence of Bar
         The same for tables.
     hits, alarms, precision : str
@@ -109,6 +131,7 @@ class Told(NamedTuple):
     share: str
     latent: int
     picture: Picture | None
+    strongest: Picture | None
     words: Sequence[Bar]
     hits: str
     alarms: str
@@ -125,17 +148,22 @@ def detectors(models: Sequence[Contender], contest: Contest, m: Material) -> lis
     out = []
     for g, name in enumerate(found.names):
         j = int(best.latent[g])
-        k, picture, words = place.get(j), None, []
+        k, picture, strongest, words = place.get(j), None, None, []
         if k is not None and m.kind == "images":
             sprite = sprites.differences(m.moved.change[k][None], m.shape, m.peak, 48)
             picture = Picture(sprite, f"What latent {j}, the best detector of {name}, does to the output.", "", [])
+            ends = (m.ends.highest if m.moved.positive[k] >= 0.5 else m.ends.lowest)[k]
+            top = ends[ends >= 0][:STRONGEST]
+            if len(top):
+                alt = f"The {len(top)} inputs that latent {j}, the best detector of {name}, is strongest for."
+                strongest = Picture(sprites.examples(m.x[top], m.shape, m.limits, 48), alt, "", [])
         elif k is not None and m.kind == "table":
             columns = largest(m.moved.change[k], 2)
             sizes = [float(m.moved.change[k][c]) for c in columns]
             words = bars(sizes, [m.names[c] for c in columns], [number(v, "+.2f") for v in sizes])
         told = {key: _share(getattr(best, key), g) for key in ("hits", "alarms", "precision")}
         aurocs = [number(float(one.detected.best.auroc[g]), ".3f") if one.detected else "–" for one in models]
-        out.append(Told(name, percent(float(found.share[g])), j, picture, words, auroc=aurocs, **told))
+        out.append(Told(name, percent(float(found.share[g])), j, picture, strongest, words, auroc=aurocs, **told))
     return out
 
 

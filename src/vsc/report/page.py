@@ -206,7 +206,9 @@ def _lead(page: Page, labels: Sequence[str]) -> dict[str, Any] | None:
     base = page.lead
     shown: dict[str, Any] = {"m": None, "detectors": []}
     if base is not None:
-        shown = opening.pictures(m := Material(base)) | {"detectors": opening.detectors(models, contest, m)}
+        shown = opening.pictures(m := Material(base), page.entries[contest.lead].detected) | {
+            "detectors": opening.detectors(models, contest, m)
+        }
     frontiers = {one.label: one.frontier for one in models if one.frontier is not None}
     small = () if contest.small is None else (labels[contest.small],)
     return shown | {
@@ -214,6 +216,7 @@ def _lead(page: Page, labels: Sequence[str]) -> dict[str, Any] | None:
         "link": page.entries[contest.lead].link,
         "dense": None if contest.dense is None else labels[contest.dense],
         "kept": contest.kept,
+        "labelled": any(one.probe is not None for one in frontiers.values()),
         "findings": lead.findings(models, contest),
         "rows": lead.rows(models, contest, None if base is None else base.no_latents[1]),
         "curves": figures.nonzeros(frontiers, small) if frontiers else None,

@@ -1,11 +1,9 @@
 """The main job: train several models on the same data, measure them once on the test set, and write one page."""
 
-import math
 import os
 import shlex
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,93 +14,20 @@ from vsc import report
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, choose
 from vsc.files import whole, write_json
-from vsc.measure.detectors import Detected, detected
-from vsc.measure.frontier import Frontier, frontier
 from vsc.measure.measured import Measured
-from vsc.measure.results import Results
 from vsc.measure.returning import Returning, match_runs, read_trace
-from vsc.measure.scores import Scores
 from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
 from vsc.report.lead import Contest
 from vsc.settings import build, upgrade
 from vsc.settings.config import Compare, Config, as_plain
 from vsc.settings.presets import PRESETS, RENAMED, changed
-from vsc.sweep.jobs import Job, checked, key, sweep
+from vsc.studies import equal
+from vsc.studies.trained import Trained
+from vsc.sweep.jobs import Job, checked, sweep
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
 from vsc.training.checkpoint import check_same
-
-
-@dataclass(frozen=True)
-class Trained:
-    """
-    One model of a comparison, trained and measured on every seed.
-
-    What is read of a model is read of the `first`, so its `frontier` and what it has `detected`.
-    """
-
-    name: str
-    title: str
-    jobs: list[Job]
-    results: list[Results]
-    first: Measured
-    returning: Returning | None = None  # which latents come back; None for a single seed
-    frontier: Frontier | None = None
-    detected: Detected | None = None
-
-    @property
-    def config(self) -> Config:
-        """The settings, with the first seed."""
-        return self.jobs[0].config
-
-    @property
-    def folder(self) -> Path:
-        """The first run's folder."""
-        return self.jobs[0].folder
-
-    @property
-    def scores(self) -> list[Scores]:
-        """The scores of every seed."""
-        return [one.scores for one in self.results]
-
-    @property
-    def seconds(self) -> list[float]:
-        """How long each was trained."""
-        return [runs.read_history(job.folder)[-1]["seconds"] for job in self.jobs]
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers a model has learned."""
-        return sum(p.numel() for p in self.first.model.parameters())
-
-    @property
-    def cautions(self) -> list[str]:
-        """What is easily misread in them."""
-        told = {said: i for i, one in reversed(list(enumerate(self.results))) for said in one.cautions}
-        several = len(self.results) > 1
-        return [f"(seed {self.config.train.seed + i}) {said}" if several else said for said, i in told.items()]
-
-    @property
-    def likelihood(self) -> str:
-        """The likelihood's name, with every setting that its nats depend on."""
-        return self.results[0].likelihood
-
-    @property
-    def mean(self) -> Scores:
-        """Mean over the seeds."""
-        return _over(statistics.fmean, self.scores)
-
-    @property
-    def spread(self) -> Scores | None:
-        """Standard deviation over the seeds; None for a single one."""
-        return _over(statistics.stdev, self.scores) if len(self.scores) > 1 else None
-
-
-def _over(statistic: Callable[[Sequence[float]], float], scores: Sequence[Scores]) -> Scores:
-    """Apply a statistic to every score over the seeds; None where a model has no such score."""
-    columns: list[Any] = [[getattr(one, name) for one in scores] for name in Scores._fields]
-    return Scores._make(None if None in column else statistic(column) for column in columns)
 
 
 def compare(config: Compare, data: Dataset, folder: Path, command: str, progress: bool = False) -> list[Trained]:
@@ -116,18 +41,14 @@ def compare(config: Compare, data: Dataset, folder: Path, command: str, progress
     _prepare(folder, config, data)
     how = {"workers": config.workers, "engine": config.engine, "progress": progress, "command": _to_resume(command)}
     trained = _train({PRESETS[name][0]: group for name, group in planned.items()}, data, how)
-    if config.equal and {"vae", LEAD} <= planned.keys():
-        small = _small(planned["vae"], trained[[*planned].index(LEAD)], data)
+    if config.equal and {"vae", equal.LEAD} <= planned.keys():
+        small = equal.small(planned["vae"], trained[[*planned].index(equal.LEAD)], data)
         trained += _train(small, data, how)
-    contest = _contest(trained)
-    trained = [_looked_into(one, contest) for one in trained]
+    contest = equal.contest(trained)
+    trained = [equal.looked_into(one, contest) for one in trained]
     _write_results(trained, contest, data, folder, command)
     _write_page(trained, contest, data, folder, command)
     return trained
-
-
-LEAD, SMALL = "vsc", "vae-small"
-"""The model that a page opens with, where it is there; and a VAE with as many latents as an input of it has on."""
 
 
 def _train(groups: dict[str, list[Job]], data: Dataset, how: dict[str, Any]) -> list[Trained]:
@@ -149,50 +70,6 @@ def _name(run: Path) -> str:
     """Return the model's name of a run folder."""
     name, _, seed = run.name.rpartition("-seed")
     return name if name and seed.isdecimal() else run.name
-
-
-def _small(vae: list[Job], lead: Trained, data: Dataset) -> dict[str, list[Job]]:
-    """Plan a VAE of as many latents as the first run of `lead` has on for validation examples, if there are any."""
-    if not len(data.valid):
-        return {}
-    with cpu_threads(lead.first.model):
-        active = Measured(lead.first.model, data, "valid").codes.active.sum(1).double().mean().item()
-    if not 1 <= (J := round(active)) < lead.config.model.latent_dim:
-        return {}
-    title, jobs = f"VAE, J = {J}", []
-    for job in vae:
-        config = checked(changed(job.config, {"model.latent_dim": J}), data)
-        run = job.folder.with_name(job.folder.name.replace("vae", SMALL, 1))
-        if runs.is_run(run) and key(runs.read_config(run), data) != key(config, data):
-            runs.remove(run)  # vsc is another than it was
-        label = job.label.replace(PRESETS["vae"][0], title, 1)
-        jobs.append(job._replace(label=label, config=config, folder=run))
-    return {title: jobs}
-
-
-def _contest(trained: Sequence[Trained]) -> Contest | None:
-    """Choose who is compared at equal non-zeros: the default VSC, or the best sparse model, and the VAE."""
-    names = [one.name for one in trained]
-
-    def best(spiked: bool) -> int | None:
-        known = [i for i, one in enumerate(trained) if one.first.model.spiked == spiked and one.name != SMALL]
-        bounds = {i: -math.inf if (elbo := trained[i].mean.elbo) is None else elbo for i in known}
-        return max(known, key=bounds.__getitem__, default=None)
-
-    lead = names.index(LEAD) if LEAD in names else best(True)
-    if lead is None:
-        return None
-    small = names.index(SMALL) if SMALL in names else None
-    active = trained[lead].scores[0].active
-    kept = max(1, round(active)) if small is None else trained[small].config.model.latent_dim
-    return Contest(lead, names.index("vae") if "vae" in names else best(False), small, kept)
-
-
-def _looked_into(one: Trained, contest: Contest | None) -> Trained:
-    """Measure its code at several numbers of non-zeros, and what single latents detect."""
-    with cpu_threads(one.first.model):
-        cut = frontier(one.first, () if contest is None else (contest.kept,))
-        return replace(one, frontier=cut, detected=detected(one.first))
 
 
 def _returning(jobs: list[Job]) -> Returning | None:
@@ -281,7 +158,7 @@ def _runs(folder: Path) -> list[Path]:
 
     def own(run: Path) -> bool:
         name, _, seed = run.name.partition("-seed")
-        return name in (*PRESETS, SMALL) and (seed.isdecimal() or run.name == name) and runs.is_run(run)
+        return name in (*PRESETS, equal.SMALL) and (seed.isdecimal() or run.name == name) and runs.is_run(run)
 
     return [run for run in folder.iterdir() if own(run)]
 
@@ -347,7 +224,7 @@ def _write_page(trained: list[Trained], contest: Contest | None, data: Dataset, 
             )
         )
     page = report.Page(
-        title=f"{', '.join(one.title for one in trained)} on {data.name}",
+        title=f"{' · '.join(one.title for one in trained)} on {data.name}",
         data=data.name,
         shape=data.shape,
         features=data.features,

@@ -673,6 +673,10 @@ def test_compare_prints_the_table_and_where_the_report_is(capsys, tmp_path):
     assert out.index("| AE ") < out.index("| VSC ")
     assert "runs/compare-digits/report.html" in out
     assert (tmp_path / "runs/compare-digits/report.html").is_file()
+    told = out[out.index("What the sparse code of VSC buys, and what it costs:") :]
+    assert "latents per input" in told
+    for code in ("VSC", "AE, cut to its", "AE, all", "no latents"):
+        assert f"| {code}" in told
     assert "--resume" in fails(capsys, "compare", "--models", "ae,vsc", *SMALL)
 
 

@@ -205,6 +205,9 @@ def test_the_page_opens_for_images_tables_and_signals(make_entry, make_page, sha
         assert heading in text
     assert 'href="vsc/report.html#latents"' in text
     assert ("Gates as detectors" in text) == presence
+    assert ("the one that tells best of an attribute" in text) == presence
+    assert ("classes named right" in text) == labels
+    assert ("strongest inputs" in text) == ((labels or presence) and len(shape) == 3)
     assert ("detectors of classes" in text) == labels
     if len(shape) == 1:
         assert "column 3" in text

@@ -97,7 +97,7 @@ CASES = {
     "vsc": ("tiny", {}),
     "vae": ("tiny", {"name": "vae"}),
     "ae": ("tiny", {"name": "ae"}),
-    "pseudo-inputs": ("tiny", {"prior": "pseudo-inputs", "components": 5}),
+    "pseudo-inputs": ("tiny", {"gates": "pseudo-inputs", "components": 5}),
     "table": ("rows", {}),
     "table of a vae": ("rows", {"name": "vae"}),
     "signals": ("waves", {"likelihood": "gaussian-shared"}),
@@ -220,7 +220,7 @@ def test_settings_and_commands_are_there(case):
 def test_the_command_gives_the_settings_back(tiny, tmp_path):
     config = Config(
         DataConfig("digits", binarise=True),
-        ModelConfig(hidden=(8, 4), prior="mixture", components=None),
+        ModelConfig(hidden=(8, 4), gates="mixture", components=None),
         TrainConfig(lr=2e-3, steps=7, patience=3),
     )
     resolved = build.resolve(config, tiny)

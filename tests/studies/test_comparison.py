@@ -20,7 +20,7 @@ from vsc.metrics import code_correlations, cosines, matched, stability
 from vsc.model import Autoencoder
 from vsc.settings.config import Compare, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import PRESETS, changed
-from vsc.studies import comparison
+from vsc.studies import comparison, equal
 from vsc.studies.comparison import compare
 from vsc.training import runs
 
@@ -139,7 +139,7 @@ def test_one_seed_has_no_spread(tiny, tmp_path, no_page):
 def test_every_preset_trains(tiny, tmp_path, no_page):
     trained = compare(only(",".join(PRESETS)), tiny, tmp_path / "out", "vsc compare")
     for one in trained:
-        known = PRESETS["vae" if one.name == comparison.SMALL else one.name][1]
+        known = PRESETS["vae" if one.name == equal.SMALL else one.name][1]
         assert changed(one.config, known) == one.config
 
 
@@ -210,7 +210,7 @@ def test_a_small_vae_of_another_size_is_trained_anew(tiny, tmp_path, no_page, so
     folder = tmp_path / "out"
     first = compare(only("vsc,vae"), tiny, folder, "vsc compare")[2]
     J = first.config.model.latent_dim
-    monkeypatch.setattr(comparison, "round", lambda value: round(value) % 3 + 1, raising=False)
+    monkeypatch.setattr(equal, "round", lambda value: round(value) % 3 + 1, raising=False)
     again = compare(only("vsc,vae", resume=True), tiny, folder, "vsc compare")[2]
     assert again.config.model.latent_dim == J % 3 + 1
     assert again.results[0].weights != first.results[0].weights

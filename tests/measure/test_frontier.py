@@ -29,10 +29,11 @@ class Plain(AE):
 
 
 class Gated(VSC):
-    """The same with gates: what is exactly zero is off."""
+    """The same with gates: what is exactly zero is off, and what is tiny nearly on."""
 
     def codes(self, x):
-        return Codes(x / STEEP, torch.where(x == 0, 0.1, 0.9), x / STEEP)
+        gamma = torch.where(x == 0, 0.1, torch.where(x.abs() < 1e-6, 0.4, 0.9))
+        return Codes(x / STEEP, gamma, x / STEEP)
 
     def decode(self, z):
         return z * STEEP
@@ -137,6 +138,18 @@ def test_gates_detect_attributes_by_being_open_and_dense_latents_by_any_end():
     assert [row["name"] for row in rows] == ["hat", "eyes"]
     assert rows[0]["hits"] is None
     json.dumps(found.plain(), allow_nan=False)
+
+
+def test_a_gate_that_never_opens_detects_nothing():
+    there = np.arange(100) < 50
+    z = np.zeros((100, J))
+    z[:, 1] = np.where(there, 1e-7, 0)  # tells it without fail, and is never on
+    z[:, 3] = np.where(there & (np.arange(100) % 2 == 0), 1, 0)
+    found = detected(made(Gated, z, presence=torch.from_numpy(there[:, None])))
+    assert found.best.latent.tolist() == [3]
+    assert found.best.hits.tolist() == [0.5]
+    z[:, 3] = 0
+    assert detected(made(Gated, z, presence=torch.from_numpy(there[:, None]))).best.auroc.tolist() == [0.5]
 
 
 def test_classes_are_detected_where_no_attribute_is_known_and_nothing_without_either():

@@ -13,7 +13,8 @@ class Detected(NamedTuple):
     """
     The latent of one model that tells best of each of G things that it is there.
 
-    With gates, its score is gamma, and it says "there" where gamma > 1/2. A latent without a gate has no such word, and
+    With gates, it is one of the used latents, since a gate that never opens is no part of a code; its score is gamma,
+    and it says "there" where gamma > 1/2. A latent without a gate has no such word, and
     may tell by any end of its values: its score is the best of z, -z and the distance |z - mean|.
 
     Attributes
@@ -59,7 +60,8 @@ def detected(seen: Measured) -> Detected | None:
     else:
         return None
     if found.gated:
-        best = metrics.detectors(seen.codes.gamma.numpy(), present, found.on)
+        used = np.isin(np.arange(len(found.rate)), found.shown)
+        best = metrics.detectors(np.where(used, seen.codes.gamma.numpy(), 0), present, found.on)
     else:
         away = found.value - found.rest
         best = metrics.detectors(np.concatenate([away, -away, np.abs(away)], 1), present)

@@ -14,8 +14,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "beta-vae": ("beta-VAE (beta 4)", {"model.name": "vae", "train.beta": 4.0}),
     "vsc": ("VSC", {"model.name": "vsc"}),
     "vsc-fixed": ("VSC, fixed prior", {"model.name": "vsc", "model.gates": "fixed"}),
-    # While lambda is 0 a slab says nothing, so a full KL or a sharp gradient (T < 1) shuts every gate for good: the
-    # KL rises with lambda, and T = 1 keeps a gradient on shut gates.
+    # While lambda is 0 a slab says nothing, so a full KL, a sharp gradient (T < 1) or a large rate shuts every gate for
+    # good: the KL rises with lambda, T = 1 keeps a gradient on shut gates, and the rate is the sources'.
     "vsc-wu": (
         "VSC with warm-up",
         {
@@ -24,6 +24,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "train.lam": "0 -> 1 at 0.2 over 0.1",
             "train.beta": "0 -> 1 at 0 over 0.3",
             "train.relaxation": 1.0,
+            "train.lr": 1e-3,
         },
     ),
     "vsc-learned": ("VSC, learned alpha", {"model.name": "vsc", "model.gates": "learned"}),

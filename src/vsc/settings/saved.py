@@ -102,6 +102,8 @@ def _regrouped(weights: Mapping[str, Tensor], settings: ModelConfig) -> dict[str
         layers = [name for name in found if name.startswith("decoder.") and name.endswith("weight")]
         first = min(layers, key=lambda name: (len(name), name))  # decoder.2 before decoder.10, however they are kept
         bias = first.removesuffix("weight") + "bias"
+        if bias not in found or found[first].shape[1:] != off.shape:
+            raise UsageError("a value for what is off needs a decoder that begins with a linear layer and its bias")
         found[bias] = found[bias] + found[first] @ off
         found |= {"prior.own_slab.mean": -off, "prior.own_slab.logvar": torch.zeros_like(off)}
     return found

@@ -1,6 +1,5 @@
 """From names to objects: what a member takes it says itself, what nothing takes is refused, and what is saved loads."""
 
-import hashlib
 import json
 import math
 import re
@@ -8,17 +7,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 import vsc
+from vsc.data.split import Dataset, Split
 from vsc.errors import RunError, UsageError
 from vsc.model import MODELS
 from vsc.model.likelihoods import GaussianFixed, Likelihood
 from vsc.model.nets import NETS
-from vsc.model.priors import PRIORS, Divergence, Prior
+from vsc.model.priors import GATES, SLABS, Divergence, Prior
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.presets import changed
 
 SHORT = TrainConfig(steps=4, batch_size=20, valid_every=4, log_every=4)
 
@@ -30,12 +30,16 @@ def config(**model):
 @pytest.mark.parametrize(
     ("model", "idle"),
     [
-        ({"name": "vae", "prior": "pseudo-inputs"}, "model.prior"),
+        ({"name": "vae", "gates": "fixed"}, "model.gates"),
+        ({"name": "vae", "slab": "unit"}, "model.slab"),
         ({"name": "ae", "alpha": 0.3}, "model.alpha"),
         ({"name": "thresholded-laplace", "gate_init": 1.0}, "model.gate_init"),
-        ({"prior": "normal", "alpha": 0.3}, "model.alpha"),
-        ({"prior": "learned", "components": 5}, "model.components"),
-        ({"prior": "mixture", "nu": 10.0}, "model.nu"),
+        ({"alpha": 0.3}, "model.alpha"),
+        ({"gates": "mixture", "alpha": 0.3}, "model.alpha"),
+        ({"gates": "learned", "components": 5}, "model.components"),
+        ({"gates": "fixed", "selector": "softmax"}, "model.selector"),
+        ({"gates": "mixture", "nu": 10.0}, "model.nu"),
+        ({"slab_mean": 1.0}, "model.slab_mean"),
         ({"net": "conv", "hidden": (7,)}, "model.hidden"),
         ({"likelihood": "bernoulli", "variance": 0.1}, "model.variance"),
         ({"likelihood": "gaussian-fixed", "variance_floor": 0.1}, "model.variance_floor"),
@@ -47,17 +51,127 @@ def test_a_setting_that_no_part_of_the_model_takes_is_refused(tiny, model, idle)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("prior", PRIORS)
-def test_resolving_twice_changes_nothing(tiny, name, prior):
-    asked = config(name=name) if name != "vsc" else config(prior=prior)
-    resolved = build.resolve(asked, tiny)
+OTHERS = [{"name": name} for name in MODELS if name != "vsc"]
+PRIORS = [{"gates": gates, "slab": slab} for gates in GATES for slab in ("auto", *SLABS)]
+
+
+@pytest.mark.parametrize("model", [*OTHERS, *PRIORS], ids=str)
+@pytest.mark.parametrize(
+    "train", [{}, {"target_l0": 1.0}, {"target_l0": "3 -> 2 at 0.5", "cap": 0.9}, {"cap": 0.2}], ids=str
+)
+def test_resolving_twice_changes_nothing(tiny, model, train):
+    asked = changed(config(**model), {f"train.{name}": value for name, value in train.items()})
+    resolved = build.resolve(build.without(asked, build.unused(asked)), tiny)
     assert build.resolve(resolved, tiny) == resolved
+
+
+# ---- what is left open
+
+
+@pytest.mark.parametrize(
+    ("gates", "slab"), [("fixed", "unit"), ("learned", "unit"), ("mixture", "own"), ("pseudo-inputs", "own")]
+)
+def test_the_slab_that_suits_the_gates(tiny, gates, slab):
+    assert build.resolve(config(gates=gates), tiny).model.slab == slab
+    assert build.resolve(config(gates=gates, slab="learned"), tiny).model.slab == "learned"
+
+
+@pytest.mark.parametrize("gates", ["fixed", "learned"])
+def test_one_component_has_no_slab_of_its_own(tiny, gates):
+    with pytest.raises(UsageError, match="slab own is for gates of several components, mixture and pseudo-inputs"):
+        build.new_model(build.resolve(config(gates=gates, slab="own"), tiny), tiny)
+
+
+@pytest.mark.parametrize(("n", "components"), [(5, 1), (10, 1), (60, 6), (999, 99), (1000, 100), (5000, 100)])
+def test_components_are_a_tenth_of_the_examples_and_at_most_100(n, components):
+    assert build._prior(ModelConfig(), n).components == components
+    assert build._prior(ModelConfig(gates="mixture"), n).components == components
+    assert build._prior(ModelConfig(components=3), n).components == 3
+    assert build._prior(ModelConfig(gates="fixed"), n).components is None
+
+
+def test_more_components_than_examples_are_refused(tiny):
+    assert build.resolve(config(components=60), tiny).model.components == 60
+    with pytest.raises(UsageError, match=r"model\.components is 61, more than there are training examples, 60"):
+        build.resolve(config(components=61), tiny)
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "cap"),
+    [
+        ({"latent_dim": 32}, {}, 0.4),
+        ({"latent_dim": 25}, {}, 0.4),
+        ({"latent_dim": 16}, {}, 0.5),
+        ({"latent_dim": 4}, {}, 1.0),
+        ({"latent_dim": 1}, {}, 1.0),
+        ({"latent_dim": 32, "gates": "learned"}, {}, 0.4),
+        ({"latent_dim": 32, "gates": "mixture"}, {}, 0.4),
+        ({"latent_dim": 32, "gates": "fixed"}, {}, 1.0),
+        ({"latent_dim": 32, "name": "thresholded-laplace"}, {}, 1.0),
+        ({"latent_dim": 32}, {"penalty": 1.0}, 1.0),
+        ({"latent_dim": 32}, {"target_l0": 6.0}, 0.4),
+        ({"latent_dim": 32}, {"target_l0": "32 -> 16 at 0.5"}, 0.625),
+        ({"latent_dim": 32}, {"target_l0": 31.0}, 1.0),
+        ({"latent_dim": 32}, {"cap": 0.1}, 0.1),
+        ({"latent_dim": 32, "gates": "fixed"}, {"cap": 0.1}, 0.1),
+        ({"name": "vae"}, {}, None),
+        ({"name": "ae"}, {}, None),
+        ({"gates": "fixed", "alpha": 1.0}, {}, None),
+    ],
+)
+def test_the_cap_where_none_is_given(tiny, model, train, cap):
+    asked = replace(config(**model), train=replace(SHORT, **train))
+    found = build.resolve(asked, tiny).train.cap
+    assert found == (cap if cap is None else pytest.approx(cap))
+
+
+@pytest.mark.parametrize(
+    ("train", "says"),
+    [
+        (
+            {"target_l0": 5.0, "cap": 0.3},
+            "train.target_l0 5 cannot be met: with train.cap 0.3, at most 2.4 of 8 latents",
+        ),
+        ({"target_l0": 8.0}, "train.target_l0 must end below the number of latents, 8, not at 8"),
+        ({"target_l0": "4 -> 9 at 0.5"}, "must end below the number of latents, 8, not at 9"),
+    ],
+)
+@pytest.mark.parametrize("gates", GATES)
+def test_a_target_that_cannot_be_met_is_refused(tiny, train, says, gates):
+    with pytest.raises(UsageError, match=says):
+        build.resolve(replace(config(latent_dim=8, gates=gates), train=replace(SHORT, **train)), tiny)
+
+
+def test_a_target_sets_the_alpha_of_gates_of_one_component(tiny):
+    alphas = {
+        g: build.resolve(replace(config(latent_dim=4, gates=g), train=TrainConfig(target_l0=1.0)), tiny) for g in GATES
+    }
+    assert {g: one.model.alpha for g, one in alphas.items()} == {
+        **{"fixed": 0.25, "learned": 0.25},
+        **{"mixture": ModelConfig().alpha, "pseudo-inputs": ModelConfig().alpha},
+    }
+
+
+def test_alpha_is_heard_where_a_penalty_asks_for_it(tiny):
+    charged = replace(config(alpha=0.3), train=replace(SHORT, penalty=1.0))
+    assert build.resolve(charged, tiny).model.alpha == 0.3
+
+
+@pytest.mark.parametrize(
+    ("n", "steps"), [(60, 400), (200, 400), (700, 1400), (1000, 2000), (10_000, 2000), (10_001, 10_000)]
+)
+def test_steps_suit_the_number_of_examples(n, steps):
+    x = torch.zeros(n, 2)
+    x[::2] = 1
+    data = Dataset("plain", (2,), *(Split(part) for part in (x, x[:1], x[:1])), high=1.0)
+    resolved = build.resolve(Config(), data).train
+    assert (resolved.steps, resolved.valid_every) == (steps, steps // 20)
+    assert build.resolve(Config(train=TrainConfig(steps=7)), data).train.steps == 7
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("gate_init", math.nan), ("off_value", math.inf), ("variance", 1e-40), ("nu", math.nan), ("alpha", -math.inf)],
+    [("gate_init", math.nan), ("slab_mean", math.inf), ("variance", 1e-40), ("nu", math.nan), ("alpha", -math.inf)],
 )
 def test_what_is_no_number_is_refused_by_name(tiny, name, value):
     with pytest.raises(UsageError, match=f"^model.{name} must be a number"):
@@ -78,7 +192,7 @@ def test_auto_is_gaussian_where_values_leave_the_unit_interval(scale):
 
 
 def test_defaults_of_torch_do_not_reach_a_model(tiny):
-    resolved = build.resolve(config(off_value=-1.0, prior="mixture"), tiny)
+    resolved = build.resolve(config(slab="learned", slab_mean=1.0, gates="mixture"), tiny)
     torch.set_default_dtype(torch.float64)
     try:
         with torch.device("meta"), torch.inference_mode():
@@ -190,47 +304,9 @@ def test_a_registered_net_of_any_kind_trains_and_is_measured(tiny, tmp_path, mon
         return Images(features), nn.Bilinear(latent_dim, latent_dim, 64) if outputs > 1 else Repeat()
 
     monkeypatch.setitem(NETS, "plain", plain)
-    asked = (
-        config(net=net, gate_init=2.0, off_value=-1.0)
-        if net == "mlp"
-        else Config(model=ModelConfig(latent_dim=3, net=net, gate_init=2.0, off_value=-1.0), train=SHORT)
-    )
-    vsc.train(tiny, asked, tmp_path / "run")
+    asked = config(net=net, gate_init=2.0, slab="learned", slab_mean=1.0)
+    vsc.train(tiny, build.without(asked, build.unused_by_model(asked.model)), tmp_path / "run")
     assert math.isfinite(vsc.evaluate(vsc.load(tmp_path / "run"), tiny).elbo)
-
-
-def as_format_1(folder, model):
-    """Rewrite a saved model as format 1 had it: what is added at the start in a bias, off values before the decoder."""
-    described = json.loads((folder / "config.json").read_text())
-    weights, old = load_file(folder / "model.safetensors"), {}
-    J = model.latent_dim
-    for name, value in weights.items():
-        name = "decoder.0.value" if name == "off_value" else name
-        name = name.replace("decoder.", "decoder.1.", 1) if "off_value" in weights and "weight" in name else name
-        name = name.replace("decoder.", "decoder.1.", 1) if "off_value" in weights and "bias" in name else name
-        old[name] = value
-    for added in ("gate_init", "scale_init"):
-        if added in old:
-            old["encoder.2.bias"][-J:] += old.pop(added)
-    save_file(old, folder / "model.safetensors")
-    kept = ("model", "shape", "scale", "columns", "classes")
-    described = {"format": 1, **{name: described[name] for name in kept}}
-    described["sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    (folder / "config.json").write_text(json.dumps(described))
-
-
-@pytest.mark.parametrize(
-    "model",
-    [{"gate_init": 2.0, "off_value": -1.5}, {"off_value": 0.5}, {}, {"name": "thresholded-laplace"}, {"name": "vae"}],
-)
-def test_models_of_format_1_load(tiny, tmp_path, model):
-    trained = vsc.train(tiny, config(**model), tmp_path / "run")
-    as_format_1(tmp_path / "run" / "model", trained)
-    loaded = vsc.load(tmp_path / "run")
-    torch.testing.assert_close(loaded.encode(tiny.test.x), trained.encode(tiny.test.x), rtol=1e-5, atol=1e-5)
-    torch.manual_seed(1)
-    z = torch.randn(4, 3) * (torch.rand(4, 3) < 0.5)
-    torch.testing.assert_close(loaded.decode(z), trained.decode(z))
 
 
 def test_a_config_that_asks_for_more_than_its_weights_is_refused_before_memory_is_taken(tiny, tmp_path):

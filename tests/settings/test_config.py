@@ -20,7 +20,7 @@ DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__modul
 def test_plain_knobs_are_constant():
     settings = TrainConfig(steps=100, lr=0.01, beta=2.0, relaxation=0.7)
     for step in (0, 50, 99, 100):
-        assert settings.knobs(step) == Knobs(1.0, 2.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.7, 0.01, 0.0)
+        assert settings.knobs(step) == Knobs(1.0, 2.0, 0.0, 0.0, 0.7, 0.01, 0.0)
 
 
 def test_every_schedule_is_what_its_knob_follows():
@@ -43,12 +43,16 @@ def test_every_schedule_is_what_its_knob_follows():
         *((name, 0) for name in ("devices", "nodes")),
         ("patience", -1),
         *((name, value) for name in ("lr", "relaxation") for value in (0.0, "1 -> -1", float("nan"))),
-        *((name, value) for name in ("beta", "penalty", "target_l0") for value in (-1, "0 -> -1", float("inf"))),
+        *(
+            (name, value)
+            for name in ("beta", "penalty", "target_l0")
+            for value in (-1, "0 -> -1", float("inf"), "free")
+        ),
         ("lam", "0 -> 1.1"),
-        ("price", float("-inf")),
-        ("price", "free"),
+        ("target_l0", 0),
         ("target_l0", "5 -> 0 at 0.5"),
-        ("clip", 0.0),
+        *((name, value) for name in ("clip", "cap") for value in (0.0, -1, float("nan"), "many")),
+        ("cap", 1.01),
         ("seed", -1),
         ("seed", 2**31),
         ("steps", "many"),
@@ -58,12 +62,6 @@ def test_every_schedule_is_what_its_knob_follows():
 def test_refused_by_name(name, value):
     with pytest.raises(UsageError, match=f"train.{name}"):
         TrainConfig(**{name: value})
-
-
-def test_a_target_finds_the_price_itself():
-    with pytest.raises(UsageError, match=r"leave out train\.price"):
-        TrainConfig(target_l0=3.0, price="-1 -> 0 at 0.5")
-    assert TrainConfig(target_l0=0, price=1.0).price == 1
 
 
 @pytest.mark.parametrize("kind", DATACLASSES)
@@ -135,19 +133,21 @@ def test_values_outside_the_unit_interval_are_gaussian(scale):
 @pytest.mark.parametrize(
     ("model", "idle"),
     [
-        (ModelConfig("vae"), "lam slab_beta spike_beta price target_l0 relaxation total_correlation penalty prior_lr"),
-        (ModelConfig("ae"), " ".join(name for name in (*SCHEDULES, "prior_lr") if name != "lr")),
-        (ModelConfig("tcvae"), "lam slab_beta spike_beta price target_l0 relaxation penalty prior_lr"),
-        (ModelConfig("vsc"), "penalty prior_lr"),
-        (ModelConfig("vsc", prior="mixture"), ""),
-        (ModelConfig("vsc", prior="normal"), "spike_beta price target_l0 relaxation penalty prior_lr"),
-        (ModelConfig("vsc", spikes="disarm"), "relaxation penalty prior_lr"),
+        (ModelConfig("vae"), "lam cap target_l0 relaxation total_correlation penalty"),
+        (ModelConfig("ae"), " ".join(name for name in (*SCHEDULES, "cap") if name != "lr")),
+        (ModelConfig("tcvae"), "lam cap target_l0 relaxation penalty"),
+        (ModelConfig("vsc"), ""),
+        (ModelConfig("vsc", gates="mixture"), ""),
+        (ModelConfig("vsc", gates="learned"), "penalty"),
+        (ModelConfig("vsc", gates="fixed"), "penalty"),
+        (ModelConfig("vsc", gates="fixed", alpha=1.0), "cap target_l0 relaxation penalty"),
+        (ModelConfig("vsc", spikes="disarm"), "relaxation"),
         (ModelConfig("thresholded-laplace"), "lam total_correlation penalty"),
     ],
 )
 def test_what_does_nothing_for_a_model_is_refused(model, idle):
     digits, usual = load("digits"), TrainConfig()
-    for name in (*SCHEDULES, "prior_lr"):
+    for name in (*SCHEDULES, "cap"):
         given = Config(model=model, train=TrainConfig(**{name: 0.5}))
         if name in idle.split():
             with pytest.raises(UsageError, match=f"train.{name} does nothing with model {model.name}"):

@@ -19,7 +19,7 @@ from vsc.data import DATASETS, from_arrays, load
 from vsc.model import HEADS, MODELS
 from vsc.model.likelihoods import LIKELIHOODS
 from vsc.model.nets import NETS
-from vsc.model.priors import PRIORS, SELECTORS
+from vsc.model.priors import GATES, SELECTORS, SLABS
 from vsc.model.scaling import SCALES
 from vsc.model.spikes import SPIKES
 from vsc.settings.config import (
@@ -37,6 +37,7 @@ from vsc.settings.config import (
     as_plain,
 )
 from vsc.settings.presets import PRESETS
+from vsc.settings.upgrade import INSTEAD
 from vsc.training import runs
 from vsc.training.loop import train
 
@@ -182,7 +183,7 @@ def test_a_run_can_be_repeated_from_its_own_settings(run, capsys, tmp_path):
 @pytest.mark.parametrize(("short", "full"), SHORT.items())
 def test_short_forms_stand_for_their_long_ones(short, full):
     value = {"--data": "mnist", "--data-root": "x", "--model": "ae", "--net": "conv", "--device": "cpu"}.get(short, "1")
-    value = {"--likelihood": "gaussian", "--prior": "mixture"}.get(short, value)
+    value = {"--likelihood": "gaussian", "--gates": "mixture", "--cap": "0.5"}.get(short, value)
     assert parse("train", short, value) == parse("train", full, value) == parse("train", f"{short}={value}")
 
 
@@ -217,8 +218,9 @@ def test_the_bare_word_may_stand_anywhere():
         (["train", "--likelihood", "nope"], LIKELIHOODS),
         (["train", "--model.spikes", "nope"], SPIKES),
         (["train", "--model.head", "nope"], HEADS),
-        (["train", "--prior", "nope"], PRIORS),
-        (["train", "--prior", "mixture", "--model.selector", "nope"], SELECTORS),
+        (["train", "--gates", "nope"], GATES),
+        (["train", "--model.slab", "nope"], SLABS),
+        (["train", "--model.selector", "nope"], SELECTORS),
         (["train", "--data.scale", "nope"], SCALES),
         (["compare", "--models", "vae,nope"], PRESETS),
         (["data", "nope"], DATASETS),
@@ -245,8 +247,12 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--steps", "x"], "train.steps must be a whole number or null, not x"),
         (["--steps"], "--train.steps needs a value"),
         (["--batch-size", "0"], "train.batch_size must be at least 1"),
-        (["--alpha", "0"], "alpha"),
-        (["--alpha", "2"], "alpha"),
+        (["--gates", "fixed", "--alpha", "0"], "alpha is the prior probability that a latent is on, in (0, 1], not 0"),
+        (
+            ["--gates", "learned", "--alpha", "2"],
+            "alpha is the prior probability that a latent is on, in (0, 1), not 2",
+        ),
+        (["--alpha", "0.5"], "model.alpha does nothing with model vsc, gates pseudo-inputs, slab auto"),
         (["--alpha", "nan"], "model.alpha must be a number, not nan"),
         (["--lr", "0"], "train.lr must be a positive number, not 0"),
         (["--lr", "1e-3 => 1e-4"], "train.lr: '1e-3 => 1e-4' is no schedule: it is a number, or corners"),
@@ -272,16 +278,32 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--data.binarise", "--data.scale", "standard"], "binarise"),
         (["--likelihood", "bernoulli", "--data.scale", "standard"], "bernoulli"),
         (["--likelihood", "gaussian-fixed", "--model.variance", "0"], "variance must be positive"),
-        (["--prior", "pseudo-inputs", "--model.components", "0"], "at least 1 component, not 0"),
-        (["--prior", "pseudo-inputs", "--model.components", "9999"], "lower model.components"),
-        (["--prior", "pseudo-inputs", "--model.nu", "-1"], "nu must be"),
-        (["--prior", "learned", "--alpha", "1"], "in (0, 1), not 1"),
-        (["--target-l0", "-1"], "train.target_l0 must be a number that is not negative"),
+        (["--model.components", "0"], "at least 1 component, not 0"),
+        (["--model.components", "9999"], "model.components is 9999, more than there are training examples"),
+        (["--model.nu", "-1"], "nu must be"),
+        (["--gates", "learned", "--alpha", "1"], "in (0, 1), not 1"),
+        (["--gates", "fixed", "--model.slab", "own"], "slab own is for gates of several components"),
+        (["--model.slab_mean", "3"], "model.slab_mean does nothing with model vsc, gates pseudo-inputs, slab auto"),
+        (["--target-l0", "-1"], "train.target_l0 must be a positive number, not -1"),
+        (["--target-l0", "0"], "train.target_l0 must be a positive number, not 0"),
+        (["--target-l0", "4 -> 0"], "train.target_l0 must be a positive number"),
         (["--target-l0", "4", "--model", "vae"], "train.target_l0 does nothing with model vae, likelihood"),
-        (["--target-l0", "4", "--prior", "normal"], "train.target_l0 does nothing with model vsc, prior normal"),
+        (
+            ["--target-l0", "4", "--gates", "fixed", "--alpha", "1"],
+            "train.target_l0 does nothing with model vsc, gates fi",
+        ),
         (["--target-l0", "40"], "train.target_l0 must end below the number of latents, 32"),
-        (["--target-l0", "4", "--train.price", "1"], "leave out train.price"),
-        (["--target-l0", "4 -> 0"], "train.target_l0 is 0 throughout"),
+        (
+            ["--target-l0", "8", "--cap", "0.2"],
+            "train.target_l0 8 cannot be met: with train.cap 0.2, at most 6.4 of 32",
+        ),
+        (["--cap", "0"], "train.cap must be a positive number, not 0"),
+        (["--cap", "1.5"], "train.cap is a share of the data, above 0 and at most 1, not 1.5"),
+        (["--cap", "some"], "train.cap must be a number or null, not some"),
+        (["--cap", "0.2", "--model", "vae"], "train.cap does nothing with model vae"),
+        *(([f"--{name}", "3"], f"--{name} no longer exists; take {take}") for name, take in INSTEAD.items()),
+        (["--train.price=3"], "--train.price no longer exists; take train.cap or train.target_l0"),
+        (["--prior", "learned"], "--prior no longer exists; take model.gates, which is fixed, learned, mixture or"),
         (["--train.penalty", "-1"], "train.penalty"),
         (["--train.clip", "0"], "train.clip must be a positive number"),
         (["--nope", "3"], "unknown option --nope; vsc train --help lists all"),

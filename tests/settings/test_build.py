@@ -158,14 +158,22 @@ def test_alpha_is_heard_where_a_penalty_asks_for_it(tiny):
 
 
 @pytest.mark.parametrize(
-    ("n", "steps"), [(60, 400), (200, 400), (700, 1400), (1000, 2000), (10_000, 2000), (10_001, 10_000)]
+    ("n", "steps", "gates"),
+    [
+        (60, 2000, "mixture"),
+        (999, 2000, "mixture"),
+        (1000, 2000, "pseudo-inputs"),
+        (10_000, 2000, "pseudo-inputs"),
+        (10_001, 10_000, "pseudo-inputs"),
+    ],
 )
-def test_steps_suit_the_number_of_examples(n, steps):
+def test_steps_and_gates_suit_the_number_of_examples(n, steps, gates):
     x = torch.zeros(n, 2)
     x[::2] = 1
     data = Dataset("plain", (2,), *(Split(part) for part in (x, x[:1], x[:1])), high=1.0)
-    resolved = build.resolve(Config(), data).train
-    assert (resolved.steps, resolved.valid_every) == (steps, steps // 20)
+    resolved = build.resolve(Config(), data)
+    assert (resolved.train.steps, resolved.train.valid_every) == (steps, steps // 20)
+    assert resolved.model.gates == gates
     assert build.resolve(Config(train=TrainConfig(steps=7)), data).train.steps == 7
 
 

@@ -84,7 +84,7 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
 
 
 FEW = 2000
-"""Training examples up to which data are small: no pseudo-inputs by default; and of which larger ones are looked at."""
+"""Training examples up to which a table is small, and of which a larger one is looked at."""
 
 
 def _likelihood(config: Config, data: Dataset, scale: str) -> tuple[str, float | None]:
@@ -162,6 +162,10 @@ def _gates(model: ModelConfig) -> type[Gates]:
     return MixtureGates if model.gates == "auto" else choose(GATES, model.gates, "gates")
 
 
+MANY = 1000
+"""Training examples from which on pseudo-inputs are the default: an encoder learns fewer by heart."""
+
+
 def _prior(model: ModelConfig, examples: int) -> ModelConfig:
     """Fill in what is open of a model's prior, for so many training examples."""
     known = taken(replace(model, likelihood=next(iter(LIKELIHOODS))))
@@ -169,7 +173,7 @@ def _prior(model: ModelConfig, examples: int) -> ModelConfig:
         return model
     gates = model.gates
     if gates == "auto":
-        gates = "pseudo-inputs" if examples > FEW or model.nu is not None else "mixture"
+        gates = "pseudo-inputs" if examples >= MANY or model.nu is not None else "mixture"
     components = model.components
     if "components" in known:
         components = components or max(1, min(100, examples // 10))

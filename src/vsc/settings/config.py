@@ -72,7 +72,7 @@ class ModelConfig:
     gates: GatesName = "auto"
     """The gates of p(z) (VSC): one alpha, fixed; an alpha learned for each latent; or a mixture of patterns that each
     example chooses from, of parameters or, as in UAI, of pseudo-inputs that the encoder reads. auto is pseudo-inputs,
-    or mixture for up to 2000 training examples, which an encoder learns by heart."""
+    or mixture for fewer than 1000 training examples, which an encoder learns by heart."""
     slab: SlabName = "auto"
     """The slab of p(z) (VSC): unit, N(0, 1); learned, N(m_j, t_j^2) for each latent; own, each component's. auto is own
     with the gates mixture and pseudo-inputs, else unit."""

@@ -323,7 +323,7 @@ def test_a_config_that_asks_for_more_than_its_weights_is_refused_before_memory_i
     described = json.loads(path.read_text())
     described["model"]["latent_dim"] = 10**8
     path.write_text(json.dumps(described))
-    with pytest.raises(RunError, match=r"encoder.2.weight has shape \(300000000, 7\), and \(9, 7\) was saved"):
+    with pytest.raises(RunError, match=r"has shape \(.*100000000.*\), and \(.*3\) was saved"):
         vsc.load(tmp_path / "run")
 
 

@@ -84,7 +84,7 @@ def mnist() -> dict[str, tuple[Settings, int]]:
 
 def defaults() -> dict[str, tuple[Settings, int]]:
     """Return the default and the VAE on data of every kind, all else at its default."""
-    sets = {"digits": 32, "fashion-mnist": 50, "har": 60, "wine": 16, "breast_cancer": 30, "diabetes": 16}
+    sets = {"digits": 32, "fashion-mnist": 50, "har-signals": 60, "wine": 16, "breast_cancer": 30, "diabetes": 16}
     return {
         f"{title}, {name}": (own | {"data.name": source(name), "model.latent_dim": J}, 3)
         for name, J in sets.items()
@@ -99,7 +99,7 @@ def robustness() -> dict[str, tuple[Settings, int]]:
         for n in (200, 1000, 5000, 54_000):
             for J in (8, 32, 100, 200, 500):
                 rows[f"{name}, n {n}, J {J}"] = ({"data.name": source(name, n), "model.latent_dim": J}, 1)
-    for name in ("digits", "har", "wine", "breast_cancer", "diabetes"):
+    for name in ("digits", "har-signals", "wine", "breast_cancer", "diabetes"):
         for J in (8, 16, 50, 200):
             rows[f"{name}, J {J}"] = ({"data.name": source(name), "model.latent_dim": J}, 1)
     return rows

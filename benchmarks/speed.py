@@ -5,7 +5,7 @@ Absolute times differ between machines and moments, so everything is measured in
 
 - a whole training step (`vsc.train`: batch, schedules, estimator, bound, backward, Adam, log) against the bare step of
   the same layers on a fixed batch (forward, cross-entropy, backward, fused Adam, nothing else);
-- a whole step of other priors and estimators against that of the default VSC; the floor of pseudo-inputs is what it
+- a whole step of other priors and estimators against that of fixed gates; the floor of pseudo-inputs is what it
   takes to pass U more examples through the encoder and Adam;
 - making the batch, as a share of the whole step;
 - `import vsc` and `vsc --help` against `import torch`;
@@ -32,11 +32,11 @@ M, J, HIDDEN, B = 784, 200, 400, 128
 
 
 FAMILY = {
-    "pseudo-inputs, U = 100": {"prior": "pseudo-inputs", "components": 100},
-    "pseudo-inputs, U = 500": {"prior": "pseudo-inputs", "components": 500},
-    "mixture, U = 100": {"prior": "mixture", "components": 100},
-    "mixture, U = 500": {"prior": "mixture", "components": 500},
-    "learned": {"prior": "learned"},
+    "pseudo-inputs, U = 100": {"gates": "pseudo-inputs", "components": 100},
+    "pseudo-inputs, U = 500": {"gates": "pseudo-inputs", "components": 500},
+    "mixture, U = 100": {"gates": "mixture", "components": 100},
+    "mixture, U = 500": {"gates": "mixture", "components": 500},
+    "learned": {"gates": "learned"},
     "disarm": {"spikes": "disarm"},
 }
 """What a step of these costs is compared with a step of the default VSC."""
@@ -55,7 +55,7 @@ def whole_step(examples, steps: int, **model) -> float:
     for n in (20, 20 + steps):
         config = vsc.Config(
             data=vsc.DataConfig(scale="unit-interval"),
-            model=vsc.ModelConfig(latent_dim=J, hidden=(HIDDEN,), alpha=0.01, **model),
+            model=vsc.ModelConfig(latent_dim=J, hidden=(HIDDEN,), **{"gates": "fixed"} | model),
             train=vsc.TrainConfig(steps=n, batch_size=B, valid_every=10**9),
         )
         start = time.perf_counter()
@@ -158,14 +158,14 @@ def main() -> None:
         "import vsc, torch\n"
         "x = torch.randint(0, 256, (70_000, 28, 28), dtype=torch.uint8)\n"
         "data = vsc.from_arrays(x, name='random')\n"
-        f"model = vsc.ModelConfig(latent_dim={J})\n"
+        f"model = vsc.ModelConfig(latent_dim={J}, gates='fixed')\n"
         "config = vsc.Config(model=model, train=vsc.TrainConfig(steps=200, valid_every=100))\n"
         "vsc.train(data, config)"
     )
     beyond = peak_megabytes(code) - peak_megabytes("import torch") - 70_000 * M // 2**20
     print(f"training memory beyond import torch and the data: {beyond} MB")
     for U in (100, 500):
-        own = code.replace(f"latent_dim={J}", f"latent_dim={J}, prior='pseudo-inputs', components={U}")
+        own = code.replace("gates='fixed'", f"gates='pseudo-inputs', components={U}")
         more = peak_megabytes(own) - peak_megabytes(code)
         print(f"further memory with {U} pseudo-inputs: {more} MB (B U J floats are {B * U * J * 4 // 2**20} MB)")
 

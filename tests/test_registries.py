@@ -11,7 +11,18 @@ from vsc.metrics import METRICS
 from vsc.model import HEADS, MODELS, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
-from vsc.model.priors import PRIORS, SELECTORS, Prior
+from vsc.model.priors import (
+    GATES,
+    SELECTORS,
+    SLABS,
+    Gates,
+    LaplacePrior,
+    NormalPrior,
+    Prior,
+    Slab,
+    SpikeSlabPrior,
+    ThresholdedLaplacePrior,
+)
 from vsc.model.scaling import SCALES, fit_scaler
 from vsc.model.spikes import SPIKES
 from vsc.settings.config import DataConfig, ModelConfig, Tune
@@ -23,12 +34,14 @@ REGISTRIES = {
     "net": NETS,
     "model": MODELS,
     "head": HEADS,
-    "prior": PRIORS,
+    "gates": GATES,
+    "slab": SLABS,
     "selector": SELECTORS,
     "scale": SCALES,
     "data set": data.DATASETS,
     "metric": {name: metric.function for name, metric in METRICS.items()},
 }
+PRIORS = [SpikeSlabPrior, NormalPrior, LaplacePrior, ThresholdedLaplacePrior]
 MEMBERS = [(family, name) for family, registry in REGISTRIES.items() for name in registry]
 
 
@@ -65,7 +78,8 @@ def test_the_choices_of_settings_are_the_members_of_their_families():
         "model.name": MODELS,
         "model.net": NETS,
         "model.likelihood": ["auto", *LIKELIHOODS],
-        "model.prior": PRIORS,
+        "model.gates": ["auto", *GATES],
+        "model.slab": ["auto", *SLABS],
         "model.selector": SELECTORS,
         "model.spikes": SPIKES,
         "model.head": HEADS,
@@ -95,11 +109,13 @@ def test_members_of_a_family_share_one_signature(registry):
 @pytest.mark.parametrize("method", ["kl", "sample", "log_prob"])
 def test_priors_share_the_signatures_of_their_base(method):
     expected = list(inspect.signature(getattr(Prior, method)).parameters)
-    for member in PRIORS.values():
+    for member in PRIORS:
         assert list(inspect.signature(getattr(member, method)).parameters) == expected
 
 
-@pytest.mark.parametrize(("registry", "base"), [(LIKELIHOODS, Likelihood), (MODELS, Autoencoder), (PRIORS, Prior)])
+@pytest.mark.parametrize(
+    ("registry", "base"), [(LIKELIHOODS, Likelihood), (MODELS, Autoencoder), (GATES, Gates), (SLABS, Slab)]
+)
 def test_members_of_a_family_are_final(registry, base):
     """A class is abstract or final: members derive from abstract classes of ours alone."""
     assert inspect.isabstract(base)

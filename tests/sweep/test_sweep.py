@@ -128,8 +128,8 @@ def test_numbers_edited_by_hand_are_measured_again(tmp_path):
 
 
 def test_wrong_settings_are_refused_before_anything_is_trained(tmp_path):
-    with pytest.raises(UsageError, match="unknown prior"):
-        sweep.plan("x", changed(BASE, {"model.prior": "x"}), tmp_path)
+    with pytest.raises(UsageError, match="unknown gates"):
+        sweep.plan("x", changed(BASE, {"model.gates": "x"}), tmp_path)
     with pytest.raises(UsageError, match="workers must be at least 1, not 0"):
         sweep.sweep([], workers=0)
     assert list(tmp_path.iterdir()) == []

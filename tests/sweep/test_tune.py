@@ -92,9 +92,11 @@ def test_what_is_wrong_with_a_space_is_said(text, says):
     [
         ({}, ["model.latent_dim", "train.cap"]),
         ({"train.lr": 1e-3}, ["train.lr", "model.latent_dim", "train.cap"]),
+        ({"model.gates": "fixed"}, ["model.latent_dim", "model.alpha"]),
+        ({"model.gates": "learned"}, ["model.latent_dim", "train.cap"]),
+        ({"model.name": "thresholded-laplace"}, ["model.latent_dim", "model.alpha"]),
         ({"train.target_l0": 2.0}, ["model.latent_dim"]),
         ({"model.name": "vae"}, ["model.latent_dim"]),
-        ({"model.gates": "fixed"}, ["model.latent_dim", "model.alpha"]),
     ],
 )
 def test_the_default_space_suits_the_model(settings, names, tmp_path):
@@ -118,8 +120,8 @@ def test_the_default_space_suits_the_model(settings, names, tmp_path):
         ({"metric": "knn"}, "'knn' is not a single number; choose one of: knn-100,"),
         ({"metric": "mig"}, "metric 'mig' needs factors"),
         ({"pruner": "x"}, "unknown pruner 'x'; one of: median, halving, none"),
-        ({"space": "train.cap=0..0.5"}, r"space: train.cap=0..0.5: train.cap must be a positive number"),
-        ({"space": "model.gates=learned|x"}, r"space: model.gates=learned\|x: .*'x'"),
+        ({"space": "model.nu=-1..5"}, r"space: model.nu=-1..5: nu must be a positive number"),
+        ({"space": "model.gates=learned|x"}, r"space: model.gates=learned\|x: unknown gates 'x'"),
         ({"space": "model.likelihood=bernoulli|gaussian"}, "elbo does not compare across model.likelihood"),
         ({"space": "model.name=vae|ae"}, "an AE has no ELBO"),
         ({"storage": "none/journal.log"}, "its folder does not exist"),

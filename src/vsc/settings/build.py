@@ -17,7 +17,7 @@ from vsc.errors import UsageError, at_least, choose
 from vsc.model import HEADS, MODELS, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
-from vsc.model.priors import GATES, SELECTORS, SLABS, Gates, MixtureGates, SpikeSlabPrior
+from vsc.model.priors import GATES, SELECTORS, SLABS, Gates, MixtureGates, PseudoInputGates, SpikeSlabPrior
 from vsc.model.scaling import SCALES, fit_scaler
 from vsc.model.spikes import RELAXATION, SPIKES
 from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig
@@ -158,8 +158,10 @@ def _slab(model: ModelConfig) -> str:
 
 
 def _gates(model: ModelConfig) -> type[Gates]:
-    """Return the class of the gates; of `auto`, while the data are not known, one that stands for both."""
-    return MixtureGates if model.gates == "auto" else choose(GATES, model.gates, "gates")
+    """Return the class of the gates; of `auto`, while the data are not known, one that stands for both without nu."""
+    if model.gates == "auto":
+        return MixtureGates if model.nu is None else PseudoInputGates
+    return choose(GATES, model.gates, "gates")
 
 
 MANY = 1000

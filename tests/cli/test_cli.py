@@ -252,7 +252,7 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
             ["--gates", "learned", "--alpha", "2"],
             "alpha is the prior probability that a latent is on, in (0, 1), not 2",
         ),
-        (["--alpha", "0.5"], "model.alpha does nothing with model vsc, gates pseudo-inputs, slab auto"),
+        (["--alpha", "0.5"], "model.alpha does nothing with model vsc, gates auto, slab auto"),
         (["--alpha", "nan"], "model.alpha must be a number, not nan"),
         (["--lr", "0"], "train.lr must be a positive number, not 0"),
         (["--lr", "1e-3 => 1e-4"], "train.lr: '1e-3 => 1e-4' is no schedule: it is a number, or corners"),
@@ -283,7 +283,7 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--model.nu", "-1"], "nu must be"),
         (["--gates", "learned", "--alpha", "1"], "in (0, 1), not 1"),
         (["--gates", "fixed", "--model.slab", "own"], "slab own is for gates of several components"),
-        (["--model.slab_mean", "3"], "model.slab_mean does nothing with model vsc, gates pseudo-inputs, slab auto"),
+        (["--model.slab_mean", "3"], "model.slab_mean does nothing with model vsc, gates auto, slab auto"),
         (["--target-l0", "-1"], "train.target_l0 must be a positive number, not -1"),
         (["--target-l0", "0"], "train.target_l0 must be a positive number, not 0"),
         (["--target-l0", "4 -> 0"], "train.target_l0 must be a positive number"),
@@ -468,7 +468,8 @@ def test_a_run_that_exists_is_refused_resumed_or_replaced(capsys, tmp_path):
     ("words", "message"),
     [
         (["--steps", "30"], "train.steps 20, not 30"),
-        (["--alpha", "0.2"], "model.alpha 0.1, not 0.2"),
+        (["--alpha", "0.2", "--train.penalty", "1"], "model.alpha 0.1, not 0.2"),
+        (["--gates", "fixed", "--model.components", "null", "--model.slab", "auto"], "model.gates mixture, not fixed"),
         (["--latent-dim", "32"], "model.latent_dim 6, not 32"),  # the default, but asked for
         (["--model", "vae"], "model.name vsc, not vae"),
         (["--data.seed", "3"], "data.seed 0, not 3"),
@@ -540,7 +541,20 @@ def test_metrics_that_cannot_be_are_refused_before_anything_is_measured(capsys, 
 
 
 def test_a_collapsed_run_says_so_and_names_the_setting(capsys, tmp_path):
-    words = ["--steps", "300", "--latent-dim", "6", "--alpha", "0.0001", "--beta", "1000", "--out", str(tmp_path / "r")]
+    words = [
+        "--steps",
+        "300",
+        "--latent-dim",
+        "6",
+        "--gates",
+        "fixed",
+        "--alpha",
+        "0.0001",
+        "--beta",
+        "1000",
+        "--out",
+        str(tmp_path / "r"),
+    ]
     out = says(capsys, "train", *words)
     assert "CAUTION: the model has collapsed" in out
     assert "model.alpha" in out
@@ -599,7 +613,8 @@ def test_encode_writes_the_codes_of_the_test_set(capsys, run):
     assert len(arrays("deep/er/valid.npz")["z"]) == 144
 
 
-def test_sample_writes_what_the_prior_holds(capsys, run):
+def test_sample_writes_what_the_prior_holds(capsys):
+    says(capsys, "train", *SMALL, "--gates", "fixed", "--out", run := "fixed")
     says(capsys, "sample", run, "--n", "500", "--out", "a.npz")
     says(capsys, "sample", run, "--n", "500", "--out", "b.npz")
     says(capsys, "sample", run, "--n", "500", "--out", "c.npz", "--seed", "1")

@@ -52,7 +52,7 @@ def test_a_setting_that_no_part_of_the_model_takes_is_refused(tiny, model, idle)
 
 
 OTHERS = [{"name": name} for name in MODELS if name != "vsc"]
-PRIORS = [{"gates": gates, "slab": slab} for gates in GATES for slab in ("auto", *SLABS)]
+PRIORS = [{"gates": gates, "slab": slab} for gates in ("auto", *GATES) for slab in ("auto", *SLABS)]
 
 
 @pytest.mark.parametrize("model", [*OTHERS, *PRIORS], ids=str)
@@ -69,7 +69,8 @@ def test_resolving_twice_changes_nothing(tiny, model, train):
 
 
 @pytest.mark.parametrize(
-    ("gates", "slab"), [("fixed", "unit"), ("learned", "unit"), ("mixture", "own"), ("pseudo-inputs", "own")]
+    ("gates", "slab"),
+    [("fixed", "unit"), ("learned", "unit"), ("mixture", "own"), ("pseudo-inputs", "own"), ("auto", "own")],
 )
 def test_the_slab_that_suits_the_gates(tiny, gates, slab):
     assert build.resolve(config(gates=gates), tiny).model.slab == slab
@@ -155,6 +156,10 @@ def test_a_target_sets_the_alpha_of_gates_of_one_component(tiny):
 def test_alpha_is_heard_where_a_penalty_asks_for_it(tiny):
     charged = replace(config(alpha=0.3), train=replace(SHORT, penalty=1.0))
     assert build.resolve(charged, tiny).model.alpha == 0.3
+
+
+def test_nu_asks_for_pseudo_inputs(tiny):
+    assert build.resolve(config(nu=10.0), tiny).model.gates == "pseudo-inputs"
 
 
 @pytest.mark.parametrize(

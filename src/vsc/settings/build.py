@@ -178,7 +178,7 @@ def _prior(model: ModelConfig, examples: int) -> ModelConfig:
         gates = "pseudo-inputs" if examples >= MANY or model.nu is not None else "mixture"
     components = model.components
     if "components" in known:
-        components = components or max(1, min(100, examples // 10))
+        components = max(1, min(100, examples // 10)) if components is None else components
         if components > examples:
             raise UsageError(
                 f"model.components is {components}, more than there are training examples, {examples}; leave it out"

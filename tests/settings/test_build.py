@@ -323,7 +323,7 @@ def test_a_registered_net_of_any_kind_trains_and_is_measured(tiny, tmp_path, mon
 
 
 def test_a_config_that_asks_for_more_than_its_weights_is_refused_before_memory_is_taken(tiny, tmp_path):
-    vsc.train(tiny, config(), tmp_path / "run")
+    vsc.train(tiny, config(gates="fixed"), tmp_path / "run")
     path = tmp_path / "run" / "model" / "config.json"
     described = json.loads(path.read_text())
     described["model"]["latent_dim"] = 10**8

@@ -186,8 +186,8 @@ TABLES = {
     "binarised": Table(
         BINARISED,
         {
-            f"{title}, 60k steps": (own | {"train.steps": 60_000, "iwae": 5000}, 1)
-            for title, own in {"VAE": VAE, "VSC": VSC}.items()
+            f"{title}, 60k steps": (own | {"train.steps": 60_000, "iwae": 5000}, seeds)
+            for title, own, seeds in (("VAE", VAE, 1), ("VSC, no cap", {"train.cap": 1.0}, 3))
         },
         ("iwae", "elbo", "log_px", "kl_slab", "kl_spike", "kl_selection", "l0", "used", "always_on", "probe"),
     ),

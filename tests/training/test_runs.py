@@ -111,7 +111,7 @@ def test_a_loaded_model_has_the_same_prior(tiny, tmp_path, gates, slab, selector
 
 
 def test_pseudo_inputs_start_at_training_examples(tiny):
-    settings = replace(SETTINGS.model, components=5)
+    settings = replace(SETTINGS.model, gates="pseudo-inputs", components=5)
     model = build.new_model(build.resolve(replace(SETTINGS, model=settings), tiny), tiny)
     examples = model.scaler(tiny.train.x)
     for pseudo in model.prior.gates.pseudo_inputs:

@@ -231,7 +231,7 @@ def _target(config: Config, heard: frozenset[str]) -> tuple[Schedule | None, flo
         raise UsageError(
             f"train.target_l0 must end below the number of latents, {model.latent_dim}, not at {target.last:g}"
         )
-    if model.name != CUSTOM and _gates(model).mixture:
+    if model.name != CUSTOM and "gates" in taken(model) and _gates(model).mixture:
         return target, model.alpha
     alpha = target.last / model.latent_dim
     return target, model.alpha if math.isclose(alpha, model.alpha) else alpha  # resolving twice changes nothing

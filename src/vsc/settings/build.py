@@ -68,11 +68,11 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
     """Fill in what is open of the training, where all else is settled."""
     train, heard = config.train, schedules(config.model, own)
     steps = train.steps or (10_000 if len(data.train) > 10_000 else 2000)
-    beta, relaxation, patience = train.beta, train.relaxation, train.patience
+    beta, relaxation, patience, clip = train.beta, train.relaxation, train.patience, train.clip
+    learned = config.model.likelihood in ("gaussian", "gaussian-shared", "laplace")
     if beta is None and "beta" in heard:
         gates = (own or choose(MODELS, config.model.name, "model")).spiked
-        rises = gates or config.model.likelihood in ("gaussian", "gaussian-shared", "laplace")
-        beta = Schedule.parse("0 -> 1 at 0 over 0.1" if rises else 1.0)
+        beta = Schedule.parse("0 -> 1 at 0 over 0.1" if gates or learned else 1.0)
     if relaxation is None and "relaxation" in heard:
         relaxation = Schedule.parse(RELAXATION.get(config.model.spikes) or getattr(own, "relaxation", 1.0))
     if patience is None:
@@ -80,7 +80,12 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
         small = config.data.scale == "standard" and len(data.train) <= FEW
         patience = 3 if small and len(data.valid) and not pressed else 0
     known = {"steps": steps, "valid_every": train.valid_every or max(1, steps // 20), "patience": patience}
-    return replace(train, beta=beta, relaxation=relaxation, **known)
+    clip = CLIP if clip is None and learned else clip
+    return replace(train, beta=beta, relaxation=relaxation, clip=clip, **known)
+
+
+CLIP = 10.0
+"""Largest norm of the gradient where variances are learned."""
 
 
 FEW = 2000

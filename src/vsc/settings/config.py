@@ -195,7 +195,8 @@ class TrainConfig:
     next, as in "60 -> 6 at 0.1 over 0.3", it falls by the same share at each step, and before the last one is reached
     the price is not negative. None leaves l0 to the data and the cap, but for a limit of 2 sqrt(J)."""
     clip: float | None = None
-    """Largest norm of the gradient; None does not clip."""
+    """Largest norm of the gradient; None is 10 with likelihoods whose variances are learned, which can run away, and
+    does not clip otherwise."""
     lam: Schedule = Schedule(1.0)
     """Lambda: how much the slab is the encoder's own (VSC); "0 -> 1 at 0.2 over 0.1" holds it at N(0, 1) at first."""
     relaxation: Schedule | None = None

@@ -200,7 +200,7 @@ def test_training_is_the_same_where_the_order_is(table, monkeypatch):
 
 @pytest.mark.parametrize("step", [3, 6, 12])
 def test_a_run_from_disk_resumes_bit_for_bit(table, tmp_path, monkeypatch, step):
-    whole = train(load(table), config(prior="pseudo-inputs", components=5), tmp_path / "whole")
+    whole = train(load(table), config(gates="pseudo-inputs", components=5), tmp_path / "whole")
     fetch, sent = StoredBatches.__call__, []
 
     def fetch_and_kill(self, number):
@@ -211,8 +211,8 @@ def test_a_run_from_disk_resumes_bit_for_bit(table, tmp_path, monkeypatch, step)
 
     monkeypatch.setattr(StoredBatches, "__call__", fetch_and_kill)
     with pytest.raises(Interrupted):
-        train(load(table), config(prior="pseudo-inputs", components=5), tmp_path / "parts")
-    parts = train(load(table), config(prior="pseudo-inputs", components=5), tmp_path / "parts", resume=True)
+        train(load(table), config(gates="pseudo-inputs", components=5), tmp_path / "parts")
+    parts = train(load(table), config(gates="pseudo-inputs", components=5), tmp_path / "parts", resume=True)
     assert equal(whole, parts)
 
 

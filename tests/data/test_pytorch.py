@@ -153,8 +153,8 @@ def test_what_is_looked_at_of_a_stream_is_bounded(monkeypatch):
 def test_a_stream_trains_is_measured_and_resumes(tmp_path, monkeypatch):
     data = from_torch(loader(shuffle=True), valid=(X[:20], Y[:20]), test=loader(X[20:50], Y[20:50]))
     assert vsc.from_torch is from_torch
-    one = train(data, config(prior="pseudo-inputs", components=5), tmp_path / "one")
-    two = train(data, config(prior="pseudo-inputs", components=5), tmp_path / "two")
+    one = train(data, config(gates="pseudo-inputs", components=5), tmp_path / "one")
+    two = train(data, config(gates="pseudo-inputs", components=5), tmp_path / "two")
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert evaluate(one, data).probe is not None
     fetch = StreamedBatches.__call__

@@ -222,7 +222,7 @@ def test_a_terminal_without_a_character_shows_a_plain_one(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("_one_thread")
 def test_two_processes_agree_on_what_latents_cost(tmp_path):
-    words = ["--target-l0", "2", "--cap", "0.3", "--steps", "20", *SMALL]
+    words = ["--target-l0", "1", "--cap", "0.4", "--steps", "20", *SMALL]
     process = start("train", "--out", str(tmp_path / "two"), "--train.devices", "2", "--batch-size", "64", *words)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err

@@ -469,7 +469,7 @@ def test_a_run_that_exists_is_refused_resumed_or_replaced(capsys, tmp_path):
     [
         (["--steps", "30"], "train.steps 20, not 30"),
         (["--alpha", "0.2", "--train.penalty", "1"], "model.alpha 0.1, not 0.2"),
-        (["--gates", "fixed", "--model.components", "null", "--model.slab", "auto"], "model.gates pseudo-inputs, not fixed"),
+        (["--gates", "fixed", "--model.components", "null", "--model.slab", "auto"], "pseudo-inputs, not fixed"),
         (["--latent-dim", "32"], "model.latent_dim 6, not 32"),  # the default, but asked for
         (["--model", "vae"], "model.name vsc, not vae"),
         (["--data.seed", "3"], "data.seed 0, not 3"),

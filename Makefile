@@ -6,7 +6,7 @@ READY := .venv/.ready
 .PHONY: demo test check lint types docs slow bench clean
 
 # Settings of the second comparison: faces whose parts are there or not.
-FACES := --models vae,vsc --latent-dim 40 --steps 1000
+FACES := --models vae,vsc --latent-dim 40 --steps 1000 --cap 0.55
 
 demo: $(READY)  ## Compare models on the embedded digits, then on generated faces, and say where the reports lie
 	$(BIN)/vsc compare --overwrite

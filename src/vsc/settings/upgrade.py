@@ -58,7 +58,7 @@ INSTEAD = {
     "model.unit_slab": "model.slab unit",
     "model.off_value": "model.slab learned with model.slab_mean 3 for an off value of -3",
     **dict.fromkeys(("train.price", "train.price_start"), PRICE),
-    "train.prior_lr": "nothing: gates that are learned have a pace of their own",
+    "train.prior_lr": "model.gates mixture, whose weights have a pace of their own",
     **dict.fromkeys(("train.slab_beta", "train.spike_beta"), "train.beta"),
     **dict.fromkeys(("train.spike_hold", "train.spike_ramp"), "a schedule of train.beta or train.total_correlation"),
 }

@@ -186,7 +186,7 @@ def work(task):
         (folder / f"{task}.saved").touch()
 (folder / "ready").touch()
 try:
-    engine.run(work, [1, 2, 3], print, 2)
+    engine.run(work, range(8), print, 2)
 except Interrupted as stop:
     print(f"stopped by {stop.signum}", file=sys.stderr)
 except KeyboardInterrupt:
@@ -250,6 +250,7 @@ def test_a_stopped_command_leaves_no_process_and_no_traceback(command, tmp_path,
         assert said in expected.get(how, ["stopped at once\n", "stopped by 2\n"])
     if working and how != "ctrl-c twice":
         assert len(list(tmp_path.glob("*.saved"))) == 2
+        assert len(list(tmp_path.glob("*.begun"))) == 2  # what had been given out already is left
 
 
 # ---- a cluster

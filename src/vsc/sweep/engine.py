@@ -242,6 +242,9 @@ ENGINES: dict[str, Callable[..., AbstractContextManager[Pool]]] = {"loky": _loky
 _at: Path | None = None
 """Where the parent says that the work that this worker is at is to be saved and left; None while it is at none."""
 
+_orphan = False
+"""Whether the parent is gone: what it had given out already is left."""
+
 
 def _begin(parent: int, threads: int) -> None:
     """Make a new process a worker."""
@@ -256,12 +259,14 @@ def _begin(parent: int, threads: int) -> None:
 
 def _watch(parent: int) -> None:
     """Stop the work when the parent says so, and this process when the parent is gone."""
+    global _orphan
     told = None
     while os.getppid() == parent:
         if _at is not None and _at != told and _at.exists():
             told = _at
             _interrupt()
         time.sleep(0.1)
+    _orphan = True
     _interrupt()
     end = time.monotonic() + 60
     while _at is not None and time.monotonic() < end:
@@ -287,6 +292,8 @@ def _served(work: Callable[[Any], Any], folder: str, flag: Path | None, place: i
     try:
         with stoppable():
             _at = flag
+            if _orphan:
+                return None
             outcome = _attempt(work, place, task)
     except Interrupted:
         return None

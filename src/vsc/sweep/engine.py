@@ -207,7 +207,11 @@ def _loky(workers: int, address: str) -> Iterator[Pool]:
         executor.shutdown()  # they have saved what they were at
         raise
     except BaseException:
-        executor.shutdown(kill_workers=True)
+        told, threading.excepthook = threading.excepthook, lambda said: None  # loky's own may stumble over what is gone
+        try:
+            executor.shutdown(kill_workers=True)
+        finally:
+            threading.excepthook = told
         raise
 
 

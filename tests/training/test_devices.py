@@ -46,6 +46,9 @@ def test_a_model_trains_and_is_asked_where_it_is(tiny, name, likelihood):
         global_rank=0,
         setup=lambda module, optimizer: (module.to(DEVICE), optimizer),
         backward=lambda loss: loss.backward(),
+        clip_gradients=lambda module, optimizer, max_norm: torch.nn.utils.clip_grad_norm_(
+            module.parameters(), max_norm
+        ),
     )
     module, wrapped, optimizer, batch_of = loop._set_up(fabric, config, tiny, None)
     fields = Progress(window=torch.zeros(len(TERMS), device=DEVICE))

@@ -107,7 +107,9 @@ def test_what_suits_a_table(made, likelihood, patience):
     resolved = build.resolve(Config(), table(**made))
     assert (resolved.model.likelihood, resolved.train.patience) == (likelihood, patience)
     assert build.resolve(resolved, table(**made)) == resolved
-    pressed = build.resolve(Config(train=TrainConfig(target_l0=2.0)), table(**made))
+    asked = build.resolve(Config(train=TrainConfig(target_l0=2.0)), table(**made))
+    assert asked.train.patience == patience
+    pressed = build.resolve(Config(train=TrainConfig(target_l0="8 -> 2 at 0.5")), table(**made))
     assert pressed.train.patience == 0  # the best bound is that before l0 has come down
     assert build.resolve(Config(train=TrainConfig(patience=0)), table(**made)).train.patience == 0
 

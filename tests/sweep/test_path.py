@@ -133,9 +133,7 @@ def test_a_further_latent_must_bring_a_nat():
     curve = {3: -100, 6: -91, 9: -82, 12: -80.5, 18: -77.5}
     best, reason = rate(curve)
     assert best.asked == 9
-    assert reason.startswith(
-        "l0 9, where 9 latents are on: ELBO less l0 is -91.00 nats, no other comes within the spread"
-    )
+    assert reason.startswith("l0 9, where l0 is 9: ELBO less l0 is -91.00 nats, no other comes within the spread")
 
 
 def test_a_bound_that_falls_where_latents_are_many_is_no_trouble():
@@ -161,7 +159,7 @@ def test_what_the_model_finds_by_itself_can_be_the_best():
     best, reason = path.recommended([point(6, -80, asked=None), point(9, -90)])
     assert best.asked is None
     assert best.target is None
-    assert reason.startswith("no target, where 6 latents are on")
+    assert reason.startswith("no target, where l0 is 6")
 
 
 # ---- the command

@@ -115,7 +115,8 @@ def training(config: Config, folder: "Path", model: "Autoencoder") -> Iterator[s
     from vsc.training import diagnosis, runs
 
     rows = [row for row in runs.read_history(folder) if row["split"] == "valid"]
-    asked = runs.read_config(folder).train
+    resolved = runs.read_config(folder)
+    asked = resolved.train
     if asked.patience:  # the best weights were kept
         rows.sort(key=lambda row: -math.inf if (score := row.get("elbo", row["log_px"])) is None else score)
     last = rows[-1] if rows else {}
@@ -134,9 +135,9 @@ def training(config: Config, folder: "Path", model: "Autoencoder") -> Iterator[s
             "rest is unused latents that idle. Lower model.latent_dim"
         )
     J = model.latent_dim
-    if last and model.spiked and (found := diagnosis.collapse(last["used"], last["always_on"], J, config)):
+    if last and model.spiked and (found := diagnosis.collapse(last["used"], last["always_on"], J, resolved)):
         yield f"CAUTION: the model {found}"
-    if found := diagnosis.overfitting(rows, config):
+    if found := diagnosis.overfitting(rows, resolved):
         yield f"CAUTION: the model {found}"
     if far:
         yield (

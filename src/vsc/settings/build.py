@@ -76,7 +76,7 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
     if relaxation is None and "relaxation" in heard:
         relaxation = Schedule.parse(RELAXATION.get(config.model.spikes) or getattr(own, "relaxation", 1.0))
     if patience is None:
-        pressed = train.target_l0 or train.penalty
+        pressed = train.penalty or (train.target_l0 and train.target_l0.corners)
         small = config.data.scale == "standard" and len(data.train) <= FEW
         patience = 3 if small and len(data.valid) and not pressed else 0
     known = {"steps": steps, "valid_every": train.valid_every or max(1, steps // 20), "patience": patience}

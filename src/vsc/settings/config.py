@@ -206,7 +206,7 @@ class TrainConfig:
     """Seed of weights, batches and noise."""
     patience: int | None = None
     """Stop after this many validations without a better ELBO and keep the best; 0 trains to the end. None is 3 for
-    tables of up to 2000 training examples, which are soon learned by heart, unless an l0 is pressed for; else 0."""
+    tables of up to 2000 training examples, which are soon learned by heart, unless l0 is to fall on the way; else 0."""
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     valid_every: int | None = None
@@ -366,7 +366,7 @@ class Tune(Config):
     """Instead of a search, choose l0 without labels: train a short path over train.target_l0 with several seeds, draw
     the ELBO and which latents come back against it, and recommend one."""
     at: str | None = None
-    """The l0 that --choose l0 tries, separated by commas; by default five from a quarter to 1.4 times what the model
+    """The l0 that --choose l0 tries, separated by commas; by default five from half to 2.8 times what the model
     finds by itself, and that."""
     seeds: int = 2
     """Runs of each l0 of --choose l0, with seeds train.seed, train.seed + 1 and so on."""

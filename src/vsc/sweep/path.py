@@ -193,7 +193,7 @@ def recommended(points: Sequence[Point]) -> tuple[Point, str]:
         else f"of {len(near)} within the spread of seeds ({spread:.2g} nats), its latents come back best"
     )
     return best, (
-        f"{which}, where {best.l0:.3g} latents are on: ELBO less l0 is {best.worth:.2f} nats, {lead}, stability "
+        f"{which}, where l0 is {best.l0:.3g}: ELBO less l0 is {best.worth:.2f} nats, {lead}, stability "
         f"{best.stability:.2f}."
     )
 

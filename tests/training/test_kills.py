@@ -52,9 +52,9 @@ print(killed, round_)
 SMALL = ["--latent-dim", "4", "--model.hidden", "[16]", "--device", "cpu", "--steps", "800", "--batch-size", "32"]
 OFTEN = ["--train.checkpoint_every", "7", "--train.log_every", "10", "--train.valid_every", "20"]
 RUNS = {
-    "pseudo-inputs": ["--prior", "pseudo-inputs", "--model.components", "10", "--data.binarise", "true"],
+    "pseudo-inputs": ["--gates", "pseudo-inputs", "--model.components", "10", "--data.binarise", "true"],
     "bf16-true": ["--target-l0", "2", "--train.precision", "bf16-true", "--train.patience", "30"],
-    "bf16-mixed": ["--prior", "mixture", "--model.components", "5", "--train.precision", "bf16-mixed"],
+    "bf16-mixed": ["--gates", "mixture", "--model.components", "5", "--train.precision", "bf16-mixed"],
 }
 
 

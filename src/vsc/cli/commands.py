@@ -30,7 +30,8 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     common = Config(config.data, config.model, config.train)
     folder = run_folder(config)
     loaded = data.load(**_data_arguments(common))
-    _tell_beforehand(loaded, config)
+    if not config.resume:
+        _tell_beforehand(loaded, config)
     model = loop.train(
         loaded, common, folder, resume=config.resume, overwrite=config.overwrite, progress=sys.stderr.isatty()
     )

@@ -336,3 +336,21 @@ def test_a_model_loaded_in_inference_mode_can_be_trained_outside(tiny, tmp_path)
     model(torch.rand(5, 64)).elbo.sum().backward()
     assert model.encoder[0].weight.grad.abs().sum() > 0
     assert isinstance(model.likelihood, GaussianFixed)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "clip"),
+    [
+        ("bernoulli", None),
+        ("continuous-bernoulli", None),
+        ("gaussian-fixed", None),
+        ("gaussian", 10.0),
+        ("gaussian-shared", 10.0),
+        ("laplace", 10.0),
+    ],
+)
+def test_gradients_are_clipped_where_variances_are_learned(tiny, likelihood, clip):
+    resolved = build.resolve(config(likelihood=likelihood), tiny)
+    assert resolved.train.clip == clip
+    own = build.new_model(resolved, tiny)
+    assert build.resolve(Config(train=TrainConfig(steps=7)), tiny, own).train.clip == clip

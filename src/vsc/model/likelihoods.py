@@ -22,10 +22,13 @@ class Likelihood(nn.Module, ABC):
         Decoder outputs per data dimension.
     unit_interval : bool
         Whether x must lie in [0, 1].
+    learns_variances : bool
+        Whether it does, which can run away in training: the KL rises slowly then, and gradients are clipped.
     """
 
     outputs = 1
     unit_interval = False
+    learns_variances = False
 
     @abstractmethod
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
@@ -139,6 +142,8 @@ class Floored(Spread):
     UsageError
         If the floor is not positive, or too small or large for single precision.
     """
+
+    learns_variances = True
 
     def __init__(self, variance_floor: float = 1e-6):
         super().__init__()

@@ -128,7 +128,7 @@ def findings(models: Sequence[Contender], contest: Contest) -> list[Finding]:
     lead = models[contest.lead]
     found = [_few(lead), _own(lead), _cost(lead, None if contest.dense is None else models[contest.dense])]
     table = [row for row in rows(models, contest) if row.equal]
-    if lead.scores.used and table and contest.lead is not None and len(table) > 1:
+    if lead.scores.used and len(table) > 1:
         found += [_error(table), _probe(table)]
     found.append(_detected(lead, None if contest.dense is None else models[contest.dense]))
     return [one for one in found if one is not None]

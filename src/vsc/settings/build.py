@@ -17,7 +17,16 @@ from vsc.errors import UsageError, at_least, choose
 from vsc.model import HEADS, MODELS, Autoencoder
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
-from vsc.model.priors import GATES, SELECTORS, SLABS, Gates, MixtureGates, PseudoInputGates, SpikeSlabPrior
+from vsc.model.priors import (
+    GATES,
+    SELECTORS,
+    SLABS,
+    FixedGates,
+    Gates,
+    MixtureGates,
+    PseudoInputGates,
+    SpikeSlabPrior,
+)
 from vsc.model.scaling import SCALES, fit_scaler
 from vsc.model.spikes import RELAXATION, SPIKES
 from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig
@@ -69,7 +78,7 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
     train, heard = config.train, schedules(config.model, own)
     steps = train.steps or (10_000 if len(data.train) > 10_000 else 2000)
     beta, relaxation, patience, clip = train.beta, train.relaxation, train.patience, train.clip
-    learned = config.model.likelihood in ("gaussian", "gaussian-shared", "laplace")
+    learned = (own.likelihood if own else choose(LIKELIHOODS, config.model.likelihood, "likelihood")).learns_variances
     if beta is None and "beta" in heard:
         gates = (own or choose(MODELS, config.model.name, "model")).spiked
         beta = Schedule.parse("0 -> 1 at 0 over 0.1" if gates or learned else 1.0)
@@ -131,12 +140,10 @@ def _with_own(config: Config, own: Autoencoder | None) -> Config:
 def schedules(model: ModelConfig, own: Autoencoder | None = None) -> frozenset[str]:
     """Return the names of the settings of training, but for the optimiser's, that bear on a model."""
     kind = own or choose(MODELS, model.name, "model")
-    heard = kind.schedules
-    if own or "prior" in _takes(choose(MODELS, model.name, "model")):
-        prior = getattr(own, "prior", None)
-        heard |= getattr(prior, "schedules", frozenset()) if own else _gates(model).schedules
-        if getattr(prior, "gates_open", False) or (not own and model.gates == "fixed" and model.alpha == 1):
-            heard -= {"cap", "target_l0", "relaxation"}
+    heard, prior = kind.schedules, getattr(own, "prior", None) if own else _gates(model)
+    heard |= getattr(prior, "schedules", frozenset())
+    if getattr(prior, "gates_open", False) or (not own and prior is FixedGates and model.alpha == 1):
+        heard -= {"cap", "target_l0", "relaxation"}
     if own:
         return heard if getattr(own, "correlated", True) else heard - {"total_correlation"}
     choose(SPIKES, model.spikes, "spike estimator")
@@ -150,20 +157,26 @@ def taken(model: ModelConfig) -> set[str]:
     kind = choose(MODELS, model.name, "model")
     parts = [kind, choose(NETS, model.net, "net"), choose(LIKELIHOODS, model.likelihood, "likelihood")]
     named = {"name", "net"}
-    if "prior" in _takes(kind):
-        gates = _gates(model)
+    if (gates := _gates(model)) is not None:
         parts += [gates, choose(SLABS, _slab(model), "slab")]
         named |= {"gates", "slab", *(["selector"] if gates.mixture else [])}
     return named | {name for part in parts for name in _takes(part)}
 
 
 def _slab(model: ModelConfig) -> str:
-    """Name the slab that `auto` stands for."""
-    return model.slab if model.slab != "auto" else "own" if _gates(model).mixture else "unit"
+    """Name the slab that `auto` stands for, in a model with gates."""
+    gates = _gates(model)
+    return model.slab if model.slab != "auto" else "own" if gates is not None and gates.mixture else "unit"
 
 
-def _gates(model: ModelConfig) -> type[Gates]:
-    """Return the class of the gates; of `auto`, while the data are not known, one that stands for both without nu."""
+def _gates(model: ModelConfig) -> type[Gates] | None:
+    """
+    Return the class of the prior's gates; None for a model without, or one made in Python.
+
+    Of `auto`, while the data are not known, it is one that stands for both, or that which takes nu.
+    """
+    if model.name == CUSTOM or "prior" not in _takes(choose(MODELS, model.name, "model")):
+        return None
     if model.gates == "auto":
         return MixtureGates if model.nu is None else PseudoInputGates
     return choose(GATES, model.gates, "gates")
@@ -175,14 +188,12 @@ MANY = 1000
 
 def _prior(model: ModelConfig, examples: int) -> ModelConfig:
     """Fill in what is open of a model's prior, for so many training examples."""
-    known = taken(replace(model, likelihood=next(iter(LIKELIHOODS))))
-    if "gates" not in known or model.name == CUSTOM:
+    if _gates(model) is None:
         return model
-    gates = model.gates
+    gates, components = model.gates, model.components
     if gates == "auto":
         gates = "pseudo-inputs" if examples >= MANY or model.nu is not None else "mixture"
-    components = model.components
-    if "components" in known:
+    if GATES[gates].mixture:
         components = max(1, min(100, examples // 10)) if components is None else components
         if components > examples:
             raise UsageError(
@@ -198,10 +209,9 @@ def unused(config: Config, own: Autoencoder | None = None) -> list[str]:
     usual, heard = TrainConfig(), schedules(config.model, own) | {"lr"}
     names = [name for name in (*SCHEDULES, "cap") if name not in heard]
     found = [f"train.{name}" for name in names if getattr(config.train, name) != getattr(usual, name)]
-    model = config.model
-    if own is None and "gates" in taken(replace(model, likelihood=next(iter(LIKELIHOODS)))):
-        charged = config.train.penalty or not _gates(model).mixture
-        found += ["model.alpha"] if model.alpha != ModelConfig().alpha and not charged else []
+    model, gates = config.model, _gates(config.model)
+    if gates is not None and gates.mixture and not config.train.penalty and model.alpha != ModelConfig().alpha:
+        found.append("model.alpha")
     return unused_by_model(model) + found
 
 
@@ -236,7 +246,7 @@ def _target(config: Config, heard: frozenset[str]) -> tuple[Schedule | None, flo
         raise UsageError(
             f"train.target_l0 must end below the number of latents, {model.latent_dim}, not at {target.last:g}"
         )
-    if model.name != CUSTOM and "gates" in taken(model) and _gates(model).mixture:
+    if (gates := _gates(model)) is not None and gates.mixture:
         return target, model.alpha
     alpha = target.last / model.latent_dim
     return target, model.alpha if math.isclose(alpha, model.alpha) else alpha  # resolving twice changes nothing
@@ -249,9 +259,7 @@ def _cap(config: Config, heard: frozenset[str], own: Autoencoder | None) -> floa
         return cap
     target = config.train.target_l0.last if config.train.target_l0 else 0.0
     if cap is None:
-        gates = getattr(getattr(own, "prior", None), "gates", None)
-        if own is None and "gates" in taken(config.model):
-            gates = _gates(config.model)
+        gates = getattr(getattr(own, "prior", None), "gates", None) or _gates(config.model)
         free = gates is None or gates.sparse or config.train.penalty
         return 1.0 if free else min(1.0, max(CAP, FEWEST / math.sqrt(J), 1.25 * target / J))
     if cap * J < target:
@@ -328,8 +336,8 @@ def _parts(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, nn.Module]:
     """Build what a model is made of."""
     given, likelihood = _given(model, shape), build_likelihood(model)
     parts: dict[str, nn.Module] = {"likelihood": likelihood}
-    if "prior" in _takes(choose(MODELS, model.name, "model")):
-        given["gates"] = _made(_gates(model), given)
+    if (gates := _gates(model)) is not None:
+        given["gates"] = _made(gates, given)
         given["slab"] = _made(choose(SLABS, _slab(model), "slab"), given)
         parts["prior"] = _made(SpikeSlabPrior, given)
     parts["encoder"], parts["decoder"] = _made(choose(NETS, model.net, "net"), given | {"outputs": likelihood.outputs})

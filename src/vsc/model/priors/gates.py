@@ -41,11 +41,14 @@ class Gates(nn.Module, ABC):
         Whether their alpha asks for sparsity, so that no cap is needed.
     mixture : bool
         Whether there may be several components.
+    encoder : bool
+        Whether `asked` reads them from the encoder, whose slabs can then be taken with them.
     """
 
     schedules: frozenset[str] = frozenset()
     sparse = False
     mixture = False
+    encoder = False
     pace = 1.0
     open = False
     wants = 0
@@ -85,18 +88,18 @@ class FixedGates(Gates):
         If alpha is outside (0, 1].
     """
 
-    origin: Tensor
+    zero: Tensor
     """Zeros (J,), which go where the model goes."""
     sparse = True
 
     def __init__(self, latent_dim: int, alpha: float):
         super().__init__(latent_dim, checked(alpha, most=1.0))
-        self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
         self.open = alpha == 1
         self.logit = math.log(alpha / (1 - alpha)) if alpha < 1 else math.inf
 
     def asked(self, posterior, dtype):
-        return Asked(torch.full_like(self.origin, self.logit, dtype=dtype)[None])
+        return Asked(torch.full_like(self.zero, self.logit, dtype=dtype)[None])
 
 
 class LearnedGates(Gates):
@@ -186,6 +189,7 @@ class PseudoInputGates(Gates):
 
     schedules = frozenset({"penalty"})
     mixture = True
+    encoder = True
 
     def __init__(
         self, inputs: int, latent_dim: int, alpha: float = 0.1, components: int = 100, nu: float | None = None

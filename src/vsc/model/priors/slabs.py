@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vsc.errors import UsageError
-from vsc.model.priors.gates import Asked, Gates, PseudoInputGates
+from vsc.model.priors.gates import Asked, Gates
 
 
 class Slab(nn.Module, ABC):
@@ -83,7 +83,7 @@ class OwnSlab(Slab):
         super().__init__()
         if not gates.mixture:
             raise UsageError("slab own is for gates of several components, mixture and pseudo-inputs; choose learned")
-        if not isinstance(gates, PseudoInputGates):
+        if not gates.encoder:
             shape = (gates.components, gates.latent_dim)
             self.mu, self.logvar = nn.Parameter(0.5 * torch.randn(shape)), nn.Parameter(torch.zeros(shape))
 

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from vsc.model import VSC
+from vsc.model.priors import NormalPrior
 from vsc.settings.build import build_model
 from vsc.settings.config import ModelConfig
 from vsc.settings.saved import described, restored
@@ -67,3 +69,22 @@ def test_parts_of_a_mixture_are_found_under_their_old_names(gates, slab):
         weights = {f"prior.{name}": torch.randn(4, J) for name in ("mu", "logvar")} | weights
     new = restored(described(old, settings) | {"format": 2}, settings, weights)
     torch.testing.assert_close(new.state_dict(), old.state_dict(), rtol=0, atol=0)
+
+
+class Shifted(NormalPrior):
+    """A prior of a user's own, with weights that ours of earlier formats had too."""
+
+    def __init__(self, latent_dim):
+        super().__init__(latent_dim)
+        self.mu = torch.nn.Parameter(torch.randn(latent_dim))
+
+
+def test_weights_of_a_prior_of_your_own_keep_their_names():
+    def own():
+        nets = torch.nn.Linear(30, 3 * J), torch.nn.Linear(J, 30)
+        return VSC(*nets, shape=SHAPE, latent_dim=J, prior=Shifted(J))
+
+    made, settings = own(), ModelConfig(name="custom", latent_dim=J)
+    about = described(made, settings) | {"format": 2}
+    again = restored(about, settings, dict(made.state_dict()), own())
+    assert torch.equal(again.prior.mu, made.prior.mu)

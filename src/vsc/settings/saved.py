@@ -42,7 +42,7 @@ def restored(
     if saved["format"] == 1:
         weights = _renamed(weights)
     if saved["format"] < 3:
-        weights = _regrouped(weights, settings)
+        weights = _regrouped(weights, settings, {} if model is None else model.state_dict())
     shape = tuple(saved["shape"])
     _check_kept(saved, weights, math.prod(shape))
     with on("cpu"):
@@ -83,9 +83,11 @@ def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {names[name]: value for name, value in weights.items()}
 
 
-def _regrouped(weights: Mapping[str, Tensor], settings: ModelConfig) -> dict[str, Tensor]:
+def _regrouped(weights: Mapping[str, Tensor], settings: ModelConfig, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     Give weights of formats 1 and 2 their names of today: the prior's gates and slab are parts of it.
+
+    A model of the user's has `own` weights, whose names are those that they were: its prior may be the user's too.
 
     A value o_j for what is off becomes a slab about -o_j beside a spike at zero, with what the decoder makes of them
     unchanged: W (z - o) + (b + W o) = W z + b.
@@ -95,9 +97,11 @@ def _regrouped(weights: Mapping[str, Tensor], settings: ModelConfig) -> dict[str
         parts |= {"mu": "own_slab.mu", "logvar": "own_slab.logvar"}
     found, unit = {}, () if settings.slab == "own" else ("prior.mu", "prior.logvar")
     for name, value in weights.items():
-        head, _, tail = name.partition("prior.")
-        if name not in unit:
-            found["prior." + parts.get(tail, tail) if tail and not head else name] = value
+        part = name.removeprefix("prior.")
+        if name in own or part == name:
+            found[name] = value
+        elif name not in unit:
+            found["prior." + parts.get(part, part)] = value
     if (off := found.pop("off_value", None)) is not None:
         layers = [name for name in found if name.startswith("decoder.") and name.endswith("weight")]
         first = min(layers, key=lambda name: (len(name), name))  # decoder.2 before decoder.10, however they are kept

@@ -74,9 +74,9 @@ def test_without_values_the_path_lies_around_what_the_model_finds(tmp_path, monk
     lines = []
     found = choose(tmp_path, lines)
     (free,) = (point for point in found.points if point.asked is None)
-    assert lines[0] == "first the l0 that the model finds by itself, 2 runs"
+    assert lines[0] == "first the latents that the model has on by itself, 2 runs"
     asked = sorted(point.asked for point in found.points if point.asked is not None)
-    near = [share * free.l0 for share in sorted(path.SHARES) if share * free.l0 < 6]
+    near = [share * free.active for share in sorted(path.SHARES) if share * free.active < 6]
     assert asked == pytest.approx(near, rel=0.06)
     assert len(list((tmp_path / "runs").iterdir())) == 2 * len(found.points)
 

@@ -366,8 +366,8 @@ class Tune(Config):
     """Instead of a search, choose l0 without labels: train a short path over train.target_l0 with several seeds, draw
     the ELBO and which latents come back against it, and recommend one."""
     at: str | None = None
-    """The l0 that --choose l0 tries, separated by commas; by default five from half to 2.8 times what the model
-    finds by itself, and that."""
+    """The l0 that --choose l0 tries, separated by commas; by default five from half to 2.8 times the latents that
+    the model has on by itself, and that."""
     seeds: int = 2
     """Runs of each l0 of --choose l0, with seeds train.seed, train.seed + 1 and so on."""
     space: str | None = None

@@ -23,7 +23,10 @@ from vsc.sweep.jobs import Job, Tell, checked, dataset, plan, sweep
 from vsc.training import runs
 
 SHARES = (1 / 2, 1 / 1.4, 1.4, 2, 2.8)
-"""What is tried where no values are given, in multiples of the l0 that the model finds by itself."""
+"""
+What is tried where no values are given, in multiples of the latents that the model has on by itself. Its l0 counts
+unused ones that idle too, which are many in small data.
+"""
 
 PRICE = 1.0
 """Nats of ELBO that one more latent per example must bring."""
@@ -82,8 +85,9 @@ def choose_l0(config: Tune, folder: Path, command: str, tell: Tell = print, prog
     """
     Train a path over train.target_l0, and write best.yaml and l0.json into `folder`; runs of earlier calls are found.
 
-    Where no values are given, the model's own l0 is found first, and the path laid around it. `tell` is given a line
-    for each run, and `command` is what to type to go on. A wrong setting is a UsageError before anything is trained.
+    Where no values are given, it is found first how many latents the model has on by itself, and the path laid around
+    that. `tell` is given a line for each run, and `command` is what to type to go on. A wrong setting is a UsageError
+    before anything is trained.
     """
     common, data, asked = _asked(config, folder)
     seeds = range(common.train.seed, common.train.seed + config.seeds)
@@ -96,8 +100,8 @@ def choose_l0(config: Tune, folder: Path, command: str, tell: Tell = print, prog
 
     train = partial(sweep, workers=config.workers, split="valid", tell=tell, progress=progress, engine=config.engine)
     if not asked:
-        tell(f"first the l0 that the model finds by itself, {config.seeds} runs")
-        found = statistics.fmean(one.scores.l0 for one in train(jobs(None), command=command))
+        tell(f"first the latents that the model has on by itself, {config.seeds} runs")
+        found = statistics.fmean(one.scores.active for one in train(jobs(None), command=command))
         asked = [None, *_around(found, common, data)]
         tell(f"it finds {found:.3g}; now {', '.join(f'{target:g}' for target in asked if target)}")
     planned = [jobs(target) for target in asked]
@@ -162,7 +166,7 @@ def _around(found: float, common: Config, data: Dataset) -> list[float]:
         except UsageError:
             continue  # above J, or what the cap allows
     if not values:
-        raise RunError(f"the model finds an l0 of {found:.3g} by itself, around which there is nothing to try")
+        raise RunError(f"the model has {found:.3g} latents on by itself, around which there is nothing to try")
     return values
 
 

@@ -348,7 +348,6 @@ def started(whole, kind, i, folder):
 def judged(status, usage, folder):
     """Say what is wrong with how a case ended, or nothing."""
     said = Path(f"{folder}.err").read_text(errors="replace") if Path(f"{folder}.err").exists() else ""
-    said = "".join(line for line in said.splitlines(True) if not line.startswith("CAUTION: there are only"))  # true too
     longest = max(map(len, said.splitlines()), default=0)
     code = os.waitstatus_to_exitcode(status)
     if code not in (0, 1, 2):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from vsc.data import from_arrays
+from vsc.errors import Caution, UsageError
 from vsc.settings.config import Config, ModelConfig, TrainConfig
 from vsc.training.diagnosis import beforehand, collapse, overfitting
+from vsc.training.loop import train
 
 
 @pytest.mark.parametrize(
@@ -119,3 +121,20 @@ def test_what_will_go_wrong_is_said_before_training(rows, J, still, said):
     found = beforehand(data, J)
     assert (said in found) if said else not found
     assert "\n" not in found
+
+
+def test_it_is_a_warning_once_nothing_is_refused_and_a_resumed_run_is_not_told_again(tmp_path):
+    data, short = from_arrays(np.random.default_rng(0).normal(size=(30, 4))), TrainConfig(steps=2)
+    with pytest.warns(Caution, match="there are only 22 training examples") as caught:
+        train(data, Config(train=short), tmp_path / "run")
+    assert caught[0].filename == __file__
+    told = []
+    train(data, Config(train=short), tmp_path / "run", overwrite=True, tell=told.append)
+    assert len(told) == 1
+    for wrong in (ModelConfig(variance_floor=0.0), ModelConfig(hidden=(10**9,))):  # refused when the model is built
+        with pytest.raises(UsageError):
+            train(data, Config(model=wrong, train=short), tell=told.append)
+    with pytest.raises(UsageError, match="holds a run"):
+        train(data, Config(train=short), tmp_path / "run", tell=told.append)
+    train(data, Config(train=short), tmp_path / "run", resume=True, tell=told.append)
+    assert len(told) == 1

@@ -30,11 +30,8 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     common = Config(config.data, config.model, config.train)
     folder = run_folder(config)
     loaded = data.load(**_data_arguments(common))
-    if not config.resume:
-        _tell_beforehand(loaded, config)
-    model = loop.train(
-        loaded, common, folder, resume=config.resume, overwrite=config.overwrite, progress=sys.stderr.isatty()
-    )
+    how = {"resume": config.resume, "overwrite": config.overwrite, "progress": sys.stderr.isatty()}
+    model = loop.train(loaded, common, folder, **how, tell=_caution)
     if distributed.is_available() and distributed.is_initialized():
         rank = distributed.get_rank()
         distributed.barrier()
@@ -45,11 +42,8 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         print(line)
 
 
-def _tell_beforehand(data: "Dataset", config: Config) -> None:
-    from vsc.training import diagnosis
-
-    if said := diagnosis.beforehand(data, config.model.latent_dim):
-        print(f"CAUTION: {said}", file=sys.stderr, flush=True)
+def _caution(said: str) -> None:
+    print(f"CAUTION: {said}", file=sys.stderr, flush=True)
 
 
 def compare(config: Compare) -> None:  # noqa: D103
@@ -61,8 +55,7 @@ def compare(config: Compare) -> None:  # noqa: D103
     flush_denormals()
     loaded = data.load(**_data_arguments(config))
     folder = comparison_folder(config)
-    _tell_beforehand(loaded, config)
-    trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty())
+    trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty(), caution=_caution)
     print()
     stability = [one.returning.effects if one.returning else None for one in trained]
     titles, means, spreads = zip(*((one.title, one.mean, one.spread) for one in trained), strict=True)

@@ -3,6 +3,7 @@
 import os
 import shlex
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,17 +29,29 @@ from vsc.sweep.jobs import Job, checked, sweep
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
 from vsc.training.checkpoint import check_same
+from vsc.training.diagnosis import beforehand
+from vsc.training.loop import warn
 
 
-def compare(config: Compare, data: Dataset, folder: Path, command: str, progress: bool = False) -> list[Trained]:
+def compare(
+    config: Compare,
+    data: Dataset,
+    folder: Path,
+    command: str,
+    progress: bool = False,
+    caution: Callable[[str], None] = warn,
+) -> list[Trained]:
     """
     Train, evaluate and write `results.json` and `report.html`, and a page on the first run of each model.
 
     The test split is used once, at the end. The folder takes the page and one run folder for each model and seed;
-    `command` is what to type to make the page again. Every mistake is told of before anything is trained.
+    `command` is what to type to make the page again. Every mistake is told of before anything is trained, and `caution`
+    is given a line on what of the data will go wrong, where something will.
     """
     planned = _plan(config, data, folder)
     _prepare(folder, config, data)
+    if said := beforehand(data, config.model.latent_dim):
+        caution(said)
     how = {"workers": config.workers, "engine": config.engine, "progress": progress, "command": _to_resume(command)}
     trained = _train({PRESETS[name][0]: group for name, group in planned.items()}, data, how)
     if config.equal and {"vae", equal.LEAD} <= planned.keys():

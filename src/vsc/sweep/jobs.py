@@ -154,7 +154,7 @@ def finish(
     if not runs.is_finished(job.folder):  # one that is finished is only read, however many do so at once
         with claimed(job.folder):
             resume = runs.is_finished(job.folder) or (job.folder / "checkpoints" / "last.pt").is_file()
-            how = {"resume": resume, "overwrite": not resume, "progress": progress, "watch": watch}
+            how = {"resume": resume, "overwrite": not resume, "progress": progress, "watch": watch, "tell": _silent}
             model = train(data, job.config, job.folder, **how)
         seen = Measured(model, data, split)
         if keep is not None and job.folder in keep:
@@ -163,6 +163,10 @@ def finish(
         seen = Measured(job.folder, data, split) if seen is None else seen
         write_trace(job.folder, seen)
     return measured(job.folder, data, split, job.metrics, iwae=job.iwae, again=False, seen=seen)
+
+
+def _silent(said: str) -> None:
+    """Say nothing of the data, which all runs share: what plans them says it once."""
 
 
 def sweep(

@@ -3,6 +3,7 @@
 import math
 import shlex
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,19 +15,24 @@ from tqdm import tqdm
 
 from vsc.data.batches import batches_of, mixed
 from vsc.data.split import Dataset
-from vsc.errors import Interrupted, RunError, UsageError
+from vsc.errors import Caution, Interrupted, RunError, UsageError
 from vsc.files import claimed
 from vsc.model import AE, Autoencoder
 from vsc.model.bounds import TERMS, Bound
 from vsc.settings import build
 from vsc.settings.config import Config, TrainConfig
 from vsc.torchstate import Noise, cpu_threads, modes
-from vsc.training import checkpoint, pressure, runs
+from vsc.training import checkpoint, diagnosis, pressure, runs
 from vsc.training.checkpoint import Log, Progress
 from vsc.training.processes import agreed, by_lead, gather, launch, signals
 
 Watch = Callable[[dict[str, Any]], None]
 """What is done with each validation's row of metrics.jsonl."""
+
+
+def warn(said: str) -> None:
+    """Warn of data that will go wrong in training."""
+    warnings.warn(said, Caution, stacklevel=4)  # where `train` was called
 
 
 def train(
@@ -39,6 +45,7 @@ def train(
     overwrite: bool = False,
     progress: bool = False,
     watch: Watch | None = None,
+    tell: Callable[[str], None] = warn,
 ) -> Autoencoder:
     """
     Train a model.
@@ -66,6 +73,9 @@ def train(
     watch : callable, optional
         Is given each validation's row with its step, in every process; what it raises ends the run there, as a crash
         would: the last checkpoint stays.
+    tell : callable
+        Is given one line on what of the data will go wrong (`diagnosis.beforehand`), where something will, when all is
+        checked and before the first step of a run. By default it is a warning.
 
     Returns
     -------
@@ -82,6 +92,11 @@ def train(
         If the loss or a weight stops being finite, or the checkpoint is damaged.
     Interrupted
         If SIGINT or SIGTERM arrives; the step is finished and the state saved first.
+
+    Warns
+    -----
+    vsc.errors.Caution
+        Of data that will go wrong.
     """
     _check(data, config, folder, model)
     if resume and overwrite:
@@ -101,7 +116,7 @@ def train(
         fabric = launch(config.train)
         by_lead(fabric, lambda: stack.enter_context(claimed(folder)))
         received = stack.enter_context(signals())
-        return _train(fabric, config, data, folder, model, resume, overwrite, progress, watch, received)
+        return _train(fabric, config, data, folder, model, resume, overwrite, progress, watch, tell, received)
 
 
 def _check(data: Any, config: Any, folder: Any, model: Any) -> None:
@@ -134,6 +149,7 @@ def _train(
     overwrite: bool,
     progress: bool,
     watch: Watch | None,
+    tell: Callable[[str], None],
     received: list[int],
 ) -> Autoencoder:
     """Train with settings that were resolved and checked, in a folder that is ours."""
@@ -149,6 +165,8 @@ def _train(
     if folder is not None and resume:
         done = checkpoint.restore(folder, fabric, module, optimizer, noise)
         by_lead(fabric, lambda: runs.describe(folder, config))
+    if lead and not done.step and (said := diagnosis.beforehand(data, module.latent_dim)):
+        tell(said)
 
     log = Log(folder if lead else None, done.step)
     bar = tqdm(total=settings.steps, initial=done.step, disable=not (progress and lead), unit="step")

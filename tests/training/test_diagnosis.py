@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from vsc.data import from_arrays
 from vsc.errors import Caution, UsageError
@@ -121,6 +122,19 @@ def test_what_will_go_wrong_is_said_before_training(rows, J, still, said):
     found = beforehand(data, J)
     assert (said in found) if said else not found
     assert "\n" not in found
+
+
+def test_a_column_is_looked_at_to_its_end_and_a_large_table_no_farther_than_it_must(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(9000, 2))
+    x[:, 1], seen = 3.0, []
+    data = from_arrays(x, x_test=x[:9])
+    assert "1 has one value throughout" in beforehand(data, 2)
+    data.train.x[-1, 1] = 4.0
+    assert not beforehand(data, 2)
+    data.train.x[1] = 7.0
+    monkeypatch.setattr(torch.Tensor, "split", lambda x, rows: (seen.append(i) or x[i : i + rows] for i in (0, 2000)))
+    assert not beforehand(data, 2)
+    assert seen == [0]
 
 
 def test_it_is_a_warning_once_nothing_is_refused_and_a_resumed_run_is_not_told_again(tmp_path):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from vsc.data.split import Dataset
 from vsc.settings.config import Config
 
@@ -25,13 +27,23 @@ def beforehand(data: Dataset, latent_dim: int) -> str:
     elif latent_dim > n:
         said.append(f"there are more latents, {latent_dim}, than training examples, {n}; lower model.latent_dim")
     if len(data.shape) == 1:
-        low, high = data.train.x[:].amin(0), data.train.x[:].amax(0)
-        still = [data.features[i] if data.features else str(i) for i in (low == high).nonzero().flatten().tolist()]
+        still = [data.features[i] if data.features else str(i) for i in _still(data)]
         if still:
             verb = "has" if len(still) == 1 else "have"
             named = ", ".join(still[:3]) + (f" and {len(still) - 3} more" if len(still) > 3 else "")
             said.append(f"{named} {verb} one value throughout and will say nothing; leave such columns out")
     return "; ".join(said)
+
+
+def _still(data: Dataset) -> list[int]:
+    """Return the columns of one value throughout the training examples, which may be more than memory holds."""
+    first = data.train.x[:1]
+    there = torch.ones(first.shape[1], dtype=torch.bool)
+    for rows in data.train.x.split(2000):
+        there &= (rows == first).all(0)
+        if not there.any():
+            break
+    return there.nonzero().flatten().tolist()
 
 
 def collapse(used: float, always_on: float, latent_dim: int, config: Config | None = None) -> str:

@@ -39,8 +39,8 @@ PAPER = PRESETS["vsc-iclr"][1]
 """The ICLR recipe; c is raised from 50 to 200."""
 
 
-RISING, HELD = "0 -> 1 at 0 over 0.1", "0 -> 1 at 0.2 over 0.1"
-"""Warm-ups of the KL and of lambda."""
+HELD = "0 -> 1 at 0.2 over 0.1"
+"""Warm-up of lambda."""
 
 
 class Table(NamedTuple):

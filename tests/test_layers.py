@@ -121,8 +121,9 @@ def loaded_by(statement):
     return set(done.stdout.split())
 
 
-def test_import_is_quick():
-    assert loaded_by("import vsc") == set()
+@pytest.mark.parametrize("statement", ["import vsc", "import vsc.cli.commands"])
+def test_import_and_help_are_quick(statement):
+    assert loaded_by(statement) == set()
 
 
 def test_models_and_settings_load_no_heavy_library():

@@ -170,7 +170,8 @@ def _refuse_gone(words: list[str]) -> None:
         option, equals, value = word.partition("=")
         part, dot, name = option.removeprefix("--").partition(".")
         if (dotted := {"--prior": "model.prior"}.get(option, option.removeprefix("--"))) in INSTEAD:
-            raise UsageError(f"{option} no longer exists; take {INSTEAD[dotted]}")
+            instead = re.sub(r"\b(model|train)\.", r"--\1.", INSTEAD[dotted])
+            raise UsageError(f"{option} no longer exists; take {instead}")
         if part in given and dot:
             given[part][name] = _plain_value(value if equals else words[i + 1] if i + 1 < len(words) else "")
     if not (gone := [name for name in given["train"] if name in GONE]):

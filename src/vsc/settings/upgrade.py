@@ -7,7 +7,6 @@ from typing import Any
 
 from vsc.errors import UsageError
 from vsc.files import read_yaml
-from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.schedule import Corner, Schedule
 
@@ -152,6 +151,8 @@ def from_plain(plain: Mapping[str, Any], where: str) -> Config:
 
 def _heeded(new: dict[str, Any], where: str) -> dict[str, Any]:
     """Leave out of a run's settings what its model did not heed: earlier versions wrote all."""
+    from vsc.settings import build  # with torch, which the command line's help does not wait for
+
     for dotted in build.unused(from_plain(new, where)):
         part, name = dotted.split(".")
         del new[part][name]

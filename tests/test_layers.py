@@ -17,6 +17,7 @@ LAYERS = [
     "errors",  # the two failures that a user can act on; looking up a name
     "files",  # whole files or none
     "arrays",  # whatever users hold numbers in, as a plain array
+    "fields",  # what the columns of a table are
     "torchstate",  # what torch keeps for a whole process or thread: borrowed, and put back
     "model",  # the method: knows no files, no settings, no command line
     "data",  # data sets; Split; batches
@@ -34,11 +35,13 @@ LAYERS = [
 ]
 
 DRAWING = {"plots", "studies", "report"}
+FRAMES = {"arrays", "fields", "data/table"}
 HEAVY = {
     # library -> (where it may be imported, where even at module level)
     "matplotlib": (DRAWING, DRAWING),
     "sklearn": ({"data/digits", "measure", "metrics", "estimator"}, set()),
     "lightning_fabric": ({"training/processes"}, set()),
+    "pandas": (FRAMES, FRAMES),  # for annotations only at module level, as the tests of what is loaded see
     "optuna": ({"sweep"}, set()),
     "sqlalchemy": ({"sweep"}, set()),
 }

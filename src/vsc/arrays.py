@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vsc.errors import UsageError, listed
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Array = ArrayLike | Tensor
 """An array, a tensor, a nested list or anything else that `plain` takes."""
@@ -37,16 +40,30 @@ def plain(x: Any, what: str = "x") -> Plain:
     with `columns` (pandas, polars) or `column_names` (pyarrow), or a structured array. The type stays, or is float64
     where columns differ in type. Complaints call it `what`; they name all columns that are not numeric.
     """
-    if hasattr(x, "to_pandas") and hasattr(x, "column_names"):
-        x = x.to_pandas()
-    if hasattr(x, "columns") and hasattr(x, "to_numpy"):
-        names = [" ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in x.columns]
-        check_distinct(names, what)
-        return _columns(names, [x[name] for name in x.columns], what)
+    if is_frame(x):
+        frame = as_frame(x, what)
+        return _columns(list(frame.columns), [frame[name] for name in frame.columns], what)
     values = _native(_array(x, what))
     if values.dtype.names:
         return _columns(list(values.dtype.names), [values[name] for name in values.dtype.names], what)
     return Plain(values)
+
+
+def is_frame(x: Any) -> bool:
+    """Say whether something is a data frame: of pandas or polars, or a table of pyarrow."""
+    return hasattr(x, "columns") and (hasattr(x, "to_numpy") or hasattr(x, "to_pandas"))
+
+
+def as_frame(x: Any, what: str = "x") -> "DataFrame":
+    """Return a data frame of any kind as one of pandas, its names as text; UsageError if two columns share one."""
+    from pandas import DataFrame
+
+    x = x.to_pandas() if hasattr(x, "column_names") else x
+    names = [" ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in x.columns]
+    check_distinct(names, what)
+    if isinstance(x, DataFrame):
+        return x.set_axis(names, axis=1)
+    return DataFrame({name: x[name].to_numpy() for name in names})
 
 
 def numeric(x: Any, what: str = "x") -> Plain:
@@ -58,7 +75,7 @@ def numeric(x: Any, what: str = "x") -> Plain:
         case "c":
             raise UsageError(f"{what} is complex; give its real and imaginary parts as separate features")
         case "O":
-            found = _from_objects(values)
+            found = from_objects(values)
             if found is None:
                 raise UsageError(f"{what} holds Python objects that are no numbers; give a plain numeric array")
             return Plain(found, names)
@@ -174,7 +191,7 @@ def _columns(names: list[str], columns: list[Any], what: str) -> Plain:
     for name, column in zip(names, columns, strict=True):
         values: NDArray[Any] | None = _native(_array(column, f"column {name!r} of {what}"))
         if values.dtype.kind == "O":
-            values = _from_objects(values)
+            values = from_objects(values)
         if values is None or values.ndim != 1 or values.dtype.kind not in "biuf":
             bad.append(name)
         else:
@@ -191,7 +208,7 @@ def _columns(names: list[str], columns: list[Any], what: str) -> Plain:
     return Plain(np.column_stack(found if same else [values.astype(np.float64) for values in found]), tuple(names))
 
 
-def _from_objects(values: NDArray[Any]) -> NDArray[np.float64] | None:
+def from_objects(values: NDArray[Any]) -> NDArray[np.float64] | None:
     """Return Python's numbers, and what is missing as NaN, as float64; None if anything is neither."""
     out = np.empty(values.size)
     for i, value in enumerate(values.flat):

@@ -136,7 +136,7 @@ def report(config: Report) -> None:  # noqa: D103
     saved, model = runs.read_config(folder), runs.load(folder)
     seen = Measured(model, _of_run(folder, saved, model, config.data_root), config.split)
     with cpu_threads(model):
-        print(f"The report: {run.write(folder, seen, out)}")
+        print(f"The report: {run.write(folder, seen, out, config.live)}")
 
 
 def encode(config: Encode) -> None:  # noqa: D103

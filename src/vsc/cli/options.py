@@ -135,7 +135,7 @@ def _expand(kind: type, words: list[str]) -> list[str]:
         if bare and not option.startswith("-"):
             expanded += [f"--{bare}", option + equals + value]
             bare = None
-        elif option in flags and not equals and rest[:1] not in (["true"], ["false"]):
+        elif option in flags and not equals and rest[:1] not in (["true"], ["false"], ["yes"], ["no"]):
             expanded += [option, "true"]
         elif equals or not option.startswith("-") or option in ("-h", "--help", "--print_config"):
             expanded += [option + equals + value]

@@ -11,6 +11,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from vsc.errors import UsageError
 from vsc.model.distributions import LOG_2PI, exp, laplace_like
 
+RESPONSES = ("identity", "sigmoid", "exp", "softmax", "continuous-bernoulli")
+"""Functions that a mean can be made by; `report/decode.js` has them too."""
+
 
 class Likelihood(nn.Module, ABC):
     """
@@ -24,11 +27,15 @@ class Likelihood(nn.Module, ABC):
         Whether x must lie in [0, 1].
     learns_variances : bool
         Whether it does, which can run away in training: the KL rises slowly then, and gradients are clipped.
+    response : str
+        Name of the function that makes `mean` of the first M outputs, for whoever decodes elsewhere (`RESPONSES`);
+        empty where there is none.
     """
 
     outputs = 1
     unit_interval = False
     learns_variances = False
+    response = ""
 
     @abstractmethod
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
@@ -53,6 +60,10 @@ class Likelihood(nn.Module, ABC):
     def at_floor(self, out: Tensor) -> Tensor | None:
         """Return the share of an example's outputs whose variance is below 10 floors, shape (B,); None: no floor."""
         return None
+
+    def responses(self, M: int) -> list[tuple[str, int, int]]:
+        """Say how `mean` is made, M values in order: (name in `RESPONSES`, first output, how many); [] if unknown."""
+        return [(self.response, 0, M)] if self.response else []
 
     @property
     def label(self) -> str:
@@ -84,6 +95,7 @@ class Bernoulli(Likelihood):
     """
 
     unit_interval = True
+    response = "sigmoid"
 
     def log_prob(self, x, out):
         return -binary_cross_entropy_with_logits(out, x, reduction="none").sum(-1)
@@ -106,6 +118,8 @@ def _mean_inside(x: Tensor) -> Tensor:
 
 class Spread(Likelihood):
     """Gaussian about the first of the outputs, unless a member says otherwise: the sum of ln N(x; m, v)."""
+
+    response = "identity"
 
     @abstractmethod
     def variances(self, out: Tensor) -> Tensor:
@@ -269,6 +283,7 @@ class ContinuousBernoulliLogits(Likelihood):
     """
 
     unit_interval = True
+    response = "continuous-bernoulli"
 
     def log_prob(self, x, out):
         """Return sum_m x l - ln((e^l - 1) / l)."""

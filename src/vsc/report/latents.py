@@ -85,6 +85,16 @@ def groups(m: Material) -> list[str]:
     return [m.names[largest(m.moved.change[k], 1)[0]] for k in K] if m.kind == "table" else ["" for _ in K]
 
 
+def hint(m: Material, k: int) -> str:
+    """Say in two words what the k-th used latent is about: the column that it moves most, or a class; or nothing."""
+    if m.kind == "table":
+        change = m.moved.change[k]
+        c = largest(change, 1)[0]
+        return f"{m.names[c]} {'−' if change[c] < 0 else '+'}"
+    name = top_class(m, k)[0]
+    return f"class {name}" if name and len(name) <= 3 else name
+
+
 def _cell(m: Material, k: int, key: str) -> Cell:
     j, f = int(m.found.shown[k]), m.found
     if key == "latent":

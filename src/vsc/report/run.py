@@ -15,6 +15,7 @@ from vsc.errors import UsageError
 from vsc.measure.measured import Measured
 from vsc.measure.showcase import choose_examples
 from vsc.report import cards, examples, figures, latents, page, scores, settings, sprites, summary, words
+from vsc.report.live import live
 from vsc.report.material import Material
 from vsc.settings.config import as_plain
 from vsc.settings.presets import training_command
@@ -26,7 +27,7 @@ EXAMPLES = 12
 HELD_OUT = {"test": "test", "valid": "validation"}
 
 
-def write(folder: Path, seen: Measured, path: Path | None = None) -> Path:
+def write(folder: Path, seen: Measured, path: Path | None = None, decodes: bool = True) -> Path:
     """
     Write the page of one run, whole or not at all; it loads nothing from anywhere.
 
@@ -38,6 +39,8 @@ def write(folder: Path, seen: Measured, path: Path | None = None) -> Path:
         Its model on a held-out split.
     path : Path, optional
         The file to write; by default report.html in the run folder.
+    decodes : bool
+        Whether the page carries the decoder, so that its reader can alter codes and see what they decode to.
 
     Returns
     -------
@@ -54,12 +57,13 @@ def write(folder: Path, seen: Measured, path: Path | None = None) -> Path:
     if seen.split not in HELD_OUT:
         raise UsageError(f"the report is on held-out examples: split must be test or valid, not {seen.split!r}")
     path = folder / "report.html" if path is None else path
-    return page.put(_render(folder, seen, path), path)
+    return page.put(_render(folder, seen, path, decodes), path)
 
 
-def _render(folder: Path, seen: Measured, path: Path) -> str:
+def _render(folder: Path, seen: Measured, path: Path, decodes: bool) -> str:
     config, history, model = runs.read_config(folder), runs.read_history(folder), seen.model
     m, label, found = Material(seen), type(model).__name__, seen.scores()
+    K = range(len(m.found.shown))
     own = ["vsc", "report", str(folder), *(["--split", seen.split] if seen.split != "test" else [])]
     own += ["--out", str(path)] if path != folder / "report.html" else []
     facts = summary.Facts(
@@ -73,8 +77,12 @@ def _render(folder: Path, seen: Measured, path: Path) -> str:
         test_examples=len(seen),
         seeds=[str(config.train.seed)],
     )
-    script = (files("vsc.report") / "run.js").read_text(encoding="utf-8")
-    named, K = latents.groups(m), range(len(m.found.shown))
+    own += [] if decodes else ["--live", "no"]
+    chosen = choose_examples(seen.part, EXAMPLES).tolist()
+    carried = live(m, chosen) if decodes and len(K) else None
+    sources = ["run.js", *(["decode.js", "live.js"] if carried and carried.carried else [])]
+    script = "".join((files("vsc.report") / name).read_text(encoding="utf-8") for name in sources)
+    named = latents.groups(m)
     numbers = zip(scores.columns([found]), scores.table([found])[0], strict=True)
     return page.ENVIRONMENT.get_template("run.html.j2").render(
         m=m,
@@ -94,7 +102,8 @@ def _render(folder: Path, seen: Measured, path: Path) -> str:
         cards=[cards.card(m, k) for k in K],
         scale=sprites.legend() if m.kind == "images" else None,
         peak=words.number(m.peak, ".2g"),
-        examples=[examples.example(m, i) for i in choose_examples(seen.part, EXAMPLES).tolist()],
+        examples=[examples.example(m, i) for i in chosen],
+        live=carried,
         curves=figures.training({label: history}) if history else None,
         parameters=sum(p.numel() for p in model.parameters()),
         seconds=history[-1]["seconds"] if history else None,

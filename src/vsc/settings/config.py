@@ -428,6 +428,8 @@ class Report:
     """Part of the data: test or valid."""
     out: str | None = None
     """The .html file to write; by default report.html in the run folder."""
+    live: bool = True
+    """Whether the page carries the decoder, so that its reader can alter codes and see what they decode to."""
     data_root: str | None = None
     """Folder of downloaded data, where it is not the one that the run was trained with."""
 

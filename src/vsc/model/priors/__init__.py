@@ -1,6 +1,7 @@
 """Priors p(z) over the latent code: a posterior's divergence from them, samples, and densities at hard codes."""
 
 from vsc.model.priors.base import Divergence as Divergence
+from vsc.model.priors.base import Mixture as Mixture
 from vsc.model.priors.base import Posterior as Posterior
 from vsc.model.priors.base import Prior as Prior
 from vsc.model.priors.gates import GATES as GATES

@@ -34,6 +34,26 @@ class Divergence(NamedTuple):
     penalty: Tensor
 
 
+class Mixture(NamedTuple):
+    """
+    p(z) as U equally likely components, in each of which the latents are independent.
+
+    Attributes
+    ----------
+    gamma : torch.Tensor, shape (U, J)
+        With what probability a latent is on; else it is exactly zero.
+    mean, scale : torch.Tensor, shape (U, J)
+        Of its value where it is on: mean + scale * noise.
+    noise : str
+        `normal`, N(0, 1), or `laplace`, Lap(0, 1).
+    """
+
+    gamma: Tensor
+    mean: Tensor
+    scale: Tensor
+    noise: str
+
+
 class Prior(nn.Module, ABC):
     """
     p(z): what every prior can be asked, in nats.
@@ -102,6 +122,10 @@ class Prior(nn.Module, ABC):
     @abstractmethod
     def sample(self, n: int, posterior: Posterior) -> Tensor:
         """Draw z ~ p(z), shape (n, J); exactly zero where the spike is off."""
+
+    def mixture(self, posterior: Posterior) -> Mixture | None:
+        """Return what `sample` draws from, for whoever draws elsewhere; None if it is no mixture of products."""
+        return None
 
     @abstractmethod
     def log_prob(self, z: Tensor, posterior: Posterior) -> Tensor:

@@ -10,7 +10,7 @@ from torch.distributions import Laplace, Normal
 
 from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, at_least_single
 from vsc.model.divergences import KLParts, bernoulli_kl, laplace_kl, normal_kl
-from vsc.model.priors.base import Divergence, Prior, checked
+from vsc.model.priors.base import Divergence, Mixture, Prior, checked
 
 
 class SinglePrior(Prior):
@@ -25,6 +25,8 @@ class SinglePrior(Prior):
 
     zero: Tensor
     """Zeros (J,), which go where the model goes."""
+    noise = ""
+    """As `Mixture.noise`, where values are drawn from it as it is: mean 0 and scale 1."""
 
     def __init__(self, latent_dim: int):
         super().__init__()
@@ -53,6 +55,13 @@ class SinglePrior(Prior):
     def sample(self, n, posterior):
         return self.pz(at_least_single(self.zero)).sample((n,))
 
+    def mixture(self, posterior):
+        if not self.noise:
+            return None
+        zero = at_least_single(self.zero)[None]
+        one = torch.ones_like(zero)
+        return Mixture(getattr(self.pz(zero), "gamma", one), zero, one, self.noise)
+
     def log_prob(self, z, posterior):
         return self.pz(self.zero.to(z.dtype)).log_prob(z).sum(-1)
 
@@ -61,6 +70,7 @@ class NormalPrior(SinglePrior):
     """N(0, I), without spikes (VAE); a VSC with it holds its gates open."""
 
     gates_open = True
+    noise = "normal"
 
     def pz(self, zero):
         return Normal(zero, torch.ones_like(zero), validate_args=False)
@@ -73,6 +83,8 @@ class NormalPrior(SinglePrior):
 
 class LaplacePrior(SinglePrior):
     """Lap(0, 1) in every dimension: dense but softly sparse."""
+
+    noise = "laplace"
 
     def pz(self, zero):
         return Laplace(zero, torch.ones_like(zero), validate_args=False)
@@ -98,6 +110,8 @@ class ThresholdedLaplacePrior(SinglePrior):
     UsageError
         If alpha is outside (0, 1).
     """
+
+    noise = "laplace"
 
     def __init__(self, latent_dim: int, alpha: float):
         super().__init__(latent_dim)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax, logsigmoid
 
 from vsc.errors import UsageError
-from vsc.model.distributions import SpikeAndSlab
+from vsc.model.distributions import SpikeAndSlab, exp
 from vsc.model.divergences import chosen_kl, kl_parts, mixture_log_prob, pairwise_kl
-from vsc.model.priors.base import Divergence, Posterior, Prior
+from vsc.model.priors.base import Divergence, Mixture, Posterior, Prior
 from vsc.model.priors.gates import Gates
 from vsc.model.priors.slabs import Slab, UnitSlab
 
@@ -137,6 +137,10 @@ class SpikeSlabPrior(Prior):
         if self.components == 1:
             return parts[0].sample((n,))
         return parts[torch.randint(self.components, (n,), device=parts.mu.device)].sample()
+
+    def mixture(self, posterior):
+        parts = self.mixed(posterior)
+        return Mixture(parts.gamma, parts.mu, exp(0.5 * parts.logvar), "normal")
 
     def log_prob(self, z, posterior):
         """Return ln 1/U sum_u p_u(z), shape (N,)."""

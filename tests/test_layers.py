@@ -25,6 +25,7 @@ LAYERS = [
     "training",  # the loop, and the folder that a run leaves
     "metrics",  # arrays in, numbers out
     "measure",  # a split encoded once, and its scores
+    "estimator",  # the model as scikit-learn has transformers
     "sweep",  # many runs, each found again by its settings
     "plots",  # arrays in, matplotlib Figure out
     "report",  # what was measured -> pages
@@ -39,7 +40,7 @@ FRAMES = {"arrays", "fields", "data/table"}
 HEAVY = {
     # library -> (where it may be imported, where even at module level)
     "matplotlib": (DRAWING, DRAWING),
-    "sklearn": ({"data/digits", "measure", "metrics", "estimator"}, set()),
+    "sklearn": ({"data/digits", "measure", "metrics", "estimator"}, {"estimator"}),
     "lightning_fabric": ({"training/processes"}, set()),
     "pandas": (FRAMES, FRAMES),  # for annotations only at module level, as the tests of what is loaded see
     "optuna": ({"sweep"}, set()),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vsc.data import load as load_data
     from vsc.errors import RunError as RunError
     from vsc.errors import UsageError as UsageError
+    from vsc.estimator import SparseCoder as SparseCoder
     from vsc.measure.measured import Measured as Measured
     from vsc.measure.measured import evaluate as evaluate
     from vsc.measure.measured import measure as measure
@@ -47,6 +48,7 @@ _HOME = {
     "LaplaceVAE": "model",
     "ModelConfig": "settings.config",
     "RunError": "errors",
+    "SparseCoder": "estimator",
     "SpikeAndSlab": "model.distributions",
     "TCVAE": "model",
     "ThresholdedLaplaceVSC": "model",
@@ -78,6 +80,7 @@ __all__ = [
     "Measured",
     "ModelConfig",
     "RunError",
+    "SparseCoder",
     "SpikeAndSlab",
     "ThresholdedLaplaceVSC",
     "TrainConfig",

@@ -179,7 +179,7 @@ def _train(
             look = at_log or device.type == "cpu"  # elsewhere a look at every loss would wait for the device
             with noise.turn(), _told_at(done.step + 1, folder):
                 x = batch_of(done.step)
-                bound, done = _step(fabric, wrapped, optimizer, x, settings, done, look, folder)
+                bound, done = step(fabric, wrapped, optimizer, x, settings, done, look, folder)
             if folder is not None and done.step == 0:  # a setting that the model cannot take has left nothing behind
                 by_lead(fabric, lambda: runs.create(folder, config, data, overwrite))
             done = done.seen(bound)._replace(step=done.step + 1, seconds=time.perf_counter() - start)
@@ -237,10 +237,32 @@ def _set_up(fabric, config: Config, data: Dataset, model: Autoencoder | None):
     return module, wrapped, optimizer, batch_of
 
 
-def _step(
+def step(
     fabric, wrapped, optimizer, x: Tensor, settings: TrainConfig, done: Progress, look: bool, folder: Path | None
 ) -> tuple[Bound, Progress]:
-    """Take one step of the optimiser on model inputs x (B, M)."""
+    """
+    Take one step of the optimiser.
+
+    Parameters
+    ----------
+    fabric, wrapped, optimizer
+        lightning-fabric, and the model and its optimiser as it has set them up.
+    x : torch.Tensor, shape (B, M)
+        Model inputs.
+    settings : TrainConfig
+        Resolved.
+    done : Progress
+        How far the training has come.
+    look : bool
+        Whether to check that the loss is finite.
+    folder : Path or None
+        The run's, for the complaint.
+
+    Returns
+    -------
+    Bound and Progress
+        The batch's bound, and the progress with what the controller has come to ask.
+    """
     now = settings.knobs(done.step)
     bound: Bound = wrapped(x, lam=now.lam, relaxation=now.relaxation)
     prices = None

@@ -23,7 +23,7 @@ from vsc.errors import RunError, UsageError, first_line, listed
 from vsc.files import LOCK, clear_temporaries, parse_json, read_json, whole, write_json
 from vsc.model import Autoencoder
 from vsc.settings import build, saved
-from vsc.settings.config import Config, as_plain
+from vsc.settings.config import Config, ModelConfig, as_plain
 from vsc.settings.upgrade import FORMAT, from_plain, read_settings, upgraded
 from vsc.torchstate import modes, seeded
 
@@ -184,12 +184,31 @@ def save_model(folder: Path, model: Autoencoder, config: Config) -> None:
 
     `folder` is the run's, and `config`, resolved, what the `model` was trained with.
     """
-    weights = write_tensors({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
-    described = {"format": FORMAT, **saved.described(model, config.model)}
-    described["sha256"] = hashlib.sha256(weights).hexdigest()
+    described, weights = packed(model, config.model)
     with whole(folder / "model" / "model.safetensors") as temporary:
         temporary.write_bytes(weights)
     write_json(folder / "model" / "config.json", described)
+
+
+def packed(model: Autoencoder, settings: ModelConfig) -> tuple[dict[str, Any], bytes]:
+    """
+    Return what a saved model is: plain values, as JSON has them, and its weights as a safetensors file.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        A trained model.
+    settings : ModelConfig
+        What it was built from.
+
+    Returns
+    -------
+    tuple of dict and bytes
+        What model/config.json and model/model.safetensors hold. `unpacked` makes it a model again.
+    """
+    weights = write_tensors({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
+    described = {"format": FORMAT, **saved.described(model, settings)}
+    return described | {"sha256": hashlib.sha256(weights).hexdigest()}, weights
 
 
 def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
@@ -222,8 +241,7 @@ def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
         raise UsageError(f"{path} has no trained model; finish its run with `vsc train --resume --out {path}`")
     try:
-        with modes(gradients=True), seeded(0):  # no weight is an inference tensor, and the caller's noise stays
-            found = _load(folder, model)
+        found = unpacked(read_json(folder / "config.json"), (folder / "model.safetensors").read_bytes(), model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         kind, trouble = (UsageError, "is not that which was given") if model else (RunError, "is damaged or not ours")
         raise kind(f"the model in {folder} {trouble}: {first_line(error)}") from error
@@ -232,10 +250,28 @@ def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
     return found
 
 
-def _load(folder: Path, model: Autoencoder | None) -> Autoencoder | None:
-    described = read_json(folder / "config.json")
+def unpacked(described: dict[str, Any], raw: bytes, model: Autoencoder | None = None) -> Autoencoder | None:
+    """
+    Return a saved model, ready to encode; None where it was made in Python and none like it is given.
+
+    Parameters
+    ----------
+    described, raw
+        What `packed` returned, now or in an earlier version.
+    model : Autoencoder, optional
+        As for `load`.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError and others
+        If they are damaged.
+    """
+    with modes(gradients=True), seeded(0):  # no weight is an inference tensor, and the caller's noise stays
+        return _unpacked(described, raw, model)
+
+
+def _unpacked(described: dict[str, Any], raw: bytes, model: Autoencoder | None) -> Autoencoder | None:
     settings = from_plain(upgraded({"model": described["model"], "format": described["format"]}), "config.json").model
-    raw = (folder / "model.safetensors").read_bytes()
     if hashlib.sha256(raw).hexdigest() != described["sha256"]:
         raise ValueError("the checksum of model.safetensors is not the one in config.json")
     weights = read_tensors(raw)

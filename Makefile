@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check lint types docs slow bench clean
+.PHONY: demo test check lint types docs site bench clean
 
 # Settings of the second comparison: faces whose parts are there or not.
 FACES := --models vae,vsc --latent-dim 40 --steps 1000 --cap 0.55
@@ -15,7 +15,7 @@ demo: $(READY)  ## Compare models on the embedded digits, then on generated face
 test: $(READY)  ## The quick tests
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
-check: $(READY) lint types docs  ## Lint, types, documentation examples and all tests
+check: $(READY) lint types docs site  ## Lint, types, documentation examples, the site and all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)
@@ -28,11 +28,16 @@ types: $(READY)
 docs: $(READY)  ## The examples in the docstrings, run as tests
 	$(BIN)/python -m pytest --doctest-modules src -p no:cacheprovider
 
+site: $(READY)  ## The documentation, in docs/_build/index.html; any warning and any dead link within it is an error
+	$(BIN)/python docs/tutorials.py
+	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build
+	$(BIN)/python docs/links.py docs/_build
+
 bench: $(READY)  ## Speed and memory, as ratios measured in one run
 	$(BIN)/python benchmarks/speed.py
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .pytest_cache .ruff_cache docs/_build docs/api docs/tutorials
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -59,9 +60,15 @@ def layer(file):
     return file.split("/")[0]
 
 
+@cache
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path):
-    """Yield each import's full dotted name, and whether it stands at module level."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """List each import's full dotted name, and whether it stands at module level."""
+    found, tree = [], parsed(path)
     inner = {
         node
         for function in ast.walk(tree)
@@ -70,52 +77,53 @@ def imports(path):
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node not in inner
+            found += [(alias.name, node not in inner) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name(path)} has a relative import, which this test does not read"
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}", node not in inner
+            found += [(f"{node.module}.{alias.name}", node not in inner) for alias in node.names]
+    return found
 
 
 def test_every_file_has_a_layer():
     assert {layer(name(path)) for path in FILES} == set(LAYERS)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_imports_point_down(path):
-    mine = LAYERS.index(layer(name(path)))
-    for imported, _ in imports(path):
-        package, *rest = imported.split(".")
-        if package != "vsc":
-            continue
-        theirs = LAYERS.index(rest[0] if rest[0] in LAYERS else "__init__")
-        inside = theirs == mine and (SOURCE / LAYERS[mine]).is_dir()
-        assert theirs < mine or inside, f"{name(path)} imports {imported}, which lies above it"
+def test_imports_point_down():
+    up = []
+    for path in FILES:
+        mine = LAYERS.index(layer(name(path)))
+        for imported, _ in imports(path):
+            package, *rest = imported.split(".")
+            theirs = LAYERS.index(rest[0] if rest and rest[0] in LAYERS else "__init__")
+            inside = theirs == mine and (SOURCE / LAYERS[mine]).is_dir()
+            if package == "vsc" and theirs >= mine and not inside:
+                up.append(f"{name(path)} imports {imported}, which lies above it")
+    assert up == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_heavy_libraries_stay_in_their_place(path):
-    file = name(path)
-    for imported, at_module_level in imports(path):
-        allowed, at_top = HEAVY.get(imported.split(".")[0], (None, None))
-        if allowed is None:
-            continue
-        assert {file, layer(file)} & allowed, f"{file} imports {imported}"
-        assert not at_module_level or {file, layer(file)} & at_top, f"{file} imports {imported} at module level"
+def test_heavy_libraries_stay_in_their_place():
+    astray = []
+    for path in FILES:
+        here = {name(path), layer(name(path))}
+        for imported, at_module_level in imports(path):
+            allowed, at_top = HEAVY.get(imported.split(".")[0], (here, here))
+            if not here & (at_top if at_module_level else allowed):
+                astray.append(f"{name(path)} imports {imported}" + " at module level" * at_module_level)
+    assert astray == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_packages_are_acyclic(path):
+def test_packages_are_acyclic():
     """Inside a package, no two files import each other."""
-    file = name(path)
-    for imported, _ in imports(path):
-        other = SOURCE / (imported.removeprefix("vsc.").replace(".", "/") + ".py")
-        other = other if other.exists() else other.parent.with_suffix(".py")
-        if imported.startswith("vsc.") and other.exists() and other != path:
-            back = [theirs for theirs, _ in imports(other)]
-            mine = "vsc." + file.replace("/", ".")
-            assert not any(theirs == mine or theirs.startswith(mine + ".") for theirs in back)
+    circles = []
+    for path in FILES:
+        mine = "vsc." + name(path).replace("/", ".")
+        for imported, _ in imports(path):
+            other = SOURCE / (imported.removeprefix("vsc.").replace(".", "/") + ".py")
+            other = other if other.exists() else other.parent.with_suffix(".py")
+            if imported.startswith("vsc.") and other.exists() and other != path:
+                back = [theirs for theirs, _ in imports(other)]
+                circles += [(mine, theirs) for theirs in back if theirs == mine or theirs.startswith(mine + ".")]
+    assert circles == []
 
 
 def loaded_by(statement):
@@ -146,12 +154,7 @@ def public(tree, prefix=""):
                 yield from public(node, f"{prefix}{node.name}.")
 
 
-CLASSES = {
-    node.name: node
-    for path in FILES
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    if isinstance(node, ast.ClassDef)
-}
+CLASSES = {node.name: node for path in FILES for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)}
 
 
 def overrides(method, owner):
@@ -171,8 +174,7 @@ def members(tree):
 
 def in_words(own, dotted, owner, path):
     """Whether few parameters, the type of a family, the class, the file or the package need no section for them."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    package = ast.parse((path.parent / "__init__.py").read_text(encoding="utf-8"))
+    tree, package = parsed(path), parsed(path.parent / "__init__.py")
     function = next((node for dotted_, node, _ in public(tree) if dotted_ == dotted), None)
     said = " ".join(ast.get_docstring(node) or "" for node in (owner, tree, package, function) if node)
     return len(own) < 3 or dotted in members(tree) or all(f"`{a}`" in said for a in own)
@@ -190,25 +192,28 @@ INTERNAL = {
 """Files whose names nobody outside of the project is told of: their functions are explained in a few words."""
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_every_public_name_is_explained(path):
-    """A docstring each; a Parameters section from three parameters on. A command's text is its settings class's."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), f"{name(path)} does not say what it is for"
+def unexplained(path):
+    """Yield what lacks: a docstring each, a Parameters section from three on; a command has its settings class's."""
+    tree = parsed(path)
+    if not ast.get_docstring(tree):
+        yield "what it is for"
     for dotted, node, owner in public(tree) if name(path) not in ("cli/commands", "plots/drawing") else ():
         doc = ast.get_docstring(node)
         inherited = isinstance(node, ast.FunctionDef) and overrides(node.name, owner)
-        assert doc or inherited, f"{name(path)}: {dotted} has no docstring"
-        if isinstance(node, ast.FunctionDef) and not inherited:
+        if not doc and not inherited:
+            yield dotted
+        if isinstance(node, ast.FunctionDef) and doc and not inherited:
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             own = [a.arg for a in arguments if a.arg not in ("self", "cls")]
             section = doc.partition("Parameters\n---")[2]
-            assert section or name(path) in INTERNAL or in_words(own, dotted, owner, path), (
-                f"{name(path)}: {dotted} does not explain its parameters"
-            )
+            if not (section or name(path) in INTERNAL or in_words(own, dotted, owner, path)):
+                yield f"parameters of {dotted}"
             if len(own) > 1 and section:
-                missing = [a for a in own if not re.search(rf"\b{a}\b", section)]
-                assert not missing, f"{name(path)}: {dotted} does not explain {missing}"
+                yield from (f"{a} of {dotted}" for a in own if not re.search(rf"\b{a}\b", section))
+
+
+def test_every_public_name_is_explained():
+    assert [f"{name(path)} does not explain {lack}" for path in FILES for lack in unexplained(path)] == []
 
 
 def test_the_site_lists_what_import_vsc_offers():

@@ -79,7 +79,8 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
     from jsonargparse import ArgumentParser, set_parsing_settings
     from jsonargparse.typing import register_type
 
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    helps = any(word.startswith(("-h", "--help", "--print_config")) for word in words)
+    set_parsing_settings(docstring_parse_attribute_docstrings=helps)  # which takes as long as all else together
     register_type(Schedule, lambda schedule: schedule.plain, Schedule.parse)
     parser = ArgumentParser(
         prog=f"vsc {name}",

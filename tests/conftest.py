@@ -1,25 +1,36 @@
-"""What all tests share: a fixed seed, and a data set small enough to train on in a second."""
+"""What all tests share: a fixed seed, one thread, and a data set small enough to train on in a second."""
+
+import os
 
 import pytest
 import torch
 
 from vsc.data.split import Dataset, Split
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
+
 
 @pytest.fixture(autouse=True)
 def seed():
-    """Start every test from the same random state."""
+    """Start every test from the same random state, on one thread: models are small, other tests run beside."""
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     return 0
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Models this small are faster so, and other tests may be running beside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the figures of a page empty where its words are tested: drawing takes seconds, and has its own tests."""
+    from matplotlib.figure import Figure
+
+    from vsc.report import figures, stability
+
+    class Empty:
+        def __getattr__(self, name):
+            return lambda *given, **more: Figure((1, 1))
+
+    for module in (figures, stability):
+        monkeypatch.setattr(module, "plots", Empty())
 
 
 @pytest.fixture(scope="session")

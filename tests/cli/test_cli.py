@@ -47,13 +47,9 @@ SMALL = ["--steps", "20", "--latent-dim", "6", "--model.hidden", "[16]", "--batc
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(tmp_path, monkeypatch):
-    """Models this small are faster so; and whatever a command writes lands in the test's folder."""
+def _here(tmp_path, monkeypatch):
+    """Whatever a command writes lands in the test's folder."""
     monkeypatch.chdir(tmp_path)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

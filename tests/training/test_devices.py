@@ -1,5 +1,6 @@
 """A whole model on a pretended accelerator: a step of training, its codes, its samples; nothing is left on the CPU."""
 
+from itertools import cycle
 from types import SimpleNamespace
 
 import pytest
@@ -36,8 +37,11 @@ def config_of(name, **model):
     return config if config.model.components is None else changed(config, {"model.components": 5})
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous-bernoulli"])
-@pytest.mark.parametrize("name", PRESETS)
+LIKELIHOODS = ["bernoulli", "gaussian", "continuous-bernoulli"]
+CASES = {("vae", one) for one in LIKELIHOODS} | set(zip(PRESETS, cycle(LIKELIHOODS), strict=False))
+
+
+@pytest.mark.parametrize(("name", "likelihood"), sorted(CASES))
 def test_a_model_trains_and_is_asked_where_it_is(tiny, name, likelihood):
     config = build.resolve(config_of(name, likelihood=likelihood), tiny)
     fabric = SimpleNamespace(

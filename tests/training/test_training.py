@@ -192,16 +192,16 @@ def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, p
 # ---- stopping and going on
 
 
-@pytest.mark.parametrize("step", [3, 4, 6, 13])
 @pytest.mark.parametrize(
-    "settings",
+    ("step", "settings"),
     [
-        pytest.param(config("vsc", SLABS), id="vsc"),
-        pytest.param(config("vsc", replace(SLABS, cap=None), gates="fixed", slab="learned"), id="fixed"),
-        pytest.param(config("vsc", SLABS, gates="mixture"), id="mixture"),
-        pytest.param(config("vsc", replace(SLABS, relaxation="50 -> 90"), "sigmoid"), id="sigmoid"),
-        pytest.param(config("vae", MOVING, binarise=True), id="vae-binarised"),
+        *(pytest.param(step, config("vsc", SLABS), id=f"vsc-{step}") for step in (3, 4, 6, 13)),
+        pytest.param(3, config("vsc", replace(SLABS, cap=None), gates="fixed", slab="learned"), id="fixed"),
+        pytest.param(4, config("vsc", SLABS, gates="mixture"), id="mixture"),
+        pytest.param(6, config("vsc", replace(SLABS, relaxation="50 -> 90"), "sigmoid"), id="sigmoid"),
+        pytest.param(13, config("vae", MOVING, binarise=True), id="vae-binarised"),
         pytest.param(
+            6,
             config(
                 "vsc",
                 replace(SLABS, target_l0="3 -> 0.5 at 0.2 over 0.4", penalty=1.0, clip=1.0),
@@ -211,10 +211,11 @@ def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, p
             id="target",
         ),
         pytest.param(
+            6,
             config("thresholded-laplace", replace(GATED, cap=0.6, target_l0="4 -> 2 at 0.2 over 0.4")),
             id="thresholded-laplace",
         ),
-        pytest.param(config("tcvae", replace(MOVING, total_correlation="0 -> 3 at 0 over 0.5")), id="tcvae"),
+        pytest.param(4, config("tcvae", replace(MOVING, total_correlation="0 -> 3 at 0 over 0.5")), id="tcvae"),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch, settings, step):

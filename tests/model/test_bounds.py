@@ -163,7 +163,7 @@ def pool(model, x, draws=64 * 400):
 
 def groups(log_weights, K):
     """Importance-weighted bounds of K draws each, (groups, B)."""
-    return torch.stack([importance_weighted(group) for group in log_weights.unflatten(0, (-1, K)).unbind(0)])
+    return importance_weighted(log_weights.unflatten(0, (-1, K)).transpose(0, 1))
 
 
 def standard_error(draws):

@@ -22,7 +22,7 @@ def best(worth, cap, target):
     return torch.tensor(linprog([-nats for nats in worth], bounds=[(0, cap)] * len(worth), **held).x)
 
 
-def climb(worth, steps=4000, turn=lambda at, step: at, **settings):
+def climb(worth, steps=2000, turn=lambda at, step: at, **settings):
     """Gradient ascent on the logits of the gates; returns rates and prices at each step, (steps, J) each."""
     asked = TrainConfig(steps=steps, **settings)
     logits, worth = torch.zeros(len(worth), dtype=torch.float64), torch.tensor(worth, dtype=torch.float64)

@@ -111,12 +111,12 @@ class Blur:
     def _see(self, array: NDArray[Any], single: NDArray[Any]) -> None:
         if array.dtype.itemsize <= 2 or array.dtype.kind == "b" or array.dtype == np.float32 or not array.size:
             return
-        low, top = array.min(0).astype(np.float64), array.max(0).astype(np.float64)
+        low, top = (end.reduce(array, 0).astype(np.float64) for end in (np.fmin, np.fmax))  # of what is not missing
         lost = np.zeros(low.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             close = np.maximum(abs(low), abs(top)) * 2.0**-24 <= KEPT * (top - low)  # rounding costs no more than that
             if not close.all():
-                lost[~close] = abs(array[:, ~close] - single[:, ~close].astype(np.float64)).max(0)
+                lost[~close] = np.fmax.reduce(abs(array[:, ~close] - single[:, ~close].astype(np.float64)), 0)
         if self._low.size:
             low, top = np.minimum(low, self._low), np.maximum(top, self._top)
             lost = np.maximum(lost, self._lost)

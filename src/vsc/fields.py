@@ -59,6 +59,20 @@ class Field(NamedTuple):
         return (f"{self.name}={self.levels[1]}",) if self.levels else (self.name,)
 
 
+def field_of(told: Sequence[Any]) -> Field:
+    """Return a field that was written as a list, as JSON does; ValueError or TypeError if it was not."""
+    name, kind, levels = told
+    field = Field(str(name), choose(KINDS, kind, "likelihood"), tuple(map(str, levels)))
+    if (kind == "categorical" and not levels) or (kind == "bernoulli" and len(levels) not in (0, 2)):
+        raise ValueError(f"column {short(name)} has {len(levels)} levels")
+    return field
+
+
+def mixed(fields: Iterable[Field]) -> bool:
+    """Whether any of the fields is not gaussian."""
+    return any(field.likelihood != "gaussian" for field in fields)
+
+
 def names(fields: Iterable[Field]) -> tuple[str, ...]:
     """Return the names (M,) of all columns that `fields` have in a model."""
     return tuple(name for field in fields for name in field.names)
@@ -189,11 +203,11 @@ def _levels(there: "Series") -> tuple[str, ...]:
     """Return the different values of a column, sorted (numbers as such), or in the order of its categories."""
     if hasattr(there, "cat"):
         used = there.cat.remove_unused_categories().cat.categories
-        return tuple(_texts(used.to_series()))
-    return tuple(_texts(there.drop_duplicates().sort_values()))
+        return tuple(texts(used.to_series()))
+    return tuple(texts(there.drop_duplicates().sort_values()))
 
 
-def _texts(values: "Series") -> NDArray[Any]:
+def texts(values: "Series") -> NDArray[Any]:
     """Return values as text: whole numbers without a point, whatever their type; None where missing."""
     values = values.astype(object) if hasattr(values, "cat") else values
     if (numbers := _numbers(values)) is None:
@@ -244,7 +258,7 @@ def expand(frame: Any, fields: Sequence[Field]) -> NDArray[np.float64]:
     x = np.empty((len(frame), sum(field.width for field in fields)))
     for field, place in parts(fields):
         x[:, place] = _values(frame[field.name], field)
-    if (empty := np.isnan(x).all(1)).any():
+    if fields and (empty := np.isnan(x).all(1)).any():
         raise UsageError(f"row {frame.index[empty][0]} has no values; remove it")
     return x
 
@@ -253,15 +267,15 @@ def _values(column: "Series", field: Field) -> NDArray[np.float64]:
     """Return a field's columns (N, width)."""
     about = f"column {short(field.name)}"
     if field.levels:
-        texts = _texts(column)
+        cells = texts(column)
         place = {level: k for k, level in enumerate(field.levels)} | {None: -1}
-        new = np.array([text not in place for text in texts], dtype=bool)
+        new = np.array([cell not in place for cell in cells], dtype=bool)
         if new.any():
             raise UsageError(
-                f"{about} holds {short(texts[new][0], 30)} in row {column.index[new][0]}, unseen in training, where it "
+                f"{about} holds {short(cells[new][0], 30)} in row {column.index[new][0]}, unseen in training, where it "
                 f"was one of {listed(field.levels)}; leave such rows out, or blank"
             )
-        at = np.array([place[text] for text in texts], dtype=int)
+        at = np.array([place[cell] for cell in cells], dtype=int)
         x = np.eye(len(field.levels))[at] if field.likelihood == "categorical" else at[:, None].astype(np.float64)
         x[at < 0] = np.nan
         return x

@@ -15,7 +15,9 @@ import numpy as np
 
 from vsc.errors import Busy
 
-DATA_FILES = (".npy", ".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", "-ubyte", "-ubyte.gz")
+TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".feather", ".arrow", ".h5ad")
+"""What the names of tables end in."""
+DATA_FILES = (".npy", ".npz", *TABLES, "-ubyte", "-ubyte.gz")
 """What the names of files of examples end in."""
 LOCK = ".lock"
 """The file in a folder that says who works there."""

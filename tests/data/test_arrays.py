@@ -293,7 +293,7 @@ def test_every_reader_rejects_an_empty_file(tmp_path):
 def test_rows_of_a_file_keep_their_order_and_labels(tmp_path):
     path = tmp_path / "few.csv"
     path.write_text("a,b,label\n3,1,dog\n2,5,cat\n")  # fewer than training needs
-    x, y, features = arrays.read_rows(path)
+    x, y, features, _ = arrays.read_rows(path)
     assert x.tolist() == [[3, 1], [2, 5]]
     assert y.tolist() == ["dog", "cat"]
     assert features == ("a", "b")
@@ -302,7 +302,7 @@ def test_rows_of_a_file_keep_their_order_and_labels(tmp_path):
 def test_rows_of_images_are_as_stored(tmp_path):
     images = RNG.integers(0, 256, (4, 3, 2), dtype=np.uint8)
     np.savez(tmp_path / "images.npz", x=images, x_test=images[:1])
-    x, y, features = arrays.read_rows(tmp_path / "images.npz")
+    x, y, features, _ = arrays.read_rows(tmp_path / "images.npz")
     assert x.dtype == torch.uint8
     assert np.array_equal(x.reshape(4, 3, 2), images)
     assert (y, features) == (None, ())
@@ -321,10 +321,11 @@ def test_a_frame_keeps_its_names():
     assert data.features == tuple("abcd")
     assert torch.equal(data.test.x, torch.from_numpy(TABLE.astype(np.float32)))
     assert from_arrays(frame, features=tuple("efgh")).features == tuple("efgh")
-    frame["kind"] = "u"
+    frame["kind"] = ["u", "v", "w"] * 10
     frame["day"] = pd.Timestamp(0)
-    with pytest.raises(UsageError, match="columns 'kind', 'day' that are not numeric"):
+    with pytest.raises(UsageError, match="column 'day' holds dates"):
         from_arrays(frame)
+    assert from_arrays(frame, drop="day").features == (*"abcd", "kind=u", "kind=v", "kind=w")
 
 
 @pytest.mark.parametrize("y", [pd.Series(["b", "a"] * 15, dtype=kind) for kind in ("str", "category", object)])

@@ -171,7 +171,7 @@ def test_the_scaler_is_that_of_the_tensor(tmp_path, kind, values):
 
 
 def test_all_rows_are_read_in_order_to_be_encoded(tmp_path):
-    x, y, _ = read_rows(shards(tmp_path / "mine", TABLE, 100, y=np.arange(300)))
+    x, y, *_ = read_rows(shards(tmp_path / "mine", TABLE, 100, y=np.arange(300)))
     assert isinstance(x, Stored)
     assert np.array_equal(x[:], TABLE)
     assert np.array_equal(y, np.arange(300))

@@ -154,7 +154,9 @@ def encode(config: Encode) -> None:  # noqa: D103
         x, y = chosen.x, chosen.y
     else:
         file = data.located(config.data, config.data_root)
-        x, y, _ = data.read_rows(file, model.columns, saved.data.label)
+        asked = data.Asked.of(saved.data.label, saved.data.drop, saved.data.columns)
+        asked = asked._replace(fields=getattr(model, "fields", ()))
+        x, y, _, _ = data.read_rows(file, model.columns, asked)
         if (expected := math.prod(model.shape)) != x.shape[1]:
             raise UsageError(f"{file}: its examples have {x.shape[1]} values each, and those of the run had {expected}")
     codes = model.encode(x)
@@ -319,7 +321,8 @@ def _overview() -> str:
 
 
 def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
-    found = {name: getattr(config.data, name) for name in ("name", "root", "valid_fraction", "seed", "label")}
+    names = ("name", "root", "valid_fraction", "seed", "label", "drop", "columns")
+    found = {name: getattr(config.data, name) for name in names}
     return found | ({"root": root} if root else {})
 
 

@@ -49,6 +49,8 @@ SHORT = {
     "--data": "--data.name",
     "--data-root": "--data.root",
     "--label": "--data.label",
+    "--drop": "--data.drop",
+    "--columns": "--data.columns",
     "--model": "--model.name",
     "--latent-dim": "--model.latent_dim",
     "--net": "--model.net",

@@ -1,18 +1,30 @@
 """Data sets: each by its name, or the user's own from a file or from arrays."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vsc.data import celeba, digits, dsprites, har, idx, smiley
 from vsc.data.arrays import from_arrays, from_file, read_rows
+from vsc.data.asked import Asked, check_no_table
 from vsc.data.download import cache_folder
 from vsc.data.pytorch import from_torch
 from vsc.data.split import Dataset, Source, Split, hold_out
 from vsc.errors import UsageError, choose, short
 from vsc.files import is_path
 
-__all__ = ["DATASETS", "Dataset", "Source", "Split", "from_arrays", "from_torch", "load", "located", "read_rows"]
+__all__ = [
+    "DATASETS",
+    "Asked",
+    "Dataset",
+    "Source",
+    "Split",
+    "from_arrays",
+    "from_torch",
+    "load",
+    "located",
+    "read_rows",
+]
 
 # name -> loader, which is given the folder for downloaded data
 DATASETS: dict[str, Callable[[Path], Source]] = {
@@ -34,6 +46,8 @@ def load(
     valid_fraction: float = 0.1,
     seed: int = 0,
     label: str | None = None,
+    drop: str | Sequence[str] | None = None,
+    columns: str | Mapping[str, str] | None = None,
 ) -> Dataset:
     """
     Load a data set.
@@ -53,7 +67,11 @@ def load(
         Seed of the validation part. The test part never depends on it.
     label : str, optional
         Name of the column that holds the classes of a table; `none` if there is none. By default the column called
-        label, class, target or y (`vsc.data.table.read_csv`).
+        label, class, target or y (`vsc.data.table.read_table`).
+    drop : sequence of str, or str, optional
+        Columns of a table to leave out; as text, separated by commas.
+    columns : mapping of str to str, or str, optional
+        Likelihoods of a table's columns, where others are wanted (`from_arrays`).
 
     Returns
     -------
@@ -77,13 +95,13 @@ def load(
     """
     if not isinstance(name, str | Path):
         raise UsageError("load_data takes a name or a path; vsc.from_arrays(x, y) takes arrays and data frames")
+    wanted = Asked.of(label, drop, columns)
     if str(name) in DATASETS:
-        if label not in (None, "none"):
-            raise UsageError(f"data.label names a column of a .csv or .tsv file; {name} has labels of its own, if any")
+        check_no_table(wanted, f"{name} has columns and labels of its own")
         return hold_out(DATASETS[str(name)](_root(root)), str(name), valid_fraction, seed)
     path = located(name, root)
     if path.exists() or is_path(str(name)):
-        return from_file(path, valid_fraction, seed, label)
+        return from_file(path, valid_fraction, seed, wanted)
     try:
         choose(DATASETS, str(name), "data set")
     except UsageError as error:

@@ -1,6 +1,6 @@
 """The user's own arrays, from memory or from a file, checked once so that training need not."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -10,18 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vsc.arrays import Array, column_order, plain
+from vsc.arrays import Array, as_frame, column_order, is_frame, plain
+from vsc.data.asked import Asked, check_no_table
 from vsc.data.checks import FEWEST, Checked, check_length, examples, known_range, labelled
 from vsc.data.npz import ENDS, check_complete, described, known, names
-from vsc.data.reading import Found, read
+from vsc.data.npz import fields as npz_fields
+from vsc.data.reading import Found, read, tabled
 from vsc.data.split import Dataset, Source, Split, hold_out, ordered, tested
 from vsc.data.stored import FileShard, Stored
+from vsc.data.table import parted
 from vsc.errors import UsageError
 
 
 def from_arrays(
     x: Any,
-    y: Array | None = None,
+    y: Array | str | None = None,
     name: str = "array",
     valid_fraction: float = 0.1,
     seed: int = 0,
@@ -29,6 +32,8 @@ def from_arrays(
     x_test: Any = None,
     y_test: Array | None = None,
     features: tuple[str, ...] = (),
+    drop: str | Sequence[str] = (),
+    columns: str | Mapping[str, str] = "",
 ) -> Dataset:
     """
     Make a data set of your own arrays.
@@ -40,8 +45,10 @@ def from_arrays(
         both places fit they are taken to be first already unless only the other makes the images square. uint8 is kept
         and 255 means 1, or 1 means 1 if there is nothing above 1. Other numbers become float32 (float64 where that
         blurs a column, `vsc.arrays.as_stored`); if all lie in [0, 1], `Dataset.high` is 1, else None.
-    y : array-like or torch.Tensor, shape (N,), optional
-        Class labels: integers, strings or booleans.
+        Columns of a data frame may hold text and missing values; what each is taken for is in `Dataset.fields`.
+    y : array-like or torch.Tensor, shape (N,), or str, optional
+        Class labels: integers, strings or booleans; or the name of the column of a data frame that holds them, by
+        default the one called label, class, target or y, unless it is continuous.
     name : str
         Name of the data set.
     valid_fraction : float
@@ -53,6 +60,12 @@ def from_arrays(
         same, whatever `seed`.
     features : tuple of str
         Names of the columns of `x`, for tables; by default those of the data frame.
+    drop : sequence of str, or str
+        Columns of a data frame to leave out; as text, separated by commas.
+    columns : mapping of str to str, or str
+        Likelihoods of a data frame's columns, where others are wanted than `vsc.fields.describe` chooses: column, or a
+        pattern such as `pixel*`, -> gaussian, bernoulli, categorical, poisson or negative-binomial; as text,
+        "age=gaussian,zip=categorical".
 
     Returns
     -------
@@ -76,23 +89,52 @@ def from_arrays(
     """
     given = {"x": x, "y": y, "x_test": x_test, "y_test": y_test}
     given = {what: array for what, array in given.items() if array is not None}
-    return hold_out(_source(Found(given, tuple(features))), name, valid_fraction, seed)
+    wanted = Asked.of(None, drop, columns)
+    if is_frame(x) and not _is_grey(x, wanted):
+        found = _framed(given, wanted, features)
+    else:
+        check_no_table(wanted, "x is no data frame")
+        found = Found(given, tuple(features))
+    return hold_out(_source(found), name, valid_fraction, seed)
 
 
-def from_file(path: Path, valid_fraction: float = 0.1, seed: int = 0, label: str | None = None) -> Dataset:
+def _is_grey(frame: Any, wanted: Asked) -> bool:
+    """Whether a data frame holds grey values, as uint8 does, rather than counts."""
+    return not wanted.columns and bool((as_frame(frame).dtypes == np.uint8).all())
+
+
+def _framed(given: Mapping[str, Any], wanted: Asked, features: Sequence[str]) -> Found:
+    """Return what data frames hold; their columns are called `features` where these are given."""
+    frames = {name: as_frame(one) for name, one in given.items() if name in ("x", "x_test") and is_frame(one)}
+    if features and len(features) != frames["x"].shape[1]:
+        raise UsageError(f"{len(features)} feature names for {frames['x'].shape[1]} features")
+    if features:
+        frames = {name: frame.set_axis(list(features), axis=1) for name, frame in frames.items()}
+    y = given.get("y")
+    wanted = wanted._replace(label=y if isinstance(y, str) else "none" if y is not None else None)
+    table = parted(frames["x"], wanted)
+    found = tabled(table)
+    arrays = found.arrays | {name: one for name, one in given.items() if name != "x" and not isinstance(one, str)}
+    if "x_test" in frames:
+        test = tabled(parted(frames["x_test"], wanted._replace(fields=table.fields)))
+        arrays |= {f"{name}_test": array for name, array in test.arrays.items()}
+    return found._replace(arrays=arrays)
+
+
+def from_file(path: Path, valid_fraction: float = 0.1, seed: int = 0, wanted: Asked | None = None) -> Dataset:
     """
     Make a data set of a file, or a folder, `path`, named after it; `valid_fraction` and `seed` as for `from_arrays`.
 
     It is a .npy file of examples; a .npz file with `x` and, optionally, `y`, `factors` and `presence` (N, F), the same
     of a test and a validation part, `x_test`, `x_valid` and so on, and all else that `vsc.data.npz.write` writes (other
-    common names are taken too); a .csv or .tsv file, plain or .gz, whose column of classes is `label`
-    (`vsc.data.table.read_csv`); images in MNIST's format, named as there; or a folder of .npy files, whose rows follow
-    each other (part-2 before part-10), with the labels of all rows in `y.npy` if they are known. What is larger than 1
-    GiB stays on disk, as a `numpy.memmap` does.
+    common names are taken too), or a matrix that SciPy's `save_npz` wrote; a table, read as is `wanted`
+    (`vsc.data.table.read_table`); images in MNIST's format, named as there; or a folder of .npy files, whose rows
+    follow each other (part-2 before part-10), with the labels of all rows in `y.npy` if they are known. What is larger
+    than 1 GiB stays on disk, as a `numpy.memmap` does.
     """
     with _about(path):
         stem = path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
-        return hold_out(_source(read(path, label)), stem, valid_fraction, seed)
+        return hold_out(_source(read(path, wanted or Asked())), stem, valid_fraction, seed)
 
 
 class Rows(NamedTuple):
@@ -101,22 +143,25 @@ class Rows(NamedTuple):
     x: Tensor | Stored
     y: NDArray[Any] | None
     features: tuple[str, ...]
+    rows: NDArray[Any] | None = None
+    """Names of the rows (N,), where a table has them."""
 
 
-def read_rows(path: Path, columns: tuple[str, ...] = (), label: str | None = None) -> Rows:
+def read_rows(path: Path, columns: tuple[str, ...] = (), wanted: Asked | None = None) -> Rows:
     """
-    Read all examples of a file `path` (as for `from_file`, with its `label`) in their order, without splitting them.
+    Read all examples of a file `path` (as for `from_file`, as is `wanted`) in their order, without splitting them.
 
     Where the file names its columns, they are put in the order of `columns`; other columns are a UsageError.
     """
     with _about(path):
-        found = read(path, label)
-        x = _checked(found.arrays["x"], "x", fewest=1).x
+        found = read(path, wanted or Asked())
+        x = _checked(found.arrays["x"], "x", 1, bool(found.fields)).x
         y = plain(found.arrays["y"], "y").values if "y" in found.arrays else None
         if y is not None and y.shape[:1] != (len(x),):
             raise UsageError(f"y has shape {y.shape}; it must hold a label for each of the {len(x)} examples")
         order = column_order(found.features, columns)
-        return Rows(x if order is None else ordered(x, order), y, found.features if order is None else columns)
+        names = found.features if order is None else columns
+        return Rows(x if order is None else ordered(x, order), y, names, found.rows)
 
 
 @contextmanager
@@ -134,7 +179,9 @@ def _source(found: Found) -> Source:
     """Check all arrays that were given."""
     given, ends = found.arrays, [end for end in ENDS.values() if "x" + end in found.arrays]
     check_complete(given)
-    parts = {end: _checked(given[f"x{end}"], f"x{end}", 1 if end else FEWEST) for end in ends}
+    fields = found.fields or npz_fields(given)
+    missing = bool(fields)
+    parts = {end: _checked(given[f"x{end}"], f"x{end}", 1 if end else FEWEST, missing) for end in ends}
     first = parts[""]
     features = found.features or first.names
     if features and len(features) != first.x.shape[1]:
@@ -149,8 +196,10 @@ def _source(found: Found) -> Source:
     )
     splits = {end: Split(x := xs["x" + end], labels["y" + end], **known(given, end, len(x))) for end in ends}
     train, test = (splits[""], splits["_test"]) if "_test" in splits else tested(splits[""])
-    about = first.shape, classes, known_range(*xs.values()), features, splits.get("_valid")
-    source = described(Source(train, test, *about), given)
+    kinds = {field.likelihood for field in fields}  # of several, values in [0, 1] mean different things
+    high = None if len(kinds) > 1 or "categorical" in kinds else known_range(*xs.values())
+    about = first.shape, classes, high, features, splits.get("_valid")
+    source = described(Source(train, test, *about, fields=fields), given)
     notes = [*source.notes, *found.notes]
     given_shape = getattr(given["x"], "shape", ())
     if len(given_shape) == 4 and tuple(given_shape[1:]) != first.shape:
@@ -174,15 +223,15 @@ def alike(parts: Mapping[str, Checked]) -> dict[str, Tensor]:
     return xs
 
 
-def _checked(x: Any, what: str, fewest: int) -> Checked:
-    """Return the checked examples, in memory or, where they are on disk, in place of a tensor."""
+def _checked(x: Any, what: str, fewest: int, missing: bool = False) -> Checked:
+    """Return the checked examples, in memory or, where they are on disk, in place of a tensor; see `examples`."""
     mapped = [x] if isinstance(x, np.memmap) else x
     if what == "x" and isinstance(mapped, list | tuple) and mapped and all(map(_is_mapped, mapped)):
         x = Stored([FileShard(one, f"{what}[{i}]" if len(mapped) > 1 else what) for i, one in enumerate(mapped)])
     if isinstance(x, Stored):
         x.survey(fewest)
         return Checked(cast(Tensor, x), x.example_shape)
-    return examples(x, what, fewest)
+    return examples(x, what, fewest, missing)
 
 
 def _is_mapped(x: Any) -> bool:

@@ -27,19 +27,20 @@ class Checked(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def examples(x: Array, what: str, fewest: int) -> Checked:
+def examples(x: Array, what: str, fewest: int, missing: bool = False) -> Checked:
     """
     Check whatever `vsc.arrays.plain` takes as `fewest` or more examples, and copy it into the form of `Checked`.
 
-    Refused is what `vsc.data.from_arrays` refuses; where more than one must be there, all being one value is too.
+    Refused is what `vsc.data.from_arrays` refuses; where more than one must be there, all being one value is too. NaN
+    is taken where values may be `missing`.
     """
     array, names = numeric(x, what)
     check_shape(array.shape, what, fewest)
-    check_finite(array, what, names)
+    check_finite(array, what, names, missing)
     array = as_stored(channels_first(array, what))
-    check_finite(array, f"{what}, as float32,")
+    check_finite(array, f"{what}, as float32,", missing=missing)
     if fewest > 1:
-        check_varied(array.min(), array.max(), what)
+        check_varied(np.fmin.reduce(array, None), np.fmax.reduce(array, None), what)
     return Checked(torch.from_numpy(array).flatten(1), array.shape[1:], names)
 
 
@@ -90,14 +91,15 @@ def channels_first(array: NDArray[Any], what: str) -> NDArray[Any]:
     raise UsageError(f"{what} has shape {array.shape}; it must be {forms}")
 
 
-def check_finite(array: NDArray[Any], what: str, names: Sequence[str] = ()) -> None:
-    """Refuse NaN and infinite values; the complaint says where the first one is."""
-    bad = ~np.isfinite(array)
+def check_finite(array: NDArray[Any], what: str, names: Sequence[str] = (), missing: bool = False) -> None:
+    """Refuse infinite values, and NaN unless values may be `missing`; the complaint says where the first one is."""
+    bad = np.isinf(array) if missing else ~np.isfinite(array)
     if bad.any():
         place = np.argwhere(bad)[0].tolist()
         first = f"[{', '.join(map(str, place))}]" + (f", column {short(names[place[1]])}" if names else "")
         count = "1 value that is" if bad.sum() == 1 else f"{bad.sum()} values that are"
-        raise UsageError(f"{what} holds {count} NaN or infinite, the first at {first}; remove or fill them")
+        lost = "" if missing or np.isinf(array).any() or array.ndim != 2 else "; if they are missing, give a data frame"
+        raise UsageError(f"{what} holds {count} NaN or infinite, the first at {first}; remove or fill them{lost}")
 
 
 def class_values(y: Array, what: str) -> NDArray[Any]:

@@ -12,8 +12,9 @@ import torch
 from vsc.arrays import numeric
 from vsc.data.checks import check_finite
 from vsc.data.split import Dataset, Source
-from vsc.errors import UsageError, listed, short
-from vsc.files import write_npz
+from vsc.errors import UsageError, first_line, listed, short
+from vsc.fields import Field, field_of
+from vsc.files import as_json, parse_json, write_npz
 
 ENDS = {"train": "", "valid": "_valid", "test": "_test"}
 """What the names of each part's arrays end in."""
@@ -34,7 +35,7 @@ def write(path: str | Path, data: Dataset) -> None:
 
     The .npz file appears whole or not at all. For each part, the names ending in nothing (train), `_valid` or `_test`:
     `x` (N, *shape) as stored; `y` (N,), indices into `classes`; `factors` and `presence` (N, F); `extra_NAME` (N, ...).
-    For all of them `shape`, `high` and `NAMES`, as in `Dataset`. What is not known, or empty, has no array.
+    For all of them `shape`, `high`, `NAMES` and `fields` (as JSON), as in `Dataset`. What is not known has no array.
     """
     arrays: dict[str, Any] = {"shape": data.shape}
     for part, end in ENDS.items():
@@ -44,6 +45,7 @@ def write(path: str | Path, data: Dataset) -> None:
         held |= {EXTRA + name: extra for name, extra in split.extras.items()}
         arrays |= {name + end: array for name, array in held.items() if array is not None and len(split)}
     arrays |= {name: getattr(data, name) for name in NAMES if getattr(data, name)}
+    arrays |= {"fields": [as_json(field) for field in data.fields]} if data.fields else {}
     write_npz(path, arrays if data.high is None else arrays | {"high": data.high})
 
 
@@ -110,6 +112,14 @@ def names(arrays: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if found.ndim != 1 or found.dtype.kind not in "Uiu":
         raise UsageError(f"{key} has type {found.dtype} and shape {found.shape}; it must be a list of names")
     return tuple(str(name) for name in found.tolist())
+
+
+def fields(arrays: Mapping[str, Any]) -> tuple[Field, ...]:
+    """Return what the columns of a table are, where a file says so."""
+    try:
+        return tuple(field_of(parse_json(text)) for text in names(arrays, "fields"))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"its fields are damaged ({first_line(error)}); write the file again") from error
 
 
 def check_complete(arrays: Mapping[str, Any]) -> None:

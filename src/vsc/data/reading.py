@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsc.data import npz
+from vsc.data.asked import Asked, check_no_table
 from vsc.data.checks import check_shape, check_unpacked
 from vsc.data.idx import read_idx
 from vsc.data.stored import FileShard, Stored
-from vsc.data.table import read_csv
+from vsc.data.table import Table, matrix, read_table
 from vsc.errors import UsageError, first_line
-from vsc.files import DATA_FILES
+from vsc.fields import Field, mixed, names
+from vsc.files import DATA_FILES, TABLES
 
 IN_MEMORY = 2**30
 """Bytes up to which the arrays in .npy files are read into memory; larger ones stay on disk."""
@@ -28,16 +30,18 @@ class Found(NamedTuple):
     What a user gives, unchecked.
 
     `x` and whatever else is known, under the names that `vsc.data.npz.write` uses; names of columns, if they are known;
-    and notes on how it was read, where that is not plain.
+    notes on how it was read, where that is not plain; and what the columns of a table are, and the names of its rows.
     """
 
     arrays: dict[str, Any]
     features: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    rows: NDArray[Any] | None = None
 
 
-def read(path: Path, label: str | None = None) -> Found:
-    """Read a file, or leave it on disk if it is larger than `IN_MEMORY`; `label` is a table's column of classes."""
+def read(path: Path, asked: Asked) -> Found:
+    """Read a file, or leave it on disk if it is larger than `IN_MEMORY`; `asked` is how a table is to be read."""
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
@@ -47,14 +51,36 @@ def read(path: Path, label: str | None = None) -> Found:
         raise UsageError(f"unknown kind of file; known names end in {', '.join(DATA_FILES)}. Else numpy.save the array")
     if path.stat().st_size == 0:
         raise UsageError("the file is empty")
-    if "csv" in kind or "tsv" in kind:
-        table = read_csv(path, label)
-        arrays = {"x": table.x} | ({} if table.y is None else {"y": table.y})
-        arrays |= {npz.EXTRA + name: column for name, column in table.apart.items()}
-        return Found(arrays, table.features, table.notes)
-    if label not in (None, "none"):
-        raise UsageError("data.label names the column of classes of a .csv or .tsv file, which this is not")
+    if kind in TABLES:
+        return tabled(read_table(path, asked))
+    if kind == ".npz" and (table := _sparse(path, asked)) is not None:
+        return tabled(table)
+    check_no_table(asked, "this file is none")
     return READERS[kind.removesuffix(".gz")](path)
+
+
+def tabled(table: Table) -> Found:
+    """Return what a table holds under the names that all arrays have."""
+    arrays: dict[str, Any] = {"x": table.x} | ({} if table.y is None else {"y": table.y})
+    arrays |= {npz.EXTRA + name: column for name, column in table.apart.items()}
+    features = names(table.fields) if table.named or mixed(table.fields) else ()
+    return Found(arrays, features, table.notes, table.fields, table.rows)
+
+
+def _sparse(path: Path, asked: Asked) -> Table | None:
+    """Read a matrix that SciPy's `save_npz` wrote; None if the file holds something else."""
+    from scipy.sparse import load_npz
+
+    arrays = load_numpy(path, b"PK")
+    if not {"format", "shape", "data"} <= arrays.keys():
+        return None
+    try:
+        x = load_npz(path)
+        return matrix(x, [str(i + 1) for i in range(x.shape[1])], asked)._replace(named=False)
+    except UsageError:
+        raise
+    except Exception as error:  # indices that point outside, a format that SciPy does not know
+        raise UsageError(f"damaged ({first_line(error)}); save it again") from error
 
 
 def _npy(path: Path) -> Found:

@@ -13,6 +13,7 @@ from torch import Tensor
 from vsc.arrays import column_order
 from vsc.data.stored import Stored
 from vsc.errors import UsageError
+from vsc.fields import Field, mixed
 
 HASHED = 2**30
 """Bytes of an array that `Dataset.content` looks at; of a larger one, blocks spread over all of it."""
@@ -83,6 +84,9 @@ class Dataset:
         None for tables of arbitrary range.
     features : tuple of str
         Names of a table's columns, in the order of `x`; empty if they are not known.
+    fields : tuple of vsc.fields.Field
+        What these columns are, those of the table itself: a column of text has several in `x`, and what is missing is
+        NaN there. Empty where the data are no table.
     factor_names : tuple of str, length F
         Names of the columns of `Split.factors` and `Split.presence`; empty if they are not known.
     groups : tuple of str, length F
@@ -108,6 +112,7 @@ class Dataset:
     factor_names: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
 
     def __post_init__(self) -> None:
         tables = (table for part in (self.train, self.valid, self.test) for table in (part.factors, part.presence))
@@ -125,10 +130,11 @@ class Dataset:
         What is in the data, as 16 hexadecimal digits: other values, labels, columns or parts give other digits.
 
         The first half of the SHA-256 of all examples, labels, factors and presence of the three parts, the shape,
-        `high` and `features`. Of examples on disk and of arrays above 1 GiB, only the shape, the type and some blocks
-        count. Neither names nor notes do.
+        `high`, `features` and, where not all are gaussian, `fields`. Of examples on disk and of arrays above 1 GiB,
+        only the shape, the type and some blocks count. Neither names nor notes do.
         """
-        found = hashlib.sha256(repr((self.shape, self.high, self.features)).encode())
+        fields = [tuple(field) for field in self.fields] if mixed(self.fields) else []
+        found = hashlib.sha256(repr((self.shape, self.high, self.features, *fields)).encode())
         for part in (self.train, self.valid, self.test):
             for known in (part.x, part.y, part.factors, part.presence):
                 found.update(b"-" if known is None else repr((known.dtype, tuple(known.shape))).encode())
@@ -147,7 +153,8 @@ class Dataset:
             return self
         parts = {name: getattr(self, name) for name in ("train", "valid", "test")}
         moved = {name: replace(part, x=ordered(part.x, order)) for name, part in parts.items()}
-        return replace(self, features=tuple(columns), **moved)
+        fields = tuple(sorted(self.fields, key=lambda field: columns.index(field.names[0])))
+        return replace(self, features=tuple(columns), fields=fields, **moved)
 
 
 def ordered(x: Tensor, order: list[int]) -> Tensor:
@@ -185,6 +192,7 @@ class Source(NamedTuple):
     factor_names: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
 
 
 def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:

@@ -1,251 +1,251 @@
-"""A .csv or .tsv file as numbers, labels and column names; a cell that does not fit is an error that says where."""
+"""A table of one's own: a file that pandas reads, or a data frame, its labels apart and its columns described."""
 
 import csv
 import gzip
 import math
 import re
-import zlib
-from array import array
-from collections.abc import Iterator
-from itertools import chain, pairwise
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vsc.arrays import check_distinct
+from vsc.arrays import as_frame, check_distinct, plain
+from vsc.data.asked import Asked
 from vsc.data.checks import check_length, check_unpacked
-from vsc.errors import UsageError, listed, short
+from vsc.errors import UsageError, first_line, listed, short
+from vsc.fields import Field, describe, expand, texts, wanted
+
+if TYPE_CHECKING:
+    from pandas import Series
 
 LABEL_NAMES = ("label", "class", "target", "y")
 DELIMITERS = ",;\t"
+MISSING = ["", "?", "#N/A", "<NA>", "<na>"]
+MISSING += [cell for word in ("na", "n/a", "nan", "null", "none") for cell in (word, word.upper(), word.title())]
+MISSING += ["NaN"]
+"""Cells that hold no value."""
+WHOLE = re.compile(r"\d{1,9}").fullmatch
+NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?|true|false", re.IGNORECASE).fullmatch
 LINE = 2**24
-"""Most characters of a line."""
+"""Most characters of a table's first line."""
 FEW = 20
-"""Up to so many different whole numbers are classes in any file; in a large one, the square root of its rows."""
-_TRUTH = {"true": 1.0, "false": 0.0}
-"""Cells that pandas, R and spreadsheets write of what is true or not."""
-_BLANK = ("", "?", "na", "n/a", "nan", "null", "none", "<na>")
+"""Up to so many different whole numbers are classes in any table; in a large one, the square root of its rows."""
 
 
 class Table(NamedTuple):
     """
     What a table holds.
 
-    The numeric columns (N, M), true as 1 and false as 0; labels (N,) as integers if all are, else as strings; the names
-    of the M columns, none without a header; apart, a column (N,) that was taken for labels by its name but is
-    continuous, neither learned from nor probed; and notes on how the file was read.
+    Its values (N, M), as `vsc.fields.expand` has them, NaN where missing; what its columns are; whether they have names
+    of their own; labels (N,) as integers if all are, else as strings; apart, a column (N,) that was taken for labels by
+    its name but is continuous; names of the rows (N,); and notes on how it was read.
     """
 
     x: NDArray[np.float64]
-    y: NDArray[Any] | None
-    features: tuple[str, ...]
-    apart: dict[str, NDArray[np.float64]]
-    notes: tuple[str, ...]
+    fields: tuple[Field, ...]
+    named: bool = True
+    y: NDArray[Any] | None = None
+    apart: Mapping[str, NDArray[np.float64]] = {}
+    rows: NDArray[Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read_csv(path: Path, label: str | None = None) -> Table:
+def read_table(path: Path, asked: Asked) -> Table:
     """
-    Read a table in UTF-8, plain or .gz.
+    Read a table: .csv or .tsv in UTF-8, plain or .gz; .parquet; .feather or .arrow; or .h5ad.
 
-    The first row is a header if one of its cells is called label, class, target or y, if none of its cells is a number,
-    or if it counts: 0, 1, 2 as pandas writes it, or years. Cells are parted by commas, semicolons or tabs, whichever
-    the first line has most of. `label` is the name of the column of classes, or its number, from 1, in a file without a
-    header; `none` if there is none. By default it is the column called label, class, target or y; if that holds
-    continuous numbers, it is kept apart. Complaints name all columns that are unsuitable.
+    The first row of text is a header if one of its cells is called label, class, target or y, if none of its cells is a
+    number, if it counts (0, 1, 2 as pandas writes it, or years), or if it has text above numbers; else columns are
+    called by their number, from 1. Cells are parted by commas, semicolons or tabs, whichever the first line has most
+    of. A first column without a name names the rows.
     """
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     try:
-        lines = _lines(path)
-        first = next(lines, "")
-        rows = csv.reader(chain([first], lines), delimiter=max(DELIMITERS, key=first.count))
-        return _read(_numbered(rows), label)
+        return READERS[kind](path, asked)
     except UnicodeDecodeError as error:
         raise UsageError("not a text file in UTF-8; save it again as CSV in UTF-8") from error
-    except (csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UsageError(f"damaged ({error}); save it again as CSV") from error
+    except ImportError as error:
+        raise UsageError(f'to read .{kind} files: pip install "variational-sparse-coding[tables]"') from error
+    except Exception as error:  # csv, gzip, zlib, pandas, pyarrow and h5py have kinds of their own
+        if isinstance(error, UsageError | MemoryError) or getattr(error, "errno", None):
+            raise
+        raise UsageError(f"damaged ({first_line(error)}); save it again") from error
 
 
-def _lines(path: Path) -> Iterator[str]:
-    zipped, size, read = path.suffix.lower() == ".gz", path.stat().st_size, 0
-    with (gzip.open if zipped else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-        while line := file.readline(LINE):
-            read += len(line)
-            if len(line) == LINE:
-                raise UsageError(f"a line has more than {LINE} characters; save a row on each line")
-            if zipped:
-                check_unpacked(read, size)
-            yield line
+def parted(frame: Any, asked: Asked) -> Table:
+    """Take labels, and columns that are not wanted, off a data frame of any kind, and describe the others."""
+    frame = as_frame(frame, "the table")
+    columns, known = list(frame.columns), bool(asked.fields)
+    check_length(max(map(len, columns), default=0), "names of columns")
+    if not len(frame):
+        raise UsageError("the table has no rows")
+    if not known and (lost := [name for name in asked.drop if name not in columns]):
+        raise UsageError(f"no column {listed(lost)} to drop; the columns are {listed(columns)}")
+    label = _label_column([name for name in columns if name not in asked.drop], asked)
+    rest = frame.drop(columns=[name for name in (*asked.drop, label) if name in columns])
+    fields = asked.fields or describe(rest, asked.columns)
+    rows = None if hasattr(frame.index, "step") else frame.index.to_numpy()  # an index that only counts names nothing
+    table = Table(expand(rest, fields), fields, rows=rows)
+    return table if label is None else _labelled(table, frame[label], asked)
 
 
-def _numbered(rows: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a csv.reader that are not empty, with the line on which each ends."""
-    for row in rows:
-        if any(cell.strip() for cell in row) or len(row) > 1:
-            yield rows.line_num, [cell.strip() for cell in row]
+def matrix(x: Any, names: Sequence[str], asked: Asked, index: Any = None, **labels: Any) -> Table:
+    """Describe a matrix (N, M), sparse or not: whole numbers from 0 on are counts, all of them; `labels` go with it."""
+    from pandas import DataFrame
+
+    if hasattr(x, "check_format"):
+        x.check_format()  # that of a file may point outside, into anything
+    x = plain(x).values
+    counts = x.dtype.kind in "buif" and bool((x >= 0).all() and (x % 1 == 0).all()) and x.max(initial=0) > 1
+    usual = {"*": "negative-binomial"} if counts else {}
+    frame = DataFrame(x, index=index, columns=list(names)).assign(**labels)
+    return parted(frame, asked._replace(columns=usual | dict(asked.columns)))
 
 
-def _read(rows: Iterator[tuple[int, list[str]]], label: str | None) -> Table:
-    first, second = next(rows, None), next(rows, None)
-    if first is None:
-        raise UsageError("the file is empty")
-    header = _is_header(first[1], second[1] if second else [], label)
-    names, notes = first[1] if header else [], []
-    if header and all(map(_is_number, names)):
-        notes.append(f"the first row ({', '.join(names[:3])}{', ...' * (len(names) > 3)}) is taken for column names")
-    _check_names(names)
-    columns = names or [str(i + 1) for i in range(len(first[1]))]
-    place = _label_column(names, columns, label)
-    x, labels = _cells(chain([] if header else [first], [second] if second else [], rows), columns, place)
-    features = tuple(name for i, name in enumerate(columns) if i != place) if header else ()
-    if place is None:
-        return Table(x, None, features, {}, tuple(notes))
-    if label is None and (found := _continuous(labels)) is not None:
-        notes.append(
-            f"column {short(columns[place])} holds {len(np.unique(found))} different numbers: it is kept apart; "
-            "--label none makes it a feature, --label NAME says which column holds classes"
+def _h5ad(path: Path, asked: Asked) -> Table:
+    """Read counts X of cells (rows) and genes; a column of obs may hold classes."""
+    import anndata
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about formats of its own
+        found = anndata.read_h5ad(path)
+    label = _label_column(list(map(str, found.obs.columns)), asked)
+    labels = {} if label is None else {label: found.obs[label].to_numpy()}
+    return matrix(found.X, list(map(str, found.var_names)), asked, found.obs_names, **labels)
+
+
+def _binary(path: Path, asked: Asked) -> Table:
+    import pandas
+
+    return parted((pandas.read_parquet if path.suffix.lower() == ".parquet" else pandas.read_feather)(path), asked)
+
+
+def _text(path: Path, asked: Asked) -> Table:
+    import pandas
+
+    sep, rows = _first_rows(path)
+    header = _is_header(rows, asked.label)
+    names = rows[0] if header else [str(i + 1) for i in range(len(rows[0]))]
+    if "" in names[1:] or names == [""]:
+        raise UsageError(f"column {len(names) - names[::-1].index('')} has no name; name or remove it")
+    check_distinct(names, "the header")
+    label = _label_column(names, asked)
+    comma = sep != "," and any(re.fullmatch(r"-?\d+,\d+", cell) for row in rows for cell in row)
+    as_text = [name for name, kind in wanted(asked.columns, names).items() if kind == "categorical"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)  # of rows that are longer than the header
+        frame = pandas.read_csv(
+            path,
+            sep=sep,
+            decimal="," if comma else ".",
+            header=0 if header else None,
+            names=names,
+            index_col=False,
+            skipinitialspace=True,
+            encoding="utf-8-sig",
+            keep_default_na=False,
+            na_values={name: MISSING for name in names if name != label},  # a class may well be called "none" or "NA"
+            dtype=dict.fromkeys(as_text if label is None else [*as_text, label], str),
+            low_memory=False,
         )
-        return Table(x, None, features, {columns[place]: found}, tuple(notes))
-    return Table(x, _as_labels(labels), features, {}, tuple(notes))
+    for name in frame.select_dtypes("str"):
+        frame[name] = frame[name].str.strip()
+    frame.index = pandas.RangeIndex(1 + header, 1 + header + len(frame))  # complaints name a line of the file
+    if names[0] == "":
+        frame = frame.set_index("")
+        if not frame.index.is_unique:
+            raise UsageError("column 1 has no name, and does not name the rows; name or remove it")
+    table = parted(frame, asked)
+    told = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+    notes = [f"the first row ({told}) is taken for column names"] * (header and all(map(NUMBER, names)))
+    return table._replace(named=header, notes=(*notes, *table.notes))
 
 
-def _is_header(row: list[str], second: list[str], label: str | None) -> bool:
-    named = label is not None and not _is_number(label) and label in row
-    if named or any(map(_is_label, row)) or not any(map(_is_number, row)):
+READERS: dict[str, Callable[[Path, Asked], Table]] = {
+    "csv": _text,
+    "tsv": _text,
+    "parquet": _binary,
+    "feather": _binary,
+    "arrow": _binary,
+    "h5ad": _h5ad,
+}
+
+
+def _first_rows(path: Path) -> tuple[str, list[list[str]]]:
+    """Return what parts cells, and those of up to 100 rows of text; refuse a .gz file that unpacks to too much."""
+    opened, read = gzip.open if path.suffix.lower() == ".gz" else open, 0
+    with opened(path) as file:
+        while opened is not open and (block := file.read(2**20)):
+            check_unpacked(read := read + len(block), path.stat().st_size)
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        first = next((line for line in iter(lambda: file.readline(LINE), "") if line.strip()), "")
+        if len(first) in (0, LINE):
+            raise UsageError(f"the first line is longer than {LINE} characters" if first else "the file is empty")
+        sep = max(DELIMITERS, key=first.count)
+        reader = csv.reader(chain([first], file), delimiter=sep, skipinitialspace=True)
+        return sep, [[cell.strip() for cell in row] for row in islice(reader, 100) if row]
+
+
+def _is_header(rows: list[list[str]], label: str | None) -> bool:
+    row, second = rows[0], rows[1] if len(rows) > 1 else []
+    named = label is not None and not NUMBER(label) and label in row
+    if named or any(map(_is_label, row)) or not any(map(NUMBER, row)):
         return True
+    for name, *cells in zip(*rows, strict=False):
+        there = [cell for cell in cells if cell not in MISSING]
+        if name and not NUMBER(name) and there and all(map(NUMBER, there)):
+            return True
     if len(row) > 1 and not row[0]:  # the index, as pandas writes it, has no name
         row, second = row[1:], second[1:]
     few = len(row) < 3  # so short a row may well be data
     if not _counts(row) or (few and row != ["0", "1"][: len(row)]):
         return False
-    return not any(map(_is_whole, second)) if few else not _counts(second)
+    return not any(map(WHOLE, second)) if few else not _counts(second)
 
 
 def _counts(row: list[str]) -> bool:
     """Say whether a row is whole numbers, each one more than the one before."""
-    return all(map(_is_whole, row)) and all(int(b) == int(a) + 1 for a, b in pairwise(row))
+    return all(map(WHOLE, row)) and all(int(b) == int(a) + 1 for a, b in pairwise(row))
 
 
-def _check_names(names: list[str]) -> None:
-    if "" in names:
-        where = names.index("") + 1
-        raise UsageError(f"column {where} has no name; name it, or remove it if it only numbers the rows")
-    check_length(max(map(len, names), default=0), "names of columns")
-    check_distinct(names, "the header")
+def _label_column(columns: list[str], asked: Asked) -> str | None:
+    """Return the column that holds labels, or None."""
+    known = {field.name for field in asked.fields}
+    if asked.label is None:
+        found = [name for name in columns if _is_label(name) and name not in known]
+        if len(found) > 1:
+            both = f"columns {found[0]!r} and {found[1]!r} could both be the labels"
+            raise UsageError(f"{both}; say which with --label, or drop or rename one")
+        return found[0] if found else None
+    if asked.label not in columns and asked.label != "none" and not known:  # what is encoded need not have labels
+        raise UsageError(f"no column {short(asked.label)} for the labels; the columns are {listed(columns)}")
+    return asked.label if asked.label in columns else None
 
 
-def _label_column(names: list[str], columns: list[str], label: str | None) -> int | None:
-    if label is not None and label in columns:
-        return columns.index(label)
-    if label == "none":
-        return None
-    if label is not None:
-        raise UsageError(f"no column {short(label)} for the labels; the columns are {listed(columns)}")
-    found = [i for i, name in enumerate(names) if _is_label(name)]
-    if len(found) > 1:
-        both = f"columns {names[found[0]]!r} and {names[found[1]]!r} could both be the labels"
-        raise UsageError(f"{both}; say which with --label, or rename one")
-    return found[0] if found else None
+def _labelled(table: Table, column: "Series", asked: Asked) -> Table:
+    """Add labels to a table, or a column apart, if it holds too many numbers to be classes or any that is not whole."""
+    from pandas import to_numeric
 
-
-def _cells(
-    rows: Iterator[tuple[int, list[str]]], columns: list[str], label: int | None
-) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the numbers (N, M) and the labels of all rows."""
-    values, labels, bad = array("d"), [], _Unsuitable(columns, label)
-    for line, row in rows:
-        if len(row) != len(columns):
-            raise UsageError(f"row {line} has {len(row)} cells where the first row has {len(columns)}")
-        cells = row if label is None else row[:label] + row[label + 1 :]
-        numbers: list[float] = []
-        try:
-            numbers = [_number(cell) for cell in cells]
-            fits = all(map(math.isfinite, numbers)) and (label is None or row[label]) and "_" not in "".join(cells)
-        except ValueError:
-            fits = False
-        if not fits:
-            bad.note(line, row)
-        elif not bad.found:
-            values.extend(numbers)
-        if label is not None:
-            check_length(len(row[label]), f"row {line}, the label")
-            labels.append(row[label])
-    bad.refuse()
-    width = len(columns) - (label is not None)
-    return np.array(values, dtype=np.float64).reshape(len(values) // width if width else len(labels), width), labels
-
-
-class _Unsuitable:
-    """The cells that cannot be used, column by column, so that all columns are told of at once."""
-
-    def __init__(self, columns: list[str], label: int | None):
-        self.columns, self.label = columns, label
-        self.found: dict[str, dict[int, tuple[int, str]]] = {}  # what is wrong -> column -> its first line and cell
-
-    def note(self, line: int, row: list[str]) -> None:
-        for i, cell in enumerate(row):
-            if not cell or (i != self.label and cell.lower() in _BLANK):  # a class may well be called "none" or "NA"
-                kind = "blank"
-            elif i != self.label and not _is_number(cell):
-                kind = "not numeric"
-            elif i != self.label and not math.isfinite(_number(cell)):
-                kind = "infinite"
-            else:
-                continue
-            self.found.setdefault(kind, {}).setdefault(i, (line, cell))
-
-    def refuse(self) -> None:
-        told = []
-        for kind, places in self.found.items():
-            (line, cell), names = next(iter(places.values())), [self.columns[i] for i in places]
-            subject = f"columns {listed(names, 3)} are" if len(names) > 1 else f"column {short(names[0], 30)} is"
-            told.append(f"{subject} {kind} ({f'{short(cell, 20)} in ' if cell else ''}row {line})")
-        if told:
-            todo = "encode, fill or remove; the classes' column is named 'label' or by --label"
-            raise UsageError(f"{', '.join(told)}; {todo}")
-
-
-def _continuous(labels: list[str]) -> NDArray[np.float64] | None:
-    """Return the labels as numbers if they are too many different ones to be classes, or not whole; else None."""
-    try:
-        numbers = np.array([float(label) for label in labels])
-    except ValueError:
-        return None
-    if not np.isfinite(numbers).all():
-        return None
-    if (numbers == np.round(numbers)).all() and len(np.unique(numbers)) <= max(FEW, math.isqrt(len(numbers))):
-        return None
-    return numbers
-
-
-def _as_labels(labels: list[str]) -> NDArray[Any]:
-    try:
-        return np.array([int(label) for label in labels], dtype=np.int64)
-    except (ValueError, OverflowError):
-        return np.array(labels, dtype=str)
+    labels, about = texts(column), f"column {short(column.name)}"
+    if (blank := np.array([not label for label in labels])).any():
+        raise UsageError(f"{about}, the labels, is blank in row {column.index[blank][0]}; fill or remove it")
+    check_length(max(map(len, labels)), f"{about}, the labels")
+    numbers = np.asarray(to_numeric(labels.astype(str), errors="coerce"), dtype=np.float64)
+    finite, many = bool(np.isfinite(numbers).all()), len(np.unique(numbers))
+    whole = finite and bool((numbers % 1 == 0).all())
+    if asked.label is None and finite and not (whole and many <= max(FEW, math.isqrt(len(numbers)))):
+        note = (
+            f"{about} holds {many} different numbers: it is kept apart; --label none makes it a feature, --label NAME"
+        )
+        note += " says which column holds classes"
+        return table._replace(apart={str(column.name): numbers}, notes=(*table.notes, note))
+    exact = all(re.fullmatch(r"[-+]?\d{1,18}", label) for label in labels)
+    return table._replace(y=labels.astype(np.int64) if exact else labels.astype(str))
 
 
 def _is_label(name: str) -> bool:
     return name.lower() in LABEL_NAMES
-
-
-def _is_whole(cell: str) -> bool:
-    return re.fullmatch(r"\d{1,9}", cell) is not None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        _number(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-def _number(cell: str) -> float:
-    """Return what a cell says as a number; ValueError if it says none."""
-    try:
-        return float(cell)
-    except ValueError:
-        if (truth := _TRUTH.get(cell.lower())) is None:
-            raise
-        return truth

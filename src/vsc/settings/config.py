@@ -45,6 +45,11 @@ class DataConfig:
     label: str | None = None
     """A table's column of classes, none if it has none; by default that named label, class, target or y, unless it is
     continuous."""
+    drop: str | None = None
+    """Columns of a table to leave out, separated by commas."""
+    columns: str | None = None
+    """What columns of a table are, where vsc data shows something else than is meant, separated by commas: NAME=KIND or
+    PATTERN*=KIND; gaussian, bernoulli, categorical, poisson or negative-binomial."""
 
     def __post_init__(self):
         _take_plain(self)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from vsc.data import Asked, load
+from vsc.data import load
+from vsc.data.asked import Asked
 from vsc.data.table import read_table
 from vsc.errors import UsageError
 from vsc.fields import Field, names

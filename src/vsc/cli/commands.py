@@ -143,6 +143,7 @@ def encode(config: Encode) -> None:  # noqa: D103
     from torch import Tensor
 
     from vsc import data, files
+    from vsc.data.asked import Asked
     from vsc.data.split import Dataset, Split
     from vsc.measure.measured import Measured, pick
     from vsc.training import runs
@@ -154,7 +155,7 @@ def encode(config: Encode) -> None:  # noqa: D103
         x, y = chosen.x, chosen.y
     else:
         file = data.located(config.data, config.data_root)
-        asked = data.Asked.of(saved.data.label, saved.data.drop, saved.data.columns)
+        asked = Asked.of(saved.data.label, saved.data.drop, saved.data.columns)
         asked = asked._replace(fields=getattr(model, "fields", ()))
         x, y, _, _ = data.read_rows(file, model.columns, asked)
         if (expected := math.prod(model.shape)) != x.shape[1]:

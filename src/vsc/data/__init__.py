@@ -13,18 +13,7 @@ from vsc.data.split import Dataset, Source, Split, hold_out
 from vsc.errors import UsageError, choose, short
 from vsc.files import is_path
 
-__all__ = [
-    "DATASETS",
-    "Asked",
-    "Dataset",
-    "Source",
-    "Split",
-    "from_arrays",
-    "from_torch",
-    "load",
-    "located",
-    "read_rows",
-]
+__all__ = ["DATASETS", "Dataset", "Source", "Split", "from_arrays", "from_torch", "load", "located", "read_rows"]
 
 # name -> loader, which is given the folder for downloaded data
 DATASETS: dict[str, Callable[[Path], Source]] = {

@@ -3,21 +3,27 @@
 import math
 
 import mpmath
+import numpy as np
 import pytest
 import torch
-from scipy.stats import laplace
+from scipy.special import entr
+from scipy.stats import laplace, nbinom, poisson
 from torch import distributions as D
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vsc.errors import UsageError
+from vsc.fields import Field
 from vsc.model.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
+    Columns,
     ContinuousBernoulliLogits,
     Gaussian,
     GaussianFixed,
     GaussianShared,
     Laplace,
+    NegativeBinomial,
+    Poisson,
 )
 
 
@@ -144,6 +150,43 @@ def test_likelihoods_without_a_floor_say_so():
         assert LIKELIHOODS[name]().at_floor(torch.zeros(3, 4)) is None
 
 
+MIXED = (
+    Field("dose", "gaussian"),
+    Field("colour", "categorical", ("red", "green", "blue")),
+    Field("visits", "negative-binomial"),
+    Field("height", "gaussian"),
+    Field("smoker", "bernoulli", ("no", "yes")),
+    Field("calls", "poisson"),
+    Field("kind", "categorical", ("a", "b")),
+)
+
+
+def made(name):
+    return Columns(MIXED) if name == "columns" else LIKELIHOODS[name]()
+
+
+def size(name):
+    """How many values an example has."""
+    return 10 if name == "columns" else 7
+
+
+def examples(name, n):
+    """Return n examples (n, M) that the likelihood is of, each column another share or mean."""
+    M = size(name)
+    shares = torch.linspace(0.2, 0.7, M).double()
+    if name == "columns":
+        bits, counts = torch.rand(n, M).double() < shares, examples("negative-binomial", n)
+        x = torch.where(bits, 1.0, 0.0).double()
+        x[:, [0, 5]], x[:, [4, 7]] = 2 * torch.randn(n, 2).double() + 1, counts[:, :2]
+        for first, levels in ((1, 3), (8, 2)):
+            x[:, first : first + levels] = torch.eye(levels).double()[torch.arange(n) // 2 % levels]
+        return x
+    if name in ("poisson", "negative-binomial"):
+        return torch.poisson(20 * shares * torch.rand(n, M).double() ** 2)
+    x = torch.rand(n, M).double() ** (1 / shares)
+    return (x > 0.3).double() if name == "bernoulli" else x
+
+
 LOGITS = [-1e4, -300.0, -20.0, -0.51, -0.49, -1e-3, -1e-9, 0.0, 1e-9, 0.1, 0.5, 3.0, 17.0, 90.0, 1e4]
 
 
@@ -178,6 +221,8 @@ def test_continuous_bernoulli_draws_have_its_mean():
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_extreme_outputs_and_rows_give_no_nan(name, dtype):
     """Outputs of +-1e4 and +-1e30, rows up to 1e30 away: finite or -inf, with finite gradients where it is finite."""
+    if name == "columns":
+        pytest.skip("each column is one of the others")
     likelihood = LIKELIHOODS[name]().to(dtype)
     ends = torch.tensor([-1e30, -1e4, -1000.0, -1e-9, 0.0, 0.3, 30.0, 1e4, 1e30], dtype=dtype)
     out = torch.cartesian_prod(*[ends] * likelihood.outputs).reshape(-1, likelihood.outputs).requires_grad_()
@@ -201,30 +246,65 @@ def test_variances_must_be_positive_and_fit_into_single_precision(kind):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 class TestEveryLikelihood:
     def test_shapes(self, name):
-        likelihood = LIKELIHOODS[name]()
-        out = torch.randn(4, likelihood.outputs * 7)
-        x = torch.rand(4, 7).requires_grad_()
+        likelihood, M = made(name), size(name)
+        out, x = torch.randn(4, likelihood.width(M)), examples(name, 4).float()
+        assert likelihood.terms(x, out).shape == (4, M)
         assert likelihood.log_prob(x, out).shape == (4,)
-        assert likelihood.mean(out).shape == (4, 7)
-        assert likelihood.sample(out).shape == (4, 7)
+        assert likelihood.mean(out).shape == (4, M)
+        assert likelihood.sample(out).shape == (4, M)
+        assert likelihood.constant(x).shape == (likelihood.width(M),)
+        assert likelihood.counted(M).shape == likelihood.unscaled(M).shape == (M,)
         assert name.split("-")[0] in likelihood.label
 
     def test_gradient_reaches_every_output(self, name):
-        likelihood = LIKELIHOODS[name]()
-        out = torch.randn(4, likelihood.outputs * 7, requires_grad=True)
-        gradient = torch.autograd.grad(likelihood.log_prob(torch.rand(4, 7), out).sum(), out)[0]
+        likelihood, M = made(name), size(name)
+        out = torch.randn(4, likelihood.width(M), requires_grad=True)
+        x = torch.rand(4, M)  # no likelihood is at its best there
+        gradient = torch.autograd.grad(likelihood.log_prob(x, out).sum(), out)[0]
         assert torch.isfinite(gradient).all()
         assert (gradient != 0).all()
 
+    def test_a_missing_value_adds_nothing_and_no_gradient(self, name):
+        """As if the column were not there, forward and backward, whatever its output says."""
+        likelihood, M = made(name).double(), size(name)
+        x, out = examples(name, 5), doubles(5, likelihood.width(M)).requires_grad_()
+        lost = torch.zeros(5, M, dtype=torch.bool)
+        lost[0, 0] = lost[1, 4] = lost[2, 7 % M] = True
+        lost[3] = True
+        value = likelihood.log_prob(torch.where(lost, math.nan, x), out, missing=True)
+        expected = torch.where(lost, 0.0, likelihood.terms(x, out)).sum(-1)
+        torch.testing.assert_close(value, expected)
+        assert value[3] == 0
+        weights = [out, *likelihood.parameters()]
+        found, wanted = (torch.autograd.grad(part.sum(), weights, retain_graph=True) for part in (value, expected))
+        torch.testing.assert_close(found, wanted)
+        far = out.detach() * torch.where(value.isnan(), 1, 1e8)[:, None]
+        far.requires_grad_()
+        assert torch.autograd.grad(likelihood.log_prob(x.fill_(math.nan), far, missing=True).sum(), far)[0].eq(0).all()
+
+    def test_what_is_fitted_to_data_does_not_look_at_what_is_missing(self, name):
+        likelihood, M = made(name).double(), size(name)
+        x = examples(name, 60)
+        lost = torch.zeros(60, M, dtype=torch.bool)
+        lost[:20] = True
+        fitted, out = likelihood.without_latents(torch.where(lost, math.nan, x))
+        expected, best = likelihood.without_latents(x[20:])
+        torch.testing.assert_close(out, best)
+        torch.testing.assert_close(dict(fitted.state_dict()), dict(expected.state_dict()))
+        lost[:, M - 1] = True
+        assert likelihood.constant(torch.where(lost, math.nan, x)).isfinite().all()
+
     def test_samples_average_to_the_mean(self, name):
-        likelihood = LIKELIHOODS[name]()
-        out = doubles(1, likelihood.outputs * 7)
+        likelihood = made(name)
+        out = doubles(1, likelihood.width(size(name)))
         draws = likelihood.sample(out.expand(40_000, -1))
         error = (draws.mean(0) - likelihood.mean(out)[0]).abs()
         assert (error <= 4 * draws.std(0) / 200).all()
 
     def test_samples_score_the_negative_entropy(self, name):
         """E ln p(x) at x ~ p is minus the entropy: sample and log_prob speak of one distribution."""
+        if name == "columns":
+            pytest.skip("each column is one of the others")
         likelihood = LIKELIHOODS[name]()
         out = doubles(1, likelihood.outputs * 3).expand(40_000, -1)
         scores = likelihood.log_prob(likelihood.sample(out), out)
@@ -234,6 +314,11 @@ class TestEveryLikelihood:
             entropy = D.ContinuousBernoulli(logits=out[0]).entropy().sum()
         elif name == "laplace":
             entropy = (2 * math.e * (out[0, 3:].exp() + math.sqrt(5e-7))).log().sum()
+        elif likelihood.counts:
+            m, r = out[0, :3].exp().numpy(), out[0, 3:].exp().numpy()
+            p = poisson(m) if name == "poisson" else nbinom(r, r / (m + r))
+            mass = p.pmf(np.arange(5000)[:, None])
+            entropy = torch.from_numpy(entr(mass).sum(0)).sum()
         else:
             variance = out[0, 3:].exp() + 1e-6 if name == "gaussian" else torch.ones(3)
             entropy = 0.5 * (2 * math.pi * math.e * variance).log().sum()
@@ -244,15 +329,15 @@ class TestEveryLikelihood:
 def test_the_constant_output_is_the_best_there_is(name):
     """No step away from it, in any output, raises the likelihood of the examples that it was fitted to."""
     torch.manual_seed(0)
-    x = torch.rand(4000, 3).double() ** 2
-    x = (x > 0.3).double() if name == "bernoulli" else x
-    fitted, out = LIKELIHOODS[name]().double().without_latents(x)
+    x = examples(name, 4000)
+    fitted, out = made(name).double().without_latents(x)
 
     def mean(out):
         return fitted.log_prob(x, out.expand(len(x), -1)).mean()
 
     best = mean(out)
-    for step in 0.02 * torch.cat([torch.eye(len(out)), -torch.eye(len(out))]).double():
+    moves = 0.02 * torch.eye(len(out)).double()
+    for step in torch.cat([moves, -moves]):
         assert mean(out + step) < best
     if name == "gaussian-shared":
         for step in (0.02, -0.02):
@@ -263,5 +348,96 @@ def test_the_constant_output_is_the_best_there_is(name):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_a_column_that_never_changed_leaves_other_values_possible(name):
-    fitted, out = LIKELIHOODS[name]().without_latents(torch.zeros(50, 2))
-    assert torch.isfinite(fitted.log_prob(torch.tensor([[0.0, 1.0]]), out[None])).all()
+    M = size(name)
+    fitted, out = made(name).without_latents(torch.zeros(50, M))
+    assert torch.isfinite(fitted.log_prob(torch.arange(M)[None] % 2.0, out[None])).all()
+
+
+RATES = [1e-3, 0.5, 1.0, 30.0, 1e5]
+
+
+@pytest.mark.parametrize("x", [0, 1, 7, 1000, 10**6])
+def test_counts_have_the_mass_that_scipy_gives_them(x):
+    m, r = (part.flatten() for part in np.meshgrid(RATES, [0.01, 1.0, 50.0, 1e4]))
+    out = torch.from_numpy(np.log(np.concatenate([m, r]))[None])
+    wanted = [poisson(m).logpmf(x), nbinom(r, r / (m + r)).logpmf(x)]
+    for dtype in (torch.float64, torch.float32):
+        at, own = torch.full((1, len(m)), float(x), dtype=dtype), out.to(dtype)
+        found = [Poisson().terms(at, own[:, : len(m)]), NegativeBinomial().terms(at, own)]
+        for one, expected in zip(found, wanted, strict=True):
+            assert one.dtype == dtype
+            np.testing.assert_allclose(one[0].numpy(), expected, rtol=1e-6, atol=1e-6 * (1 + x))
+
+
+def test_counts_sum_to_one():
+    x = torch.arange(3000.0).double()[:, None]
+    for m, r in [(0.3, 0.2), (7.0, 1.5), (40.0, 100.0)]:
+        out = torch.tensor([[m, r]]).double().log().expand(len(x), -1)
+        assert NegativeBinomial().log_prob(x, out).exp().sum().item() == pytest.approx(1, abs=1e-9)
+        assert Poisson().log_prob(x, out[:, :1]).exp().sum().item() == pytest.approx(1, abs=1e-9)
+
+
+def test_counts_draw_the_variance_that_they_say():
+    """m, and m + m^2 / r; the standard error of a variance is about sqrt((kurtosis - 1) / n) of it."""
+    out = torch.tensor([[5.0, 2.0]]).double().log().expand(40_000, -1)
+    assert Poisson().sample(out[:, :1]).var().item() == pytest.approx(5, rel=0.04)
+    assert NegativeBinomial().sample(out).var().item() == pytest.approx(17.5, rel=0.06)
+
+
+class TestColumns:
+    def test_each_column_has_its_own_distribution(self):
+        """Against torch.distributions and SciPy, column by column."""
+        likelihood = Columns(MIXED, variance_floor=1e-3).double()
+        x, out = examples("columns", 6), doubles(6, 13)
+        # groups of one kind: 2 gaussian (means, log-variances), 5 categorical, count (mean, dispersion), bit, count
+        mean, logvar = out[:, :2], out[:, 2:4]
+        expected = D.Normal(mean, (logvar.exp() + 1e-3).sqrt()).log_prob(x[:, [0, 5]]).sum(-1)
+        expected += D.OneHotCategorical(logits=out[:, 4:7]).log_prob(x[:, 1:4])
+        expected += D.OneHotCategorical(logits=out[:, 7:9]).log_prob(x[:, 8:10])
+        m, r = out[:, 9].exp(), out[:, 10].exp()
+        expected += torch.from_numpy(nbinom(r, r / (m + r)).logpmf(x[:, 4]))
+        expected += D.Bernoulli(logits=out[:, 11]).log_prob(x[:, 6]) + D.Poisson(out[:, 12].exp()).log_prob(x[:, 7])
+        torch.testing.assert_close(likelihood.log_prob(x, out), expected)
+
+    def test_says_which_values_are_counts_and_which_are_not_scaled(self):
+        likelihood = Columns(MIXED)
+        assert likelihood.counted(10).nonzero().flatten().tolist() == [4, 7]
+        assert (~likelihood.unscaled(10)).nonzero().flatten().tolist() == [0, 5]
+        assert NegativeBinomial().counted(3).all()
+        assert not Gaussian().unscaled(3).any()
+
+    def test_says_how_its_means_are_made_column_by_column(self):
+        """What decodes elsewhere applies these functions and gets `mean`."""
+        functions = {
+            "identity": lambda t: t,
+            "sigmoid": torch.sigmoid,
+            "exp": torch.exp,
+            "softmax": lambda t: t.softmax(-1),
+        }
+        likelihood, out = Columns(MIXED), torch.randn(5, 13)
+        told = [functions[name](out[:, first : first + n]) for name, first, n in likelihood.responses(10)]
+        torch.testing.assert_close(torch.cat(told, -1), likelihood.mean(out))
+
+    def test_levels_that_are_drawn_are_one_hot(self):
+        drawn = Columns(MIXED).sample(torch.randn(50, 13))
+        for place in (slice(1, 4), slice(8, 10)):
+            assert drawn[:, place].sum(1).eq(1).all()
+            assert drawn[:, place].unique().tolist() == [0, 1]
+
+    def test_only_columns_with_a_variance_lean_on_the_floor(self):
+        out = torch.zeros(3, 13)
+        out[:, 2:4] = torch.tensor([[-100.0, -100.0], [-100.0, 0.0], [0.0, 0.0]])
+        assert Columns(MIXED, 0.01).at_floor(out).tolist() == [1.0, 0.5, 0.0]
+        assert Columns(MIXED[1:3]).at_floor(torch.zeros(3, 5)) is None
+
+    def test_names_what_it_is_made_of(self):
+        assert Columns(MIXED).label == (
+            "columns (2 gaussian, 2 categorical, 1 negative-binomial, 1 bernoulli, 1 poisson; variance floor 1e-06)"
+        )
+        assert Columns(MIXED[1:3]).label == "columns (1 categorical, 1 negative-binomial)"
+
+    def test_columns_must_be_known(self):
+        with pytest.raises(UsageError, match="give a data frame"):
+            Columns(())
+        with pytest.raises(UsageError, match=r"unknown likelihood of a column 'laplace'"):
+            Columns([Field("a", "laplace")])

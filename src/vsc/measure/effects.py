@@ -20,7 +20,8 @@ class Effects(NamedTuple):
     A latent alone is altered in the codes of examples that have it on, all else as it is: 64 of them, spread evenly
     over the split, or all. `change` is the mean of E[x|z] less the same with the latent off. A latent that is never
     off, or whose values have both signs, so that such changes would cancel, is raised instead: E[x|z] with it at its
-    95 % quantile less E[x|z] with it at its 5 % quantile.
+    95 % quantile less E[x|z] with it at its 5 % quantile. Changes are in model units, or where these differ from column
+    to column in standard deviations of each (`Measured.unit`): "units" below.
 
     Attributes
     ----------
@@ -35,12 +36,12 @@ class Effects(NamedTuple):
     drop : numpy.ndarray, shape (K,)
         Median of log p(x|z) less the same with the latent at `Survey.rest`, in nats, z the hard code.
     effect : numpy.ndarray, shape (K,)
-        Mean of the root mean square, over the M outputs, of what that does to E[x|z], in model units.
+        Mean of the root mean square, over the M outputs, of what that does to E[x|z], in units.
     presence : numpy.ndarray or None, shape (K, M)
-        Mean of E[x|z] less the same with the latent off, in model units, over those of these examples whose value has
-        the more common sign. None for latents without gates.
+        Mean of E[x|z] less the same with the latent off, in units, over those of these examples whose value has the
+        more common sign. None for latents without gates.
     raising : numpy.ndarray, shape (K, M)
-        Mean of E[x|z] with the latent at `high` less E[x|z] with it at `low`, in model units.
+        Mean of E[x|z] with the latent at `high` less E[x|z] with it at `low`, in units.
     """
 
     latent: Array
@@ -61,7 +62,7 @@ class Effects(NamedTuple):
 
     @property
     def change(self) -> Array:
-        """What the latent does to the output, (K, M), in model units: see above."""
+        """What the latent does to the output, (K, M), in units: see above."""
         return self.raising if self.presence is None else np.where(self.turned_on[:, None], self.presence, self.raising)
 
     def first(self, most: int) -> "Effects":
@@ -103,7 +104,7 @@ class Parts(NamedTuple):
     drop : numpy.ndarray, shape (A,)
         log p(x|z) less the same with this latent alone at `rest`, nats; below 0 if the example is better off without.
     change : numpy.ndarray, shape (A, M)
-        E[x|z] less the same with this latent alone at `rest`, in model units.
+        E[x|z] less the same with this latent alone at `rest`, in units as `Effects`.
     reconstruction : numpy.ndarray, shape (M,)
         E[x|z] at the hard code, in model units.
     log_px, empty : float
@@ -120,7 +121,7 @@ class Parts(NamedTuple):
 
 
 @torch.no_grad()
-def effects(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64) -> Effects:
+def effects(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64, unit: Tensor | float = 1.0) -> Effects:
     """
     Alter each shown latent alone in the codes of examples that have it on.
 
@@ -134,6 +135,8 @@ def effects(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64) ->
         Of the same examples.
     contexts : int
         At most so many examples for each latent, spread evenly over the split.
+    unit : torch.Tensor, shape (M,)
+        What changes are told in (`Measured.unit`).
 
     Returns
     -------
@@ -148,7 +151,7 @@ def effects(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64) ->
         z = torch.from_numpy(found.value[where]).repeat(4, 1, 1)  # as it is, at rest, low, high  (4, n, J)
         for row, end in zip(z[1:], (found.rest, found.low, found.high), strict=True):
             row[:, j] = float(end[j])
-        mean = model.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        mean = (model.decode(z.flatten(0, 1)) / unit).unflatten(0, z.shape[:2])
         log_px = model.log_px(x[where].repeat(2, 1), z[:2].flatten(0, 1)).unflatten(0, (2, len(where)))
         sound = mean.isfinite().all(-1).all(0) & log_px.isfinite().all(0)
         if not sound.any():
@@ -206,7 +209,7 @@ def strips(model: Autoencoder, found: Survey, values: int = 8) -> Strips:
 
 
 @torch.no_grad()
-def contributions(model: Autoencoder, x: Tensor, found: Survey, example: int) -> Parts:
+def contributions(model: Autoencoder, x: Tensor, found: Survey, example: int, unit: Tensor | float = 1.0) -> Parts:
     """
     Leave each latent of one example out, alone.
 
@@ -220,6 +223,8 @@ def contributions(model: Autoencoder, x: Tensor, found: Survey, example: int) ->
         Of the same examples.
     example : int
         Which of them.
+    unit : torch.Tensor, shape (M,)
+        What changes are told in (`Measured.unit`).
 
     Returns
     -------
@@ -239,7 +244,7 @@ def contributions(model: Autoencoder, x: Tensor, found: Survey, example: int) ->
         latent=latent[order],
         value=own[latent][order],
         drop=drop[order],
-        change=(mean[-1] - mean[:-2])[order],
+        change=((mean[-1] - mean[:-2]) / np.asarray(unit))[order],
         reconstruction=mean[-1],
         log_px=float(log_px[-1]),
         empty=float(log_px[-2]),

@@ -87,7 +87,7 @@ def frontier(seen: Measured, also: Sequence[int] = ()) -> Frontier:
         Up to the most that any example has on.
     """
     model, found = seen.model, seen.survey
-    weight, rest = torch.from_numpy(_sensitivity(model, found)), torch.from_numpy(found.rest)
+    weight, rest = torch.from_numpy(_sensitivity(model, found, seen.unit)), torch.from_numpy(found.rest)
     code = torch.from_numpy(found.value)
     learned, labels = seen.learned or (None, None)
     several = labels is not None and len(labels.unique()) > 1
@@ -96,7 +96,7 @@ def frontier(seen: Measured, also: Sequence[int] = ()) -> Frontier:
     for k in kept:
         cut = keep(code, rest, weight, k)
         nonzeros.append(np.minimum(found.on.sum(1), k).mean())
-        mse.append(squared_error(torch.cat([model.decode(z) for z in cut.split(1000)]), seen.x))
+        mse.append(squared_error(torch.cat([model.decode(z) for z in cut.split(1000)]), seen.x, seen.unit))
         if learned is not None and several:
             train = keep(learned.hard, rest, weight, k)
             (accuracy,) = linear_probe(train, labels, cut, seen.part.y, (len(train),)).values()
@@ -130,7 +130,7 @@ def keep(code: Tensor, rest: Tensor, weight: Tensor, k: int) -> Tensor:
     return torch.where(torch.zeros_like(code, dtype=torch.bool).scatter_(1, largest, True), code, rest)
 
 
-def _sensitivity(model: Autoencoder, found: Survey) -> Array:
+def _sensitivity(model: Autoencoder, found: Survey, unit: Tensor) -> Array:
     """Return how far the output moves with each latent, (J,): root mean squares, of the output for each unit."""
     out = np.zeros(len(found.rest), np.float32)
     for j, rest in enumerate(found.rest):
@@ -140,7 +140,7 @@ def _sensitivity(model: Autoencoder, found: Survey) -> Array:
             continue
         z = torch.from_numpy(found.value[where]).repeat(2, 1, 1)
         z[1, :, j] = float(rest)
-        there, without = model.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        there, without = (model.decode(z.flatten(0, 1)) / unit).unflatten(0, z.shape[:2])
         moved = (there - without).square().mean(1)
         sound = moved.isfinite()
         if sound.any():

@@ -23,6 +23,7 @@ from vsc.metrics import Given, attributes, measurable
 from vsc.metrics import measure as metric_values
 from vsc.model import AE, Autoencoder, Codes
 from vsc.model.bounds import Bound
+from vsc.model.scaling import moments_there
 from vsc.model.spikes import SPIKES
 from vsc.settings.config import Config
 from vsc.torchstate import modes, seeded
@@ -138,6 +139,25 @@ class Measured:
         """The examples as the model saw them in training, (N, M): scaled, and binarised if it was."""
         return self._inputs(self.part.x)
 
+    @cached_property
+    @_apart
+    def unit(self) -> Tensor:
+        """
+        What differences of x are told in, (M,).
+
+        It is 1, or, where model units differ as counts do, each column's standard deviation in the training data.
+        """
+        if not self.model.likelihood.own_units:
+            return self.x.new_ones(self.x.shape[1])
+        sd = moments_there(self._inputs(self._train))[1].float()
+        return torch.where(sd > 0, sd, 1.0)
+
+    @property
+    def _train(self) -> Tensor:
+        """Some training examples as stored, spread evenly."""
+        train = self.data.train.x
+        return train[torch.linspace(0, len(train) - 1, min(len(train), FITTED)).round().long()]
+
     def _inputs(self, stored: Tensor) -> Tensor:
         with seeded(self.seed):
             return self.model.inputs(stored)
@@ -163,13 +183,10 @@ class Measured:
     @_apart
     def no_latents(self) -> tuple[float, float]:
         """Log p of the best constant output that the training data give, nats per example, and its squared error."""
-        train = self.data.train.x
-        rows = torch.linspace(0, len(train) - 1, min(len(train), FITTED)).round().long()
-        likelihood, out = self.model.likelihood.without_latents(self._inputs(train[rows]))
-        log_px = torch.cat(
-            [likelihood.log_prob(x, out.double().expand(len(x), -1)) for x in self.x.double().split(1000)]
-        )
-        return log_px.mean().item(), scoring.squared_error(likelihood.mean(out[None]), self.x)
+        likelihood, out = self.model.likelihood.without_latents(self._inputs(self._train))
+        told, missing = out.double(), self.model.missing
+        parts = [likelihood.log_prob(x, told.expand(len(x), -1), missing) for x in self.x.double().split(1000)]
+        return torch.cat(parts).mean().item(), scoring.squared_error(likelihood.mean(out[None]), self.x, self.unit)
 
     @_apart
     def bounds(self, samples: int = 5) -> tuple[Bound, Bound | None]:
@@ -223,9 +240,10 @@ class Measured:
         if iwae is not None:
             with seeded(self.seed):
                 tight = scoring.importance_weighted_bound(model, x, iwae, progress).mean().item()
-        noisy = scoring.add_noise(x, self.seed)
-        peak, rate = scoring.value_range(x), codes.active.double().mean(0)
-        denoised = scoring.squared_error(scoring.reconstruct(model, scoring.encode(model, noisy)), x)
+        unit = self.unit
+        noisy = scoring.add_noise(x, self.seed, unit)
+        peak, rate = scoring.value_range(x / unit), codes.active.double().mean(0)
+        denoised = scoring.squared_error(scoring.reconstruct(model, scoring.encode(model, noisy)), x, unit)
         bound = not isinstance(model, AE)
         learned = self.learned
         return Scores(
@@ -240,10 +258,10 @@ class Measured:
             used=int((rate > 0.01).sum()),
             always_on=int((rate > 0.99).sum()),
             dead=int((rate < 1e-4).sum()),
-            mse=scoring.squared_error(scoring.reconstruct(model, codes), x),
+            mse=scoring.squared_error(scoring.reconstruct(model, codes), x, unit),
             denoise_mse=denoised,
             denoise_psnr=scoring.psnr(denoised, peak),
-            noisy_psnr=scoring.psnr(scoring.squared_error(noisy, x), peak),
+            noisy_psnr=scoring.psnr(scoring.squared_error(noisy, x, unit), peak),
             probe=None if learned is None or self.part.y is None else scoring.probe(*learned, codes, self.part.y),
             iwae=tight,
             at_floor=scoring.at_floor(model, codes),
@@ -340,7 +358,7 @@ class Measured:
     @_apart
     def effects(self) -> Effects:
         """What each used latent does to the output."""
-        return effects.effects(self.model, self.x, self.survey)
+        return effects.effects(self.model, self.x, self.survey, unit=self.unit)
 
     @cached_property
     @_apart
@@ -371,7 +389,7 @@ class Measured:
     @_apart
     def parts(self, i: int) -> Parts:
         """Return what each latent does for the i-th example."""
-        return effects.contributions(self.model, self.x, self.survey, i)
+        return effects.contributions(self.model, self.x, self.survey, i, self.unit)
 
 
 def evaluate(

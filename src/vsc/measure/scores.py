@@ -45,7 +45,8 @@ class Scores(NamedTuple):
     used, always_on, dead : float
         Latents active (gamma > 1/2) on more than 1 %, on more than 99 % and on less than 0.01 % of the examples.
     mse : float
-        Squared error of the reconstruction from the hard code, per output, in model units; lower is better.
+        Squared error of the reconstruction from the hard code, per output that is there, in model units; in standard
+        deviations of each column where model units differ (`Measured.unit`). Lower is better.
     denoise_mse, denoise_psnr : float
         Error (per output) and PSNR (dB, of that mean error, higher is better) against the *clean* input of the
         reconstruction of the input with Gaussian noise (sigma 0.1 of the data's range, clipped to it).
@@ -268,20 +269,27 @@ LEANS_ON_FLOOR = 0.01
 """Share of variances at the floor from which a result is said to lean on it."""
 
 
-def add_noise(x: Tensor, seed: int) -> Tensor:
-    """Add Gaussian noise of `NOISE` times the data's range to x (N, M), clipped to it: the same for every model."""
-    noise = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(seed))
-    return (x + NOISE * value_range(x) * noise).clamp(x.min().item(), x.max().item())
+def add_noise(x: Tensor, seed: int, unit: Tensor | float = 1.0) -> Tensor:
+    """
+    Add Gaussian noise of `NOISE` times the data's range to x (N, M), clipped to it: the same for every model.
+
+    A `unit` (M,) says what is 1 of each column, where that differs. What is missing (NaN) stays so.
+    """
+    noise, told = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(seed)), x / unit
+    there = told[~told.isnan()]
+    return (told + NOISE * value_range(told) * noise).clamp(there.min().item(), there.max().item()) * unit
 
 
-def squared_error(x: Tensor, clean: Tensor) -> float:
-    """Return the mean squared error per output of x (N, M); infinite where x has no values."""
-    return (x.double() - clean.double()).square().mean().nan_to_num(math.inf).item()
+def squared_error(x: Tensor, clean: Tensor, unit: Tensor | float = 1.0) -> float:
+    """Return the mean squared error of x (N, M), in a `unit` (M,), where `clean` is not NaN; infinite where x is."""
+    error = ((x.double() - clean.double()) / unit).square()
+    return error[~clean.isnan().expand_as(error)].mean().nan_to_num(math.inf).item()
 
 
 def value_range(x: Tensor) -> float:
-    """Return the largest value less the smallest; 1 where they are the same."""
-    return x.max().item() - x.min().item() or 1.0
+    """Return the largest value that is there less the smallest; 1 where they are the same."""
+    there = x[~x.isnan()]
+    return there.max().item() - there.min().item() or 1.0
 
 
 def psnr(mse: float, peak: float) -> float:

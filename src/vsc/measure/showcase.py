@@ -50,7 +50,7 @@ def showcase(seen: Measured, shown: int = 8) -> Showcase:
     """Collect the arrays behind a model's pictures: `shown` examples, one per class where there are labels."""
     model, codes, y = seen.model, seen.codes, seen.part.y
     chosen = choose_examples(seen.part, shown, seen.seed)
-    x, noisy = seen.x[chosen], add_noise(seen.x, seen.seed)[chosen]
+    x, noisy = seen.x[chosen], add_noise(seen.x, seen.seed, seen.unit)[chosen]
     labels = torch.zeros(len(seen), dtype=torch.int64) if y is None else y
     C = 1 if y is None else max(len(seen.data.classes), int(labels.max()) + 1)
     rows = [labels == label for label in range(C)]

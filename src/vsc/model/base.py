@@ -10,10 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from vsc.errors import UsageError, at_least
+from vsc.fields import Field
 from vsc.model.bounds import Bound
+from vsc.model.filling import filled
 from vsc.model.likelihoods import Bernoulli, Likelihood
 from vsc.model.priors import Prior
 from vsc.model.scaling import Examples, Scaler, as_examples, identity
+from vsc.torchstate import seeded
+
+TOGETHER = 20_000
+"""Codes that are decoded at a time where there are many of an example."""
 
 
 class Codes(NamedTuple):
@@ -54,7 +60,8 @@ class Autoencoder(nn.Module, ABC):
     encoder : torch.nn.Module
         (B, M) or (B, *shape) -> (B, features * J), whichever it takes.
     decoder : torch.nn.Module
-        (B, J) -> (B, outputs * M), in any shape; `outputs` is the likelihood's.
+        (B, J) -> (B, outputs * M), in any shape; `outputs` is the likelihood's. Of the likelihood of a table of mixed
+        columns, its `width`.
     shape : tuple of int
         One example's shape; M is its product.
     latent_dim : int
@@ -67,6 +74,11 @@ class Autoencoder(nn.Module, ABC):
         Names of a table's columns and of the classes, where they are known, for whoever reads the codes.
     binarise : bool
         Whether training draws every value anew as a bit.
+    fields : tuple of vsc.fields.Field
+        What a table's columns are, so that data frames can be read; a categorical one is several of `columns`.
+    missing : bool
+        Whether values of x may be NaN, where they are missing: log p(x|z) is then that of what is there, and the
+        encoder must make something of NaN, as one behind a `vsc.model.front.Front` does.
 
     Raises
     ------
@@ -99,11 +111,14 @@ class Autoencoder(nn.Module, ABC):
         columns: tuple[str, ...] = (),
         classes: tuple[str, ...] = (),
         binarise: bool = False,
+        fields: tuple[Field, ...] = (),
+        missing: bool = False,
     ):
         super().__init__()
         at_least(1, latent_dim, "latent_dim")
         self.shape, self.latent_dim = tuple(shape), latent_dim
         self.columns, self.classes, self.binarise = tuple(columns), tuple(classes), binarise
+        self.fields, self.missing = tuple(fields), missing
         self.likelihood = Bernoulli() if likelihood is None else likelihood
         self.scaler, self._scales = identity() if scaler is None else scaler, scaler is not None
         self.encoder, self.decoder = encoder, decoder
@@ -111,7 +126,7 @@ class Autoencoder(nn.Module, ABC):
             self.prior = self.own_prior(latent_dim)
         rows, images = (math.prod(self.shape),), self.shape
         self._taken = _fitting(encoder, [rows, images], self.features * latent_dim, "encoder")
-        _fitting(decoder, [(latent_dim,)], self.likelihood.outputs * math.prod(self.shape), "decoder")
+        _fitting(decoder, [(latent_dim,)], self.likelihood.width(math.prod(self.shape)), "decoder")
 
     @abstractmethod
     def forward(self, x: Tensor, lam: float = 1.0, relaxation: float | None = None) -> Bound:
@@ -147,13 +162,13 @@ class Autoencoder(nn.Module, ABC):
         return _through(self.encoder, x.unflatten(-1, self._taken))
 
     def from_decoder(self, z: Tensor) -> Tensor:
-        """Return what the decoder makes of codes z (B, J): (B, outputs * M), never in half precision."""
+        """Return what the decoder makes of codes z (B, J): (B, width), never in half precision."""
         return _through(self.decoder, z)
 
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) in nats, shape (B,), of x (B, M) and z (B, J)."""
         out = self.from_decoder(z)
-        return self.likelihood.log_prob(x.to(out.dtype), out)
+        return self.likelihood.log_prob(x.to(out.dtype), out, self.missing)
 
     def log_weights(self, x: Tensor, draws: int) -> Tensor:
         """
@@ -171,12 +186,16 @@ class Autoencoder(nn.Module, ABC):
         torch.Tensor, shape (K, B)
             ln p(x|z) + ln p(z) - ln q(z|x) in nats, with the prior's mixture summed out.
         """
+        return self.weighted(x, draws)[1]
+
+    def weighted(self, x: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+        """Return K hard draws z of q(z|x), (K, B, J), and their `log_weights`, (K, B)."""
         qz = self.posterior(x)
         z = qz.sample((draws,))  # (K, B, J)
         flat = z.flatten(0, 1)
         log_px = self.log_px(x.repeat(draws, 1), flat)
         log_pz = self.prior.log_prob(flat, self.posterior)
-        return (log_px + log_pz).unflatten(0, (draws, len(x))) - qz.log_prob(z).sum(-1)
+        return z, (log_px + log_pz).unflatten(0, (draws, len(x))) - qz.log_prob(z).sum(-1)
 
     def sample_code(self, n: int) -> Tensor:
         """Draw z ~ p(z), shape (n, J); exactly zero where a gate is shut."""
@@ -221,7 +240,7 @@ class Autoencoder(nn.Module, ABC):
         ----------
         x : array_like or data frame, shape (N, ...)
             Examples of M values each, in the units of the training data. Where the model knows its columns, those of a
-            data frame are taken by name, in any order.
+            data frame are taken by name, in any order. Values may be missing where some were in the training data.
 
         Returns
         -------
@@ -231,10 +250,11 @@ class Autoencoder(nn.Module, ABC):
         Raises
         ------
         UsageError
-            If the shape does not fit, a column is missing, a value is not finite, or the values are plainly in other
-            units than those of the training data.
+            If the shape does not fit, a column is missing, a value is not finite or not of its column, or the values
+            are plainly in other units than those of the training data.
         """
-        return self.scaler.checked(as_examples(x, math.prod(self.shape), self.columns))
+        found = as_examples(x, math.prod(self.shape), self.columns, self.fields, self.missing)
+        return self.scaler.checked(found)
 
     def scaled(self, x: Any) -> Tensor:
         """Return stored examples x (N, ...) in model units, (N, M), where the model is."""
@@ -272,8 +292,57 @@ class Autoencoder(nn.Module, ABC):
         parts = [self.codes(self.scaler(part)) for part in self.stored(x).split(batch_size)]
         return Codes(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
+    def impute(self, x: Any, draws: int = 1000, seed: int = 0) -> Any:
+        """
+        Fill in what is missing, by its expectation given what is there, E[x_missing | x_observed].
+
+        It is taken over K draws of q(z | x_observed), weighted by p(x_observed|z) p(z) / q(z | x_observed): at many
+        draws it is the model's own, whatever the encoder has learned. An AE has one code, and no weights.
+
+        Parameters
+        ----------
+        x : array_like or data frame, shape (N, ...)
+            As for `stored`; NaN, or what a data frame calls missing, is filled.
+        draws : int
+            K.
+        seed : int
+            Of the draws.
+
+        Returns
+        -------
+        array or data frame
+            The same as given, with nothing missing. Of a column of levels the most probable.
+
+        Raises
+        ------
+        UsageError
+            As `stored`: where the training data had no missing values, the model cannot be told of any.
+        """
+        at_least(1, draws, "draws")
+        stored = self.stored(x)
+        if not isinstance(stored, Tensor):
+            raise UsageError("examples that stay on disk have no missing values")
+        with seeded(seed), torch.no_grad():
+            return filled(x, torch.where(stored.isnan(), self._expected(stored, draws), stored), self.fields)
+
+    def _expected(self, stored: Tensor, draws: int) -> Tensor:
+        """Return E[x | what is there] of stored examples (N, M), as stored; of rows that lack nothing, themselves."""
+        out = stored.clone()
+        for rows in stored.isnan().any(1).nonzero().flatten().split(max(1, TOGETHER // draws)):
+            z, log_w = self.weighted(self.scaler(stored[rows]), draws)  # (K, B, J), (K, B)
+            w = log_w.double().nan_to_num(-1e300, neginf=-1e300).softmax(0)  # the same for all where none is a number
+            mean = self.decode(z.flatten(0, 1)).unflatten(0, log_w.shape)
+            out[rows] = self.scaler.inverse((w.unsqueeze(-1).to(mean) * mean).sum(0)).to(out)
+        return out
+
     def adopt(
-        self, scaler: Scaler, columns: tuple[str, ...] = (), classes: tuple[str, ...] = (), binarise: bool = False
+        self,
+        scaler: Scaler,
+        columns: tuple[str, ...] = (),
+        classes: tuple[str, ...] = (),
+        binarise: bool = False,
+        fields: tuple[Field, ...] = (),
+        missing: bool = False,
     ) -> None:
         """
         Take over what is known of the data, before training or where a saved model is read.
@@ -282,11 +351,12 @@ class Autoencoder(nn.Module, ABC):
         ----------
         scaler : Scaler
             Not taken by a model that was made with one of its own.
-        columns, classes, binarise
+        columns, classes, binarise, fields, missing
             As at construction.
         """
         self.scaler = self.scaler if self._scales else scaler.to(self.device)
         self.columns, self.classes, self.binarise = tuple(columns), tuple(classes), binarise
+        self.fields, self.missing = tuple(fields), missing
 
 
 @contextmanager

@@ -33,6 +33,11 @@ class AE(Autoencoder):
         """Refuse: an AE has no prior."""
         raise UsageError("an AE has no prior to sample from; train a VAE or a VSC")
 
+    def weighted(self, x, draws):
+        """Return the one code that there is, with weight 1."""
+        z = self.from_encoder(x)[None]
+        return z, z.new_zeros(z.shape[:2])
+
     def log_weights(self, x, draws):
         """Refuse: an AE has no bound."""
         raise UsageError("an AE has no bound on log p(x); train a VAE or a VSC")

@@ -11,7 +11,15 @@ from vsc.errors import UsageError
 Shape = tuple[int, ...]
 
 
-def mlp(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Sequence[int] = (400,)):
+def mlp(
+    shape: Shape,
+    features: int,
+    latent_dim: int,
+    outputs: int,
+    hidden: Sequence[int] = (400,),
+    inputs: int | None = None,
+    width: int | None = None,
+):
     """
     Build fully connected nets, mirrored; any shape of data (ICLR: one hidden layer of 400).
 
@@ -27,11 +35,13 @@ def mlp(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Sequ
         Decoder outputs per data dimension.
     hidden : sequence of int
         Widths of the encoder's hidden layers, in order.
+    inputs, width : int, optional
+        Encoder inputs and decoder outputs, where they are not M and outputs * M.
 
     Returns
     -------
     encoder, decoder : torch.nn.Sequential
-        (B, M) -> (B, features) and (B, J) -> (B, outputs * M).
+        (B, inputs) -> (B, features) and (B, J) -> (B, width).
 
     Raises
     ------
@@ -41,7 +51,8 @@ def mlp(shape: Shape, features: int, latent_dim: int, outputs: int, hidden: Sequ
     if any(width < 1 for width in hidden):
         raise UsageError(f"hidden widths must be at least 1, not {tuple(hidden)}")
     M = math.prod(shape)
-    return _dense([M, *hidden, features]), _dense([latent_dim, *reversed(hidden), outputs * M])
+    inputs, width = inputs or M, width or outputs * M
+    return _dense([inputs, *hidden, features]), _dense([latent_dim, *reversed(hidden), width])
 
 
 def conv(shape: Shape, features: int, latent_dim: int, outputs: int):

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vsc.arrays import column_order, numeric
+from vsc.arrays import as_frame, column_order, numeric
 from vsc.errors import UsageError, choose
+from vsc.fields import Field, expand
 
 
 class Chunked(ABC):
@@ -71,6 +72,9 @@ class Chunked(ABC):
         return torch.stack(low).min(), torch.stack(top).max()
 
 
+Examples = Tensor | Chunked
+
+
 class Scaler(nn.Module):
     """
     x -> (x - shift) * factor, then unit L2 norm per example if `unit_norm`; kept with the model it was fitted for.
@@ -115,11 +119,11 @@ class Scaler(nn.Module):
         """Map model units (..., M), an array or a tensor, back to stored values; the norm of `unit-norm` is lost."""
         return torch.as_tensor(x) / self.factor + self.shift
 
-    def checked(self, x: "Examples") -> "Examples":
+    def checked(self, x: Examples) -> Examples:
         """Return stored examples, unless they are plainly in other units than those of the training data."""
-        if self.high is None or isinstance(x, Chunked) or not x.numel():
+        if self.high is None or isinstance(x, Chunked) or not len(_there(x)):
             return x
-        top, high = float(x.max()), self.high
+        top, high = float(_there(x).max()), self.high
         known = f"the training data had values from 0 to {high:g}"
         if high > 1 and x.is_floating_point() and 0 < top <= 1:
             raise UsageError(f"{known}, and these lie in [0, 1]; multiply them by {high:g}")
@@ -141,9 +145,6 @@ def identity() -> Scaler:
     return Scaler("none", torch.zeros(1, dtype=torch.float32), torch.ones(1, dtype=torch.float32))
 
 
-Examples = Tensor | Chunked
-
-
 def _none(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
     return torch.zeros(1), torch.ones(1)
 
@@ -151,6 +152,7 @@ def _none(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
 def _unit_interval(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
     if high is not None:
         return torch.zeros(1), torch.tensor([1.0 / high])
+    x = _there(x)
     low, top = x.min().double(), x.max().double()
     # data of one value have no range of their own: they become zero rather than undefined
     factor = 1.0 / (top - low) if top > low else torch.ones(1)
@@ -158,7 +160,12 @@ def _unit_interval(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
 
 
 def _standard(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
-    mean, std = x.moments if isinstance(x, Chunked) else _moments(lambda: x.split(_rows(x)), len(x))
+    if isinstance(x, Chunked):
+        mean, std = x.moments
+    elif x.is_floating_point() and x.isnan().any():
+        mean, std = moments_there(x)
+    else:
+        mean, std = _moments(lambda: x.split(_rows(x)), len(x))
     # a constant column has no scale of its own: it becomes zero rather than infinite
     return mean, torch.where(std > CONSTANT * mean.abs(), 1.0 / std, 1.0).clamp(max=torch.finfo(torch.float32).max)
 
@@ -172,6 +179,17 @@ def _moments(parts: Callable[[], Iterable[Tensor]], N: int) -> tuple[Tensor, Ten
     mean = _total(part.sum(0, dtype=torch.float64) for part in parts()) / N
     square = _total((part.double() - mean).square().sum(0) for part in parts()) / N
     return mean, square.sqrt()
+
+
+def moments_there(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same of x (N, M) without what is NaN; 0 and 0 for a column of nothing else."""
+    mean = x.double().nanmean(0).nan_to_num(0.0)
+    return mean, (x.double() - mean).square().nanmean(0).nan_to_num(0.0).sqrt()
+
+
+def _there(x: Examples) -> Examples:
+    """Return the values of examples that are not missing, in any shape."""
+    return x[~x.isnan()] if isinstance(x, Tensor) and x.is_floating_point() and x.isnan().any() else x
 
 
 def _rows(x: Tensor) -> int:
@@ -195,7 +213,7 @@ SCALES: dict[str, Callable[[Examples, float | None], tuple[Tensor, Tensor]]] = {
 }
 
 
-def fit_scaler(kind: str, x: Examples, high: float | None) -> Scaler:
+def fit_scaler(kind: str, x: Examples, high: float | None, unscaled: Tensor | None = None) -> Scaler:
     """
     Fit a scaler to the training examples.
 
@@ -206,9 +224,11 @@ def fit_scaler(kind: str, x: Examples, high: float | None) -> Scaler:
         set; `unit-norm`: every example to L2 norm 1 (ICLR, UAI); `standard`: every column to mean 0 and variance 1;
         `none`: values as they are stored.
     x : torch.Tensor or Chunked, shape (N, M)
-        Training examples as stored.
+        Training examples as stored; NaN is missing, and stays so.
     high : float or None
         The stored value that means 1 (`Dataset.high`).
+    unscaled : torch.Tensor, shape (M,), bool, optional
+        Columns that `standard` leaves as they are.
 
     Returns
     -------
@@ -221,11 +241,15 @@ def fit_scaler(kind: str, x: Examples, high: float | None) -> Scaler:
         If the kind is unknown.
     """
     shift, factor = choose(SCALES, kind, "scale")(x, high)
+    if unscaled is not None and unscaled.any():
+        shift, factor = torch.where(unscaled, 0.0, shift), torch.where(unscaled, 1.0, factor)
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
     return Scaler(kind, shift.to(exact), factor.float(), high)
 
 
-def as_examples(x: Any, M: int, columns: Sequence[str] = ()) -> Examples:
+def as_examples(
+    x: Any, M: int, columns: Sequence[str] = (), fields: Sequence[Field] = (), missing: bool = False
+) -> Examples:
     """
     Check stored examples, whatever they are held in, and flatten them.
 
@@ -238,6 +262,10 @@ def as_examples(x: Any, M: int, columns: Sequence[str] = ()) -> Examples:
         Values that an example must have.
     columns : sequence of str
         Names of the M columns; those of a data frame are put into this order.
+    fields : sequence of vsc.fields.Field
+        What the columns of a table are, where they are known: a data frame is read by them.
+    missing : bool
+        Whether values may be NaN.
 
     Returns
     -------
@@ -252,6 +280,8 @@ def as_examples(x: Any, M: int, columns: Sequence[str] = ()) -> Examples:
     names: tuple[str, ...] = ()
     if isinstance(x, Tensor) and x.layout == torch.strided and not x.is_complex():
         x = x.detach()
+    elif fields and (hasattr(x, "columns") or hasattr(x, "column_names")):
+        x = torch.from_numpy(expand(as_frame(x), fields))
     elif not isinstance(x, Chunked):
         values, names = numeric(x)
         order = column_order(names, columns)
@@ -262,6 +292,10 @@ def as_examples(x: Any, M: int, columns: Sequence[str] = ()) -> Examples:
         return x
     x = x.reshape(len(x), M)
     x = x if x.dtype in (torch.uint8, torch.float64) else x.to(torch.float32)
-    if x.is_floating_point() and not torch.isfinite(x.float()).all():
-        raise UsageError("the array has NaN or infinite values; remove or fill them first")
-    return x
+    if not x.is_floating_point() or torch.isfinite(x.float()).all():
+        return x
+    if fields and not x.float().isinf().any():
+        if missing:
+            return x
+        raise UsageError("values are missing, and the model was trained on data where none were; fill them first")
+    raise UsageError("the array has NaN or infinite values; remove or fill them first")

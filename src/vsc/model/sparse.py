@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from vsc.fields import Field
 from vsc.model import spikes as estimators
 from vsc.model.base import Autoencoder, Codes
 from vsc.model.bounds import Bound, decompose_kl
@@ -50,7 +51,7 @@ class VSC(Autoencoder):
 
     Parameters
     ----------
-    encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise
+    encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise, fields, missing
         As for `Autoencoder`.
     prior : Prior, optional
         p(z); by default the fixed spike-and-slab with alpha = `ALPHA`. One without gates holds the gates open: the VAE.
@@ -94,6 +95,8 @@ class VSC(Autoencoder):
         columns: tuple[str, ...] = (),
         classes: tuple[str, ...] = (),
         binarise: bool = False,
+        fields: tuple[Field, ...] = (),
+        missing: bool = False,
     ):
         super().__init__(
             encoder,
@@ -105,6 +108,8 @@ class VSC(Autoencoder):
             columns=columns,
             classes=classes,
             binarise=binarise,
+            fields=fields,
+            missing=missing,
         )
         self.prior = SpikeSlabPrior(FixedGates(latent_dim, ALPHA)) if prior is None else prior
         self.spikes, self.relaxation, self.correlated = spikes, relaxation, correlated
@@ -147,7 +152,7 @@ class ThresholdedLaplaceVSC(Autoencoder):
 
     Parameters
     ----------
-    encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise
+    encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise, fields, missing
         As for `Autoencoder`.
     alpha : float
         Where every alpha_j = exp(-t_j) starts, in (0, 1); the gates themselves start at 1/2.
@@ -179,6 +184,8 @@ class ThresholdedLaplaceVSC(Autoencoder):
         columns: tuple[str, ...] = (),
         classes: tuple[str, ...] = (),
         binarise: bool = False,
+        fields: tuple[Field, ...] = (),
+        missing: bool = False,
     ):
         super().__init__(
             encoder,
@@ -190,6 +197,8 @@ class ThresholdedLaplaceVSC(Autoencoder):
             columns=columns,
             classes=classes,
             binarise=binarise,
+            fields=fields,
+            missing=missing,
         )
         self.prior = ThresholdedLaplacePrior(latent_dim, alpha)
         self.spikes, self.relaxation = spikes, relaxation

@@ -181,9 +181,10 @@ def _table(m: Material, k: int) -> dict[str, Any]:
     """Return the columns that move most, what one row becomes, and the rows with the most extreme values."""
     j, change, raising = int(m.found.shown[k]), m.moved.change[k], m.moved.raising[k]
     columns = largest(change, COLUMNS)
-    scale = np.broadcast_to(1 / m.factor, m.x.shape[1:])
-    texts = [f"{number(float(change[c]), '+.2f')} ({_signed(float(change[c] * scale[c]))})" for c in columns]
-    raised = [f"{number(float(raising[c]), '+.2f')} ({_signed(float(raising[c] * scale[c]))})" for c in columns]
+    texts, raised = (
+        [f"{number(float(told[c]), '+.2f')} ({_signed(float(m.changed(told)[c]))})" for c in columns]
+        for told in (change, raising)
+    )
     swept = m.stored(m.swept.x[k])
     steps = sorted({0, 1, len(swept) // 2, len(swept) - 1}) if m.found.gated else [0, len(swept) // 2, len(swept) - 1]
     ticks = [number(float(m.swept.values[k, s]), ".1f") for s in steps]

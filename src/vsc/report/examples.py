@@ -94,7 +94,7 @@ def _signals(m: Material, i: int, parts: Parts) -> dict[str, Any]:
 
 def _table(m: Material, i: int, parts: Parts) -> dict[str, Any]:
     x, there = m.stored(m.x[i]), m.stored(parts.reconstruction)
-    columns = sorted(largest(m.x[i], COLUMNS))
+    columns = sorted(largest((m.x[i] - m.middle) / m.each, COLUMNS))
     rows = [[m.names[c], measure(float(x[c])), measure(float(there[c]))] for c in columns]
     added = []
     for latent, change in zip(parts.latent[:ADDED], parts.change, strict=False):

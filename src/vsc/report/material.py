@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vsc.measure.measured import Measured
+from vsc.model.scaling import moments_there
 from vsc.plots.drawing import is_image, value_limits
 from vsc.report.words import feature_names, number
 
@@ -24,7 +25,7 @@ class Material:
     def __init__(self, seen: Measured):
         self.seen, self.found, self.moved = seen, seen.survey, seen.effects
         self.ends, self.pairs, self.swept, self.profile = seen.extremes, seen.together, seen.strips, seen.by_class
-        self.x = seen.x.numpy()
+        self.x, self.each = seen.x.numpy(), seen.unit.numpy()
         self.y = None if seen.part.y is None else seen.part.y.numpy()
         self.shape, self.classes, self.features = seen.model.shape, seen.data.classes, seen.data.features
         scaler = seen.model.scaler
@@ -53,8 +54,8 @@ class Material:
 
     @property
     def unit(self) -> str:
-        """What 1 in model units is."""
-        if self.scale == "standard":
+        """What a change of 1 is."""
+        if self.scale == "standard" or self.seen.model.likelihood.own_units:
             return "standard deviations of the column" if self.kind == "table" else "standard deviations of the data"
         full = self.kind == "images" and self.scale == "unit-interval"
         return "model units (1 is the step from black to white)" if full else "model units"
@@ -73,6 +74,15 @@ class Material:
     def stored(self, x: np.ndarray) -> np.ndarray:
         """Take model units back to the units of the data, as far as that is possible."""
         return x / self.factor + self.shift
+
+    def changed(self, change: np.ndarray) -> np.ndarray:
+        """Take changes (..., M) as they are told to the units of the data."""
+        return change * self.each / self.factor
+
+    @cached_property
+    def middle(self) -> np.ndarray:
+        """The columns' means, in model units, (M,)."""
+        return np.nan_to_num(moments_there(self.seen.x)[0].numpy())
 
     def label(self, i: int) -> str:
         """Return the class of an example, or nothing."""

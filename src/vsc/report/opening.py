@@ -77,7 +77,7 @@ def switched_off(m: Material, k: int) -> dict[str, Any]:
         "value": number(float(parts.value[a]), ".1f"),
         "moves": f"{'falls' if drop >= 0 else 'rises'} by {number(abs(drop), '.1f')} nats",
     }
-    x, without = m.x[i], there - change
+    x, without = m.x[i], there - change * m.each
     if m.kind == "images":
         ticks = ["input", f"with latent {j}", "without it"]
         alt = f"Input {words['number']}, its reconstruction, and the same with latent {j} off: the error grows from "

@@ -51,7 +51,9 @@ def labels(names: Sequence[str], titles: Sequence[str]) -> list[str]:
 
 
 def measure(value: float) -> str:
-    """Print a value of the data, whatever its size: four digits, "0.01234", and thin spaces from 10 000 on."""
+    """Print a value of the data, if it is there: four digits, "0.01234", and thin spaces from 10 000 on."""
+    if math.isnan(value):
+        return "missing"
     if math.isfinite(value) and abs(value) >= 1e4:
         return count(round(value)).replace("-", "−") if abs(value) < 1e9 else number(value, ".3g")
     return number(value, ".4g")

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from vsc.data.split import Dataset
 from vsc.errors import UsageError, at_least, choose
+from vsc.fields import Field
 from vsc.model import HEADS, MODELS, Autoencoder
+from vsc.model.front import Front
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
 from vsc.model.priors import (
@@ -27,7 +29,7 @@ from vsc.model.priors import (
     PseudoInputGates,
     SpikeSlabPrior,
 )
-from vsc.model.scaling import SCALES, fit_scaler
+from vsc.model.scaling import SCALES, fit_scaler, moments_there
 from vsc.model.spikes import RELAXATION, SPIKES
 from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig
 from vsc.settings.presets import SUITS, changed
@@ -46,13 +48,12 @@ def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Co
     """
     config = _with_own(config, own)
     check_numbers(config.model)
-    scale = config.data.scale
-    if scale == "auto":
-        scale = "standard" if data.high is None else "unit-interval"
+    scale = _scale(config, data, own)
     choose(SCALES, scale, "scale")
     likelihood, variance = _likelihood(config, data, scale)
     config = replace(config, model=replace(config.model, likelihood=likelihood, variance=variance))
     kind = own.likelihood if own else choose(LIKELIHOODS, likelihood, "likelihood")
+    _check_values(kind, likelihood, data, scale, config.data.binarise)
     if kind.unit_interval and not _in_unit_interval(data, scale):
         raise UsageError(
             f"likelihood {likelihood!r} takes values in [0, 1], and scale {scale!r} leaves that range; "
@@ -71,6 +72,38 @@ def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Co
         train=replace(config.train, target_l0=target, cap=_cap(config, heard, own)),
     )
     return replace(config, train=_training(config, data, own))
+
+
+def _scale(config: Config, data: Dataset, own: Autoencoder | None) -> str:
+    """Return the scale that is named, or suits the data."""
+    named, likelihood = config.data.scale, config.model.likelihood
+    if named != "auto":
+        return named
+    kind = own.likelihood if own else LIKELIHOODS.get(likelihood)
+    if kind is not None and kind.counts:
+        return "none"
+    return "standard" if data.high is None or _mixed(data) else "unit-interval"
+
+
+def _mixed(data: Dataset) -> bool:
+    """Whether a table has a column that is no measurement."""
+    return any(field.likelihood != "gaussian" for field in data.fields)
+
+
+def _lacks(data: Dataset) -> bool:
+    """Whether values are missing, which they may be in tables whose columns are known."""
+    return bool(data.fields) and any(part.x.isnan().any() for part in (data.train, data.valid, data.test))
+
+
+def _check_values(kind: Likelihood | type[Likelihood], name: str, data: Dataset, scale: str, binarise: bool) -> None:
+    """Refuse scales that would change counts or cannot take missing values, and counts that are none."""
+    if kind.own_units and data.fields and scale not in ("none", "standard"):
+        raise UsageError(f"likelihood {name!r} takes counts as they are; leave data.scale out, which is {scale!r}")
+    x = data.train.x[:FEW]
+    if kind.counts and not bool(((x >= 0) & (x == x.round()) if x.is_floating_point() else x >= 0)[~x.isnan()].all()):
+        raise UsageError(f"likelihood {name!r} takes counts, whole and not negative; choose another, or give counts")
+    if _lacks(data) and (binarise or scale == "unit-norm"):
+        raise UsageError(f"values are missing, which {'binarise' if binarise else 'scale unit-norm'} cannot take")
 
 
 def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainConfig:
@@ -104,6 +137,8 @@ FEW = 2000
 def _likelihood(config: Config, data: Dataset, scale: str) -> tuple[str, float | None]:
     """Return the likelihood that is named, or suits the data, and its variance, if it has one."""
     named, variance = config.model.likelihood, config.model.variance
+    if named == "auto" and _mixed(data):
+        return "columns", variance
     grey = scale == "unit-interval" and not config.data.binarise
     suits, own = SUITS.get(data.name, ("", None)) if grey else ("", None)
     if named == "auto" and suits:
@@ -277,12 +312,15 @@ CAP, FEWEST = 0.4, 2.0
 def _is_binary(data: Dataset) -> bool:
     """Whether a quarter of the columns have two values each, as one-hot ones do."""
     x = data.train.x[:FEW]
-    two = ((x == x.amin(0)) | (x == x.amax(0))).all(0) & (x.amin(0) < x.amax(0))
+    low, top = x.nan_to_num(math.inf).amin(0), x.nan_to_num(-math.inf).amax(0)
+    two = ((x == low) | (x == top) | x.isnan()).all(0) & (low < top)
     return bool(two.float().mean() >= 0.25)
 
 
 def _in_unit_interval(data: Dataset, scale: str) -> bool:
     x = data.train.x
+    if data.fields:
+        x = x[~x.isnan()]
     if scale in ("unit-norm", "none"):
         return bool(x.min() >= 0 and (scale == "unit-norm" or x.max() <= 1))
     return scale == "unit-interval"
@@ -292,28 +330,37 @@ FUNCTIONS = {"spikes": (SPIKES, "spike estimator"), "head": (HEADS, "head"), "se
 """Settings that name a function, which is passed on as it is -> its family, and what that is called."""
 
 
-def build_model(model: ModelConfig, shape: tuple[int, ...], device: str = "cpu", **known: Any) -> Autoencoder:
+def build_model(
+    model: ModelConfig,
+    shape: tuple[int, ...],
+    device: str = "cpu",
+    fields: tuple[Field, ...] = (),
+    missing: bool = False,
+    **known: Any,
+) -> Autoencoder:
     """
     Build an untrained `model`, its likelihood named, in float32, with weights from torch's current random state.
 
     `shape` is one example's. The `device` is the CPU, or `meta` for a model without numbers, which shows whether one
-    can be built. `known` is what the model's class takes and settings do not say: `scaler`, `columns` and so on.
+    can be built. `fields` are what a table's columns are, `missing` says whether values of it may be, and `known` is
+    what else the model's class takes and settings do not say: `scaler`, `columns` and so on.
     UsageError if a name is unknown, a value out of its range, or the model too large for this machine's memory.
     """
-    size, memory = _bytes_to_train(model, shape), _memory()
+    size, memory = _bytes_to_train(model, shape, fields, missing), _memory()
     if size > memory:
         raise UsageError(
             f"to train this model takes {size / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g}; lower "
             "model.latent_dim, model.hidden or model.components"
         )
     with on(device):
-        made = _parts(model, shape)
+        known |= {"fields": fields, "missing": missing}
+        made = _parts(model, shape, fields, missing)
         return _made(choose(MODELS, model.name, "model"), _given(model, shape) | made | known)
 
 
-def build_likelihood(model: ModelConfig) -> Likelihood:
-    """Build the likelihood that a model's settings name, with its own settings."""
-    return _made(choose(LIKELIHOODS, model.likelihood, "likelihood"), _given(model, ()))
+def build_likelihood(model: ModelConfig, fields: tuple[Field, ...] = ()) -> Likelihood:
+    """Build the likelihood that a model's settings name, with its own settings; `fields` are a table's columns."""
+    return _made(choose(LIKELIHOODS, model.likelihood, "likelihood"), _given(model, ()) | {"fields": fields})
 
 
 def check_numbers(model: ModelConfig) -> None:
@@ -332,15 +379,21 @@ def _given(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, Any]:
     return given | {"shape": shape, "features": features, "inputs": math.prod(shape)}
 
 
-def _parts(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, nn.Module]:
+def _parts(
+    model: ModelConfig, shape: tuple[int, ...], fields: tuple[Field, ...] = (), missing: bool = False
+) -> dict[str, nn.Module]:
     """Build what a model is made of."""
-    given, likelihood = _given(model, shape), build_likelihood(model)
+    M, given, likelihood = math.prod(shape), _given(model, shape), build_likelihood(model, fields)
     parts: dict[str, nn.Module] = {"likelihood": likelihood}
     if (gates := _gates(model)) is not None:
         given["gates"] = _made(gates, given)
         given["slab"] = _made(choose(SLABS, _slab(model), "slab"), given)
         parts["prior"] = _made(SpikeSlabPrior, given)
-    parts["encoder"], parts["decoder"] = _made(choose(NETS, model.net, "net"), given | {"outputs": likelihood.outputs})
+    front = Front(likelihood.counted(M), missing)
+    given |= {"outputs": likelihood.outputs, "inputs": front.width, "width": likelihood.width(M)}
+    parts["encoder"], parts["decoder"] = _made(choose(NETS, model.net, "net"), given)
+    if front.counted.any() or missing:
+        parts["encoder"] = nn.Sequential(front, parts["encoder"])
     return parts
 
 
@@ -365,16 +418,22 @@ def on(device: str) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def outline(model: ModelConfig, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Return the weights of a model's parts without their values, which takes no memory."""
+def outline(
+    model: ModelConfig, shape: tuple[int, ...], fields: tuple[Field, ...] = (), missing: bool = False
+) -> dict[str, Tensor]:
+    """
+    Return the weights of the parts of a `model`, whose examples have a `shape`, without values: it takes no memory.
+
+    `fields` and `missing` are as for `build_model`.
+    """
     with on("meta"):
-        return nn.ModuleDict(_parts(model, shape)).state_dict()
+        return nn.ModuleDict(_parts(model, shape, fields, missing)).state_dict()
 
 
-def _bytes_to_train(model: ModelConfig, shape: tuple[int, ...]) -> float:
+def _bytes_to_train(model: ModelConfig, shape: tuple[int, ...], fields: tuple[Field, ...], missing: bool) -> float:
     """Estimate what weights, gradients and Adam's two moments take."""
     try:
-        return 16.0 * sum(weight.numel() for weight in outline(model, shape).values())
+        return 16.0 * sum(weight.numel() for weight in outline(model, shape, fields, missing).values())
     except (RuntimeError, TypeError, OverflowError):  # more than 2^63 numbers
         return math.inf
 
@@ -394,19 +453,44 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
     That is the model of a resolved `config`, or a `model` of the user's own, whose weights are left as they are.
     """
     assert config.data.scale != "auto"
+    M, likelihood = math.prod(data.shape), model.likelihood if model else build_likelihood(config.model, data.fields)
     with on("cpu"):
-        scaler = fit_scaler(config.data.scale, data.train.x, data.high)
-    known = {"columns": data.features, "classes": data.classes, "binarise": config.data.binarise}
+        scaler = fit_scaler(config.data.scale, data.train.x, data.high, likelihood.unscaled(M))
+    known: dict[str, Any] = {"columns": data.features, "classes": data.classes, "binarise": config.data.binarise}
+    known |= {"fields": data.fields, "missing": _lacks(data)}
     if model is not None:
         model = model.to("cpu")
         model.adopt(scaler, **known)
+        _check_told(model, data)
         return model
     known["correlated"] = bool(config.train.total_correlation)
     if config.train.relaxation is not None:
         known["relaxation"] = config.train.relaxation.last
     built = build_model(config.model, data.shape, scaler=scaler, **known)
+    if isinstance(built.encoder, nn.Sequential) and isinstance(front := built.encoder[0], Front):
+        front.fit(built.scaler(data.train.x[:MOST]))
     prior = getattr(built, "prior", None)
     if prior is not None and prior.wants:
         chosen = torch.randperm(len(data.train), device="cpu")[: prior.wants]
-        prior.start_at(built.scaler(data.train.x[chosen]))
+        x = built.scaler(data.train.x[chosen])
+        if built.missing:  # what is missing of a pseudo-input starts at the column's mean
+            x = torch.where(x.isnan(), moments_there(built.scaler(data.train.x))[0].to(x), x)
+        prior.start_at(x)
     return built
+
+
+MOST = 100_000
+"""Training examples that counts are standardised by, in what the encoder sees."""
+
+
+@torch.no_grad()
+def _check_told(model: Autoencoder, data: Dataset) -> None:
+    """Refuse missing values to an encoder of the user's that makes nothing of them."""
+    if not model.missing:
+        return
+    lacking = torch.full((2, math.prod(data.shape)), math.nan)
+    if not model.from_encoder(lacking).isfinite().all():
+        raise UsageError(
+            "values are missing, of which the model's encoder makes NaN; fill them first, or put before it a "
+            "vsc.model.front.Front(counted, missing=True)"
+        )

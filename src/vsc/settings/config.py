@@ -16,7 +16,16 @@ Kind = Literal["ae", "vae", "tcvae", "laplace", "vsc", "thresholded-laplace"]
 Scale = Literal["auto", "unit-interval", "unit-norm", "standard", "none"]
 Net = Literal["mlp", "conv"]
 LikelihoodName = Literal[
-    "auto", "bernoulli", "continuous-bernoulli", "gaussian", "gaussian-shared", "gaussian-fixed", "laplace"
+    "auto",
+    "bernoulli",
+    "continuous-bernoulli",
+    "gaussian",
+    "gaussian-shared",
+    "gaussian-fixed",
+    "laplace",
+    "poisson",
+    "negative-binomial",
+    "columns",
 ]
 GatesName = Literal["auto", "fixed", "learned", "mixture", "pseudo-inputs"]
 SlabName = Literal["auto", "unit", "learned", "own"]
@@ -68,12 +77,14 @@ class ModelConfig:
     hidden: tuple[int, ...] = (400,)
     """Widths of the encoder's hidden layers, mirrored in the decoder (net mlp)."""
     likelihood: LikelihoodName = "auto"
-    """p(x|z); auto is bernoulli for values in [0, 1], gaussian-fixed for the digits, and for tables gaussian, or
-    gaussian-shared with fewer than 300 training examples or where a quarter of the columns have two values."""
+    """p(x|z); auto is bernoulli for values in [0, 1], gaussian-fixed for the digits, columns, each column's own, for
+    tables with columns that are no measurements, and for others gaussian, or gaussian-shared with fewer than 300
+    training examples or where a quarter of the columns have two values. For counts: negative-binomial or poisson."""
     variance: float | None = None
     """Variance of the likelihood gaussian-fixed; None is 1, or 0.02 for the digits."""
     variance_floor: float = 1e-6
-    """Least variance of the likelihoods gaussian, gaussian-shared and laplace; part of every result with them."""
+    """Least variance of the likelihoods gaussian, gaussian-shared, laplace and columns; part of every result with
+    them."""
     gates: GatesName = "auto"
     """The gates of p(z) (VSC): one alpha, fixed; an alpha learned for each latent; or a mixture of patterns that each
     example chooses from, of parameters or, as in UAI, of pseudo-inputs that the encoder reads. auto is pseudo-inputs,

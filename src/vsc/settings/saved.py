@@ -2,14 +2,15 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vsc.errors import UsageError, short
+from vsc.errors import UsageError, choose, short
+from vsc.fields import KINDS, Field
 from vsc.model import Autoencoder
 from vsc.model.scaling import Scaler
 from vsc.settings.build import build_model, on, outline
@@ -26,6 +27,8 @@ def described(model: Autoencoder, settings: ModelConfig) -> dict[str, Any]:
         "binarise": model.binarise,
         "relaxation": getattr(model, "relaxation", None),
         "columns": list(model.columns),
+        "fields": [[field.name, field.likelihood, list(field.levels)] for field in model.fields],
+        "missing": model.missing,
         "classes": list(model.classes),
     }
 
@@ -48,9 +51,10 @@ def restored(
     with on("cpu"):
         scaler = Scaler(saved["scale"], weights["scaler.shift"], weights["scaler.factor"], saved.get("high"))
         known: dict[str, Any] = {name: tuple(saved[name]) for name in ("columns", "classes")}
-        known["binarise"] = saved.get("binarise", False)
+        known |= {name: saved.get(name, False) for name in ("binarise", "missing")}
+        known["fields"] = _fields(saved.get("fields", []))
         if model is None:
-            _check_same(outline(settings, shape), weights)
+            _check_same(outline(settings, shape, known["fields"], known["missing"]), weights)
             own = {} if saved.get("relaxation") is None else {"relaxation": saved["relaxation"]}
             model = build_model(settings, shape, scaler=scaler, **known, **own)
         else:
@@ -65,7 +69,7 @@ def restored(
 
 def _check_kept(saved: Mapping[str, Any], weights: Mapping[str, Tensor], M: int) -> None:
     """Refuse what is no setting and no weight, and of no use."""
-    for name, kind in {"high": (int, float), "relaxation": (int, float), "binarise": bool}.items():
+    for name, kind in {"high": (int, float), "relaxation": (int, float), "binarise": bool, "missing": bool}.items():
         value = saved.get(name)
         if value is not None and not (isinstance(value, kind) and math.isfinite(value) and value >= 0):
             raise UsageError(f"{name} is {short(value)}")
@@ -73,6 +77,14 @@ def _check_kept(saved: Mapping[str, Any], weights: Mapping[str, Tensor], M: int)
         kept = weights[name]
         if tuple(kept.shape) not in ((1,), (M,)) or not kept.is_floating_point():
             raise UsageError(f"{name} is {kept.dtype} of shape {tuple(kept.shape)}; the examples have {M} values")
+
+
+def _fields(saved: Sequence[Sequence[Any]]) -> tuple[Field, ...]:
+    """Return a table's columns as they were saved."""
+    found = tuple(Field(name, kind, tuple(levels)) for name, kind, levels in saved)
+    for field in found:
+        choose(KINDS, field.likelihood, f"likelihood of column {short(field.name)}:")
+    return found
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """What went wrong in a run and which setting to change, from numbers and settings: the likeliest cause first."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,10 +38,10 @@ def beforehand(data: Dataset, latent_dim: int) -> str:
 
 def _still(data: Dataset) -> list[int]:
     """Return the columns of one value throughout the training examples, which may be more than memory holds."""
-    first = data.train.x[:1]
+    first = data.train.x.nan_to_num(math.inf).amin(0, keepdim=True) if data.fields else data.train.x[:1]
     there = torch.ones(first.shape[1], dtype=torch.bool)
     for rows in data.train.x.split(2000):
-        there &= (rows == first).all(0)
+        there &= ((rows == first) | rows.isnan()).all(0)
         if not there.any():
             break
     return there.nonzero().flatten().tolist()

@@ -121,7 +121,8 @@ class SpikeSlabPrior(Prior):
         """Return ln q(u|x), (B, U), of model inputs x (B, M), given the KL to every component (B, U)."""
         if self.scores is None:
             return self.select(None, kl)
-        return self.select(self.scores(x.to(self.scores.weight.dtype)).to(kl.dtype), kl)
+        told = torch.where(x.isnan(), 0.0, x).to(self.scores.weight.dtype)  # what is missing says nothing
+        return self.select(self.scores(told).to(kl.dtype), kl)
 
     def slab(self, qz, x, n, posterior):
         """Draw u ~ C(x) anew for each of the n values, and the value from its slab."""

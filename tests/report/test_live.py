@@ -148,7 +148,7 @@ def test_every_function_of_a_layer_and_of_a_mean_is_known_to_the_script():
     described = [make(kind(), None, None) for kind, make in LAYERS.items() if "activ" in kind.__module__]
     assert {"linear", "convolution"} | {one["kind"] for one in described} == set(made[0])
     assert set(made[1]) == set(RESPONSES)
-    assert all(make().response in RESPONSES for make in LIKELIHOODS.values() if make().response)
+    assert all(kind.response in RESPONSES for kind in LIKELIHOODS.values() if kind.response)
 
 
 def test_means_of_counts_and_of_categories():

@@ -271,7 +271,7 @@ LEANS_ON_FLOOR = 0.01
 
 def add_noise(x: Tensor, seed: int, unit: Tensor | float = 1.0) -> Tensor:
     """
-    Add Gaussian noise of `NOISE` times the data's range to x (N, M), clipped to it: the same for every model.
+    Add Gaussian noise of `NOISE` times the data's range to `x` (N, M), clipped to it: one for each `seed`.
 
     A `unit` (M,) says what is 1 of each column, where that differs. What is missing (NaN) stays so.
     """
@@ -281,7 +281,7 @@ def add_noise(x: Tensor, seed: int, unit: Tensor | float = 1.0) -> Tensor:
 
 
 def squared_error(x: Tensor, clean: Tensor, unit: Tensor | float = 1.0) -> float:
-    """Return the mean squared error of x (N, M), in a `unit` (M,), where `clean` is not NaN; infinite where x is."""
+    """Return the mean squared error of `x` (N, M), in a `unit` (M,), where `clean` is not NaN; infinite where x is."""
     error = ((x.double() - clean.double()) / unit).square()
     return error[~clean.isnan().expand_as(error)].mean().nan_to_num(math.inf).item()
 

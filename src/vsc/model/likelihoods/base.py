@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-
 RESPONSES = ("identity", "sigmoid", "exp", "softmax", "continuous-bernoulli")
 """Functions that a mean can be made by; `report/decode.js` has them too."""
 

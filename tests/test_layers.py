@@ -37,7 +37,7 @@ LAYERS = [
 ]
 
 DRAWING = {"plots", "studies", "report"}
-FRAMES = {"arrays", "fields", "data/table"}
+FRAMES = {"arrays", "fields", "data/table", "estimator"}
 HEAVY = {
     # library -> (where it may be imported, where even at module level)
     "matplotlib": (DRAWING, DRAWING),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from numbers import Integral
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import torch
@@ -15,15 +15,16 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from vsc.arrays import numeric
+from vsc.arrays import is_frame, numeric
 from vsc.data import from_arrays
 from vsc.data.checks import FEWEST, check_finite
 from vsc.data.split import Dataset
-from vsc.errors import Caution, UsageError
+from vsc.errors import Caution, UsageError, short
+from vsc.fields import collapse
 from vsc.measure.scores import bounds
 from vsc.model import Autoencoder
 from vsc.settings import build
-from vsc.settings.config import Config, as_plain
+from vsc.settings.config import Config, DataConfig, as_plain
 from vsc.settings.presets import changed
 from vsc.settings.schedule import Schedule
 from vsc.settings.upgrade import from_plain
@@ -31,6 +32,9 @@ from vsc.torchstate import modes, seeded
 from vsc.training import runs
 from vsc.training.loop import train
 from vsc.training.online import Online
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SETTINGS = {
     "latent_dim": "model.latent_dim",
@@ -43,7 +47,10 @@ SETTINGS = {
 }
 """Parameters -> the settings that they are."""
 
-LEAST = 400
+ELSEWHERE = {f"data.{name}" for name in ("name", "root", "label", "drop")}
+"""Settings that say which data and which columns: `fit` is given them."""
+
+LEAST = 500
 """Steps of the smallest tables; larger ones of up to `build.FEW` training examples take as many as these are."""
 
 DRAWS = 5
@@ -75,8 +82,8 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Steps of the optimiser. None is what suits the number of rows; on small tables training stops by itself
         where a tenth of the rows, which is held out, is described no better.
     settings : mapping, optional
-        Any other setting by its dotted name, such as {"train.lr": 1e-3, "model.gates": "mixture"}; those of
-        `vsc.ModelConfig`, `vsc.TrainConfig` and `vsc.DataConfig`.
+        Any other setting of `vsc.ModelConfig`, `vsc.TrainConfig` or `vsc.DataConfig` by its dotted name, such as
+        {"train.lr": 1e-3, "data.columns": "age=gaussian"}.
     sparse_output : bool
         Whether codes are a CSR matrix; else they are an array.
     verbose : bool
@@ -144,7 +151,8 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Parameters
         ----------
         X : array-like, sparse matrix or data frame, shape (N, M)
-            At least 10 rows; a sparse matrix is made dense.
+            At least 10 rows. Columns of a data frame may hold text, counts and missing values; an array may not. A
+            sparse matrix is made dense.
         y : None
             Not used.
 
@@ -162,7 +170,7 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         with _own_names():
             config = self._config()
-            data = self._dataset(X, config.data.valid_fraction)
+            data = self._dataset(X, config.data, config.data.valid_fraction)
             config = build.resolve(_with_steps(config, len(data.train)), data)
             rows: list[dict[str, Any]] = []
             self.model_ = train(data, config, progress=bool(self.verbose), watch=rows.append, tell=_warn)
@@ -228,7 +236,7 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             codes = self.model_.encode(self._checked(X)).hard.numpy()
         return sparse.csr_matrix(codes) if self.sparse_output else codes
 
-    def inverse_transform(self, X: Any) -> NDArray[np.float32]:
+    def inverse_transform(self, X: Any) -> "NDArray[np.float32] | DataFrame":
         """
         Return the rows that codes stand for: the mean of p(x|z), in the units of the data.
 
@@ -239,8 +247,8 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Returns
         -------
-        ndarray of float32, shape (N, M)
-            Reconstructions.
+        ndarray of float32 or pandas.DataFrame, shape (N, M)
+            Reconstructions; a data frame where columns of the training data hold text, with the most probable one.
 
         Raises
         ------
@@ -251,8 +259,12 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         codes = numeric(X, "the codes").values
         check_finite(codes, "the codes")
         with modes(gradients=False):
-            x = self.model_.decode(torch.from_numpy(codes.astype(np.float32)))
-            return self.model_.scaler.inverse(x).float().cpu().numpy()
+            x = self.model_.scaler.inverse(self.model_.decode(torch.from_numpy(codes.astype(np.float32)))).cpu()
+        if not any(field.levels for field in self.model_.fields):
+            return x.float().numpy()
+        from pandas import DataFrame
+
+        return DataFrame(collapse(x.double().numpy(), self.model_.fields))
 
     def score(self, X: Any, y: Any = None) -> float:
         """
@@ -294,17 +306,17 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             if self.target_l0 is not None:
                 raise UsageError("prior_sparsity and target_l0 both say how sparse codes are; give one of them")
             given["model.gates"] = "fixed"
-        known = {f"{part}.{name}" for part, own in asdict(Config()).items() for name in own}
+        known = {f"{part}.{name}" for part, own in asdict(Config()).items() for name in own} - ELSEWHERE
         if unknown := [name for name in self.settings or {} if name not in known]:
             raise UsageError(
-                f"settings has no {unknown[0]!r}; names are dotted, as in {{'train.lr': 1e-3}}: those of "
-                "vsc.ModelConfig, vsc.TrainConfig and vsc.DataConfig"
+                f"settings cannot have {short(unknown[0])}; names are dotted, as in {{'train.lr': 1e-3}}: those of "
+                "vsc.ModelConfig, vsc.TrainConfig and, of how values are taken, vsc.DataConfig"
             )
         return changed(Config(), given | dict(self.settings or {}))
 
     def _checked(self, X: Any, reset: bool = False) -> Any:
         """Return rows, data frames as they are; columns must be those that there were, unless they `reset` that."""
-        if hasattr(X, "columns") or hasattr(X, "column_names"):
+        if is_frame(X):
             if not len(X):
                 raise UsageError("X has no rows")
             return validate_data(self, X, reset=reset, skip_check_array=True)
@@ -317,15 +329,19 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 raise
             raise UsageError("X holds text; encode it as numbers, or give a data frame with it") from None
 
-    def _dataset(self, X: Any, valid_fraction: float) -> Dataset:
+    def _dataset(self, X: Any, config: DataConfig, valid_fraction: float) -> Dataset:
+        """Make a data set of all columns; without a test part a fifth of the rows would become one."""
         X = self._checked(X, reset=True)
-        # without a test part a fifth would be held out; whoever fits a transformer has done that
-        return from_arrays(X, valid_fraction=valid_fraction, x_test=X[:1])
+        given: dict[str, Any] = {"x_test": X[:1], "columns": config.columns or ""}
+        if is_frame(X):  # where a column named target would be taken for labels
+            given |= {"y": np.zeros(len(X), int), "y_test": np.zeros(1, int)}
+        return replace(from_arrays(X, valid_fraction=valid_fraction, seed=config.seed, **given), classes=())
 
     def _begin(self, X: Any) -> None:
         """Build the model of the first rows that come."""
-        data = self._dataset(X, 0.0)
-        config = build.resolve(self._config(), data)
+        config = self._config()
+        data = self._dataset(X, config.data, 0.0)
+        config = build.resolve(config, data)
         with modes(gradients=True), seeded(config.train.seed):
             self.model_ = build.new_model(config, data)
         self.config_, self.n_iter_ = config, 0

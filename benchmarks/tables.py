@@ -35,6 +35,8 @@ Settings = dict[str, Any]
 VSC, VAE, FIXED = {"model.name": "vsc"}, {"model.name": "vae"}, {"model.gates": "fixed"}
 """The default, the VAE, and the prior of ICLR."""
 
+MODELS = {"VAE": VAE, "VSC": VSC}
+
 PAPER = PRESETS["vsc-iclr"][1]
 """The ICLR recipe; c is raised from 50 to 200."""
 
@@ -88,8 +90,14 @@ def defaults() -> dict[str, tuple[Settings, int]]:
     return {
         f"{title}, {name}": (own | {"data.name": source(name), "model.latent_dim": J}, 3)
         for name, J in sets.items()
-        for title, own in {"VAE": VAE, "VSC": VSC}.items()
+        for title, own in MODELS.items()
     }
+
+
+def signals() -> dict[str, tuple[Settings, int]]:
+    """Return the mlp and conv1d nets of as many weights, each with the VAE and the default."""
+    nets = {"mlp": {"model.hidden": (84,)}, "conv1d": {"model.net": "conv1d"}}
+    return {f"{title}, {name}": (own | net, 3) for name, net in nets.items() for title, own in MODELS.items()}
 
 
 def robustness() -> dict[str, tuple[Settings, int]]:
@@ -177,6 +185,7 @@ TABLES = {
         ),
     ),
     "defaults": Table({}, defaults(), DEFAULT),
+    "signals": Table({"data.name": "har-signals", "model.latent_dim": 60}, signals(), DEFAULT),
     "robustness": Table({}, robustness(), DEFAULT),
     "warmup": Table(
         SHORT | {"model.latent_dim": 60, "model.alpha": 0.05},

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vsc.data import celeba, load
+from vsc.data import celeba, converted, load
 from vsc.errors import RunError, UsageError
 
 PARTS = [0, 0, 1, 0, 2, 0, 1, 2, 0, 0, 0, 0]  # the official list is sorted by part; this one is not
@@ -196,7 +196,7 @@ def read(monkeypatch):
 
 
 def test_goes_on_after_a_truncated_image(tree, monkeypatch):
-    monkeypatch.setattr(celeba, "_BLOCK", 3)
+    monkeypatch.setattr(converted, "BLOCK", 3)
     order = [name(i) for part in (0, 1, 2) for i in index_of(part)]
     path = tree / "img_align_celeba" / order[9]
     whole = path.read_bytes()
@@ -224,7 +224,7 @@ def test_goes_on_after_a_truncated_image(tree, monkeypatch):
 @pytest.mark.parametrize("size", [0, 5, 128, 128 + 3072 * 4 + 1000, 128 + 3072 * 12, 128 + 3072 * 40])
 def test_goes_on_from_any_size(tree, monkeypatch, size):
     """A process that is killed leaves a file of any size, and a power cut one whose end is empty."""
-    monkeypatch.setattr(celeba, "_BLOCK", 2)
+    monkeypatch.setattr(converted, "BLOCK", 2)
     load("celeba", root=tree.parent)
     file = tree / caches(tree)[0]
     whole = file.read_bytes()
@@ -252,8 +252,8 @@ def test_killed_process(tree):
     die = f"""
 import os
 from pathlib import Path
-from vsc.data import celeba
-celeba._BLOCK = 2
+from vsc.data import celeba, converted
+converted.BLOCK = 2
 original, count = celeba._picture, iter(range(7))
 celeba._picture = lambda path: original(path) if next(count) < 6 else os._exit(9)
 celeba.load(Path({str(tree.parent)!r}))
@@ -351,7 +351,7 @@ def test_root_that_is_a_zip_file(tmp_path):
 
 
 def test_interrupted_by_the_user(tree, monkeypatch):
-    monkeypatch.setattr(celeba, "_BLOCK", 2)
+    monkeypatch.setattr(converted, "BLOCK", 2)
     original, count = celeba._picture, iter(range(7))
 
     def stop(path):

@@ -186,6 +186,8 @@ def test_load_takes_subjects_to_every_part(tree):
     for part in (data.train, data.valid):
         rows = [int((first - x).abs().argmin()) for x in part.x[:, 0]]
         assert part.extras["subject"].tolist() == [subject("train", row) for row in rows]
+    assert rows == [9, 10, 11]  # the last windows, of other people as far as can be, whatever the seed
+    assert torch.equal(load("har", root=tree.parent, valid_fraction=0.25, seed=1).valid.x, data.valid.x)
 
 
 def test_names_are_unique(tree):

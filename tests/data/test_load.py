@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vsc.data import DATASETS, Source, Split, load
-from vsc.data import _root as data_root
+from vsc.data.download import data_folder as data_root
 from vsc.data.split import divide, hold_out
 from vsc.errors import UsageError
 

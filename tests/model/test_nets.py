@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from vsc.errors import UsageError
-from vsc.model.nets import NETS, conv, mlp
+from vsc.model.nets import NETS, conv, conv1d, mlp
 
-SHAPES = [(1, 28, 28), (1, 8, 8), (3, 32, 32), (1, 5, 7), (1, 4, 4), (2, 9, 6)]
+IMAGES = [(1, 28, 28), (1, 8, 8), (3, 32, 32), (1, 5, 7), (1, 4, 4), (2, 9, 6)]
+SIGNALS = [(9, 128), (1, 7), (3, 1), (2, 2), (50,), (1,), (1, 4, 33)]
+SHAPES = [("mlp", shape) for shape in (*IMAGES, *SIGNALS)] + [("conv", shape) for shape in IMAGES]
+SHAPES += [("conv1d", shape) for shape in SIGNALS]
 
 
-@pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("name", "shape"), SHAPES)
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_shapes(name, shape, outputs):
     M = math.prod(shape)
@@ -73,3 +75,37 @@ def test_conv_wants_images(shape):
 def test_conv_wants_four_by_four(shape):
     with pytest.raises(UsageError, match="4 x 4"):
         conv(shape, 6, 2, 1)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_conv1d_sees_and_makes_what_is_near_in_time(outputs):
+    """
+    A value reaches, and is reached by, no more than the kernels let it.
+
+    Three kernels of 5 with stride 2 see 1 + 4 + 8 + 16 = 29 values. On the way back output t hears input i of a layer
+    where |t - 2 i| <= 2, so that after three layers it hears those with |t - 8 i| <= 14.
+    """
+    encoder, decoder = conv1d((3, 64), 5, 2, outputs)
+    x = torch.randn(1, 3, 64, requires_grad=True)
+    encoder[:-2](x.flatten(1))[0, :, 4].sum().backward()
+    assert x.grad[0].abs().sum(0).nonzero().flatten().tolist() == list(range(4 * 8 - 14, 4 * 8 + 15))
+    hidden = torch.randn(1, 64, 8, requires_grad=True)
+    decoder[2:](hidden).reshape(3 * outputs, 64)[:, 32].sum().backward()
+    assert hidden.grad[0].abs().sum(0).nonzero().flatten().tolist() == [3, 4, 5]
+
+
+def test_conv1d_with_two_outputs_gives_one_half_after_the_other():
+    _, decoder = conv1d((3, 20), 6, 2, 2)
+    z = torch.randn(4, 2)
+    before = decoder(z)
+    with torch.no_grad():
+        decoder[-2].bias[3:] += 1
+    first, second = (decoder(z) - before).chunk(2, -1)
+    torch.testing.assert_close(first, torch.zeros_like(first))
+    torch.testing.assert_close(second, torch.ones_like(second))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8)])
+def test_conv1d_wants_signals(shape):
+    with pytest.raises(UsageError, match="net 'conv1d' needs signals"):
+        conv1d(shape, 6, 2, 1)

@@ -152,17 +152,17 @@ def encode(config: Encode) -> None:  # noqa: D103
     saved, model = runs.read_config(folder), runs.load(folder)
     if config.data is None:
         chosen = pick(_of_run(folder, saved, model, config.data_root), config.split, on_disk=True)
-        x, y = chosen.x, chosen.y
+        x, y, rows = chosen.x, chosen.y, None
     else:
         file = data.located(config.data, config.data_root)
         asked = Asked.of(saved.data.label, saved.data.drop, saved.data.columns)
-        asked = asked._replace(fields=getattr(model, "fields", ()))
-        x, y, _, _ = data.read_rows(file, model.columns, asked)
+        asked = asked._replace(fields=getattr(model, "fields", ()), shape=model.shape, root=config.data_root)
+        x, y, _, rows = data.read_rows(file, model.columns, asked)
         if (expected := math.prod(model.shape)) != x.shape[1]:
             raise UsageError(f"{file}: its examples have {x.shape[1]} values each, and those of the run had {expected}")
     codes = model.encode(x)
     arrays = {"z": codes.z, "hard": codes.hard, "gamma": codes.gamma, "mu": codes.mu}
-    arrays |= {} if y is None else {"y": y}
+    arrays |= {name: known for name, known in {"y": y, "rows": rows}.items() if known is not None}
     out = _with_suffix(config.out, ".npz")
     files.write_npz(out, arrays)
     on, (order, listed) = codes.active.sum(1).float().mean(), tables.used(codes)
@@ -209,7 +209,7 @@ def data(config: ShowData) -> None:  # noqa: D103
     from vsc import data
     from vsc.data import npz
 
-    loaded = data.load(config.name, config.data_root, label=config.label)
+    loaded = data.load(config.name, config.data_root, label=config.label, size=config.size)
     for line in tables.contents(loaded):
         print(line)
     if config.out:
@@ -322,7 +322,7 @@ def _overview() -> str:
 
 
 def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
-    names = ("name", "root", "valid_fraction", "seed", "label", "drop", "columns")
+    names = ("name", "root", "valid_fraction", "seed", "label", "drop", "columns", "size")
     found = {name: getattr(config.data, name) for name in names}
     return found | ({"root": root} if root else {})
 

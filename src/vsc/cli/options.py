@@ -51,6 +51,7 @@ SHORT = {
     "--label": "--data.label",
     "--drop": "--data.drop",
     "--columns": "--data.columns",
+    "--size": "--data.size",
     "--model": "--model.name",
     "--latent-dim": "--model.latent_dim",
     "--net": "--model.net",

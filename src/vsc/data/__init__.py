@@ -1,13 +1,12 @@
 """Data sets: each by its name, or the user's own from a file or from arrays."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vsc.data import celeba, digits, dsprites, har, idx, smiley
 from vsc.data.arrays import from_arrays, from_file, read_rows
-from vsc.data.asked import Asked, check_no_table
-from vsc.data.download import cache_folder
+from vsc.data.asked import Asked, Size, check_no_pictures, check_no_table
+from vsc.data.download import data_folder, expanded
 from vsc.data.pytorch import from_torch
 from vsc.data.split import Dataset, Source, Split, hold_out
 from vsc.errors import UsageError, choose, short
@@ -37,6 +36,7 @@ def load(
     label: str | None = None,
     drop: str | Sequence[str] | None = None,
     columns: str | Mapping[str, str] | None = None,
+    size: Size = None,
 ) -> Dataset:
     """
     Load a data set.
@@ -44,8 +44,8 @@ def load(
     Parameters
     ----------
     name : str or pathlib.Path
-        A name in `DATASETS`, or the path of a file whose name ends in one of `vsc.files.DATA_FILES` or of a folder of
-        .npy files (`vsc.data.arrays.from_file`).
+        A name in `DATASETS`, or the path of a file whose name ends in one of `vsc.files.DATA_FILES`, or of a folder of
+        .npy files or of pictures (`vsc.data.arrays.from_file`).
     root : str or pathlib.Path, optional
         Where downloaded data are looked for and kept, and a file that is not there as named. By default the
         environment variable VSC_DATA, else the user's cache folder.
@@ -61,6 +61,9 @@ def load(
         Columns of a table to leave out; as text, separated by commas.
     columns : mapping of str to str, or str, optional
         Likelihoods of a table's columns, where others are wanted (`from_arrays`).
+    size : int, str or (int, int), optional
+        What the pictures of a folder are brought to, in pixels: a side, "WIDTHxHEIGHT", or both as numbers. By default
+        their own size, if they have the same. Converted pictures are kept in the folder `pictures` of `root`.
 
     Returns
     -------
@@ -84,39 +87,30 @@ def load(
     """
     if not isinstance(name, str | Path):
         raise UsageError("load_data takes a name or a path; vsc.from_arrays(x, y) takes arrays and data frames")
-    wanted = Asked.of(label, drop, columns)
+    wanted = Asked.of(label, drop, columns)._replace(size=size, root=root)
     if str(name) in DATASETS:
         check_no_table(wanted, f"{name} has columns and labels of its own")
-        return hold_out(DATASETS[str(name)](_root(root)), str(name), valid_fraction, seed)
+        check_no_pictures(wanted, f"{name} has a size of its own")
+        return hold_out(DATASETS[str(name)](data_folder(root)), str(name), valid_fraction, seed)
     path = located(name, root)
     if path.exists() or is_path(str(name)):
         return from_file(path, valid_fraction, seed, wanted)
     try:
         choose(DATASETS, str(name), "data set")
     except UsageError as error:
-        raise UsageError(f"{error} (the path of a .npy, .npz or .csv file will do as well)") from None
+        raise UsageError(
+            f"{error} (the path of a .npy, .npz or .csv file or of a folder of pictures will do as well)"
+        ) from None
     raise AssertionError("a registered name was handled above")
 
 
 def located(name: str | Path, root: str | Path | None = None) -> Path:
     """Say where a file of the user's lies: as named (`~` is a home folder), or, if it is not there, in `root`."""
-    path = _expanded(name)
+    path = expanded(name)
     try:
-        if root and not path.exists() and not path.is_absolute() and (_expanded(root) / path).exists():
-            return _expanded(root) / path
+        if root and not path.exists() and not path.is_absolute() and (expanded(root) / path).exists():
+            return expanded(root) / path
         path.exists()
     except (OSError, ValueError) as error:
         raise UsageError(f"{short(name)}: no file can have this name") from error
     return path
-
-
-def _expanded(name: str | Path) -> Path:
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"{short(name)}: there is no such user; write the folder out") from error
-
-
-def _root(root: str | Path | None) -> Path:
-    chosen = root or os.environ.get("VSC_DATA")
-    return _expanded(chosen) if chosen else cache_folder()

@@ -128,9 +128,10 @@ def from_file(path: Path, valid_fraction: float = 0.1, seed: int = 0, wanted: As
     It is a .npy file of examples; a .npz file with `x` and, optionally, `y`, `factors` and `presence` (N, F), the same
     of a test and a validation part, `x_test`, `x_valid` and so on, and all else that `vsc.data.npz.write` writes (other
     common names are taken too), or a matrix that SciPy's `save_npz` wrote; a table, read as is `wanted`
-    (`vsc.data.table.read_table`); images in MNIST's format, named as there; or a folder of .npy files, whose rows
-    follow each other (part-2 before part-10), with the labels of all rows in `y.npy` if they are known. What is larger
-    than 1 GiB stays on disk, as a `numpy.memmap` does.
+    (`vsc.data.table.read_table`); images in MNIST's format, named as there; a folder of .npy files, whose rows
+    follow each other (part-2 before part-10), with the labels of all rows in `y.npy` if they are known; or a folder of
+    pictures, whose sub-folders are classes, or train, test and valid, or both (`vsc.data.pictures.load`). What is
+    larger than 1 GiB stays on disk, as a `numpy.memmap` does.
     """
     with _about(path):
         stem = path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
@@ -138,13 +139,17 @@ def from_file(path: Path, valid_fraction: float = 0.1, seed: int = 0, wanted: As
 
 
 class Rows(NamedTuple):
-    """The examples of a file (N, M) in order as stored, its labels (N,) as they stand there, names of columns or ()."""
+    """
+    The examples of a file (N, M) in order as stored, and what is known of them.
+
+    Labels (N,) as they stand there; names of columns, or (); the file (N,) that each comes from, or ().
+    """
 
     x: Tensor | Stored
     y: NDArray[Any] | None
     features: tuple[str, ...]
     rows: NDArray[Any] | None = None
-    """Names of the rows (N,), where a table has them."""
+    """Names of the rows (N,), where a table has them; pictures are called as their files."""
 
 
 def read_rows(path: Path, columns: tuple[str, ...] = (), wanted: Asked | None = None) -> Rows:
@@ -161,7 +166,8 @@ def read_rows(path: Path, columns: tuple[str, ...] = (), wanted: Asked | None = 
             raise UsageError(f"y has shape {y.shape}; it must hold a label for each of the {len(x)} examples")
         order = column_order(found.features, columns)
         names = found.features if order is None else columns
-        return Rows(x if order is None else ordered(x, order), y, names, found.rows)
+        rows = None if found.rows is None else found.rows[: len(x)]
+        return Rows(x if order is None else ordered(x, order), y, names, rows)
 
 
 @contextmanager
@@ -170,7 +176,7 @@ def _about(path: Path) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
 

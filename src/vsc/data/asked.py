@@ -1,25 +1,34 @@
-"""How a user wants a table to be read."""
+"""How a user wants a table, or a folder of pictures, to be read."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from vsc.errors import UsageError, choose, short
 from vsc.fields import KINDS, Field
 from vsc.files import TABLES
 
+Size = int | str | tuple[int, int] | None
+"""What to bring pictures to, in pixels: a side, "WIDTHxHEIGHT", or both as numbers; None where they have one size."""
+
 
 class Asked(NamedTuple):
     """
-    How a table is to be read.
+    How a table, or a folder of pictures, is to be read.
 
-    The column of classes, `none` for none (by default that called label, class, target or y, unless it is continuous);
-    columns to leave out; the likelihoods of others (`vsc.fields.wanted`); and what they are, where that is known.
+    Of a table, the column of classes, `none` for none (by default that called label, class, target or y, unless it is
+    continuous); columns to leave out; the likelihoods of others (`vsc.fields.wanted`); and what they are, where that is
+    known. Of pictures, the size, or the shape that a model takes, and the folder of all that is downloaded and
+    converted (`vsc.data.download.data_folder`).
     """
 
     label: str | None = None
     drop: Sequence[str] = ()
     columns: Mapping[str, str] = {}
     fields: tuple[Field, ...] = ()
+    size: Size = None
+    shape: tuple[int, ...] = ()
+    root: str | Path | None = None
 
     @classmethod
     def of(
@@ -49,3 +58,9 @@ def check_no_table(given: Asked, what: str) -> None:
     for name in ("label", "drop", "columns"):
         if getattr(given, name) not in (None, "none") and len(getattr(given, name)):
             raise UsageError(f"data.{name} is for tables ({', '.join(TABLES)}), and {what}; leave it out")
+
+
+def check_no_pictures(given: Asked, what: str) -> None:
+    """Refuse a size where there is no folder of pictures; `what` says what there is instead."""
+    if given.size is not None:
+        raise UsageError(f"data.size is for folders of pictures, and {what}; leave it out")

@@ -1,10 +1,8 @@
 """CelebA: faces with 40 attributes, cut to 32 x 32 once and kept in a file that is mapped into memory."""
 
 import hashlib
-import io
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vsc.data.converted import converted, opened
 from vsc.data.split import Source, Split
-from vsc.errors import RunError, UsageError, first_line
+from vsc.errors import UsageError
 
 SIDE = 32
 SIZE = (178, 218)  # width and height of the aligned images
@@ -37,7 +36,6 @@ _IMAGES = ("img_align_celeba", "Img/img_align_celeba")
 _HOME = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 _M = 3 * SIDE * SIDE
-_BLOCK = 1000  # images between two moments at which all that was written is known to be on the disk
 
 
 def load(root: Path) -> Source:
@@ -175,95 +173,29 @@ def _images(names: Sequence[str], files: _Files) -> Tensor:
     key = hashlib.sha256(about.encode()).hexdigest()[:12]
     cache = files.folder / f"celeba-{SIDE}-{key}.npy"
     if not cache.is_file():
-        try:
-            with _alone(cache.with_suffix(".lock")):
-                if not cache.is_file():  # another process may have done it while this one waited
-                    _convert(names, files.images, cache)
-        except OSError as error:
-            raise RunError(f"{cache}: cannot be written ({error.strerror or error}); what is done is kept") from error
-    try:
-        # copy on write: torch shares memory with writable arrays only, and the file stays as it is
-        array = np.load(cache, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{cache}: damaged ({first_line(error)}); delete it") from error
-    if array.shape != (len(names), _M) or array.dtype != np.uint8:
-        raise UsageError(f"{cache}: it holds {array.dtype} of shape {array.shape}, not the converted images; delete it")
-    return torch.from_numpy(array)
+        _check_present(names, files.images, files.folder)
+    return torch.from_numpy(converted(cache, [files.images / name for name in names], (_M,), _picture, "CelebA"))
 
 
-def _convert(names: Sequence[str], images: Path, cache: Path) -> None:
-    """
-    Write the .npy file, image by image, under another name; give it its own name when it is whole and on the disk.
-
-    The file only ever grows, so what it holds says how far an earlier attempt came.
-    """
-    from tqdm import tqdm
-
+def _check_present(names: Sequence[str], images: Path, folder: Path) -> None:
+    """Refuse a folder that lacks images."""
     if not images.is_dir():
-        zipped = next((path for path in (cache.parent / f"{name}.zip" for name in _IMAGES) if path.is_file()), None)
+        zipped = next((path for path in (folder / f"{name}.zip" for name in _IMAGES) if path.is_file()), None)
         todo = f"unzip {zipped}" if zipped else f"get {_IMAGES[0]}.zip from {_HOME} and unzip it there"
         raise UsageError(f"{images}: this folder of {len(names)} images is missing; {todo}")
     present = set(os.listdir(images))
     missing = [name for name in names if name not in present]
     if missing:
         raise UsageError(f"{images}: {len(missing)} of {len(names)} images are missing, the first {missing[0]}")
-    header = _header(len(names))
-    unfinished = cache.with_suffix(".part")
-    with unfinished.open("a+b") as file:
-        file.seek(0)
-        done = 0
-        if file.read(len(header)) == header:
-            rows = (unfinished.stat().st_size - len(header)) // _M
-            # after a power cut the last block may be there in size but not in content
-            done = max(min(rows, len(names)) - 1, 0) // _BLOCK * _BLOCK
-            file.truncate(len(header) + done * _M)
-        else:
-            file.truncate(0)
-            file.write(header)
-        # disable=None: no bar where standard error is not a terminal
-        bar = tqdm(names[done:], "CelebA, once", initial=done, total=len(names), unit=" images", disable=None)
-        for i, name in enumerate(bar, done + 1):
-            file.write(_picture(images / name))
-            if i % _BLOCK == 0 or i == len(names):
-                file.flush()
-                os.fsync(file.fileno())
-    unfinished.replace(cache)
-
-
-def _header(N: int) -> bytes:
-    """Return the beginning of the .npy file."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (N, _M)})
-    return header.getvalue()
 
 
 def _picture(path: Path) -> bytes:
     """Return one image, 3 x 32 x 32 bytes."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            if image.size != SIZE:
-                width, height = image.size
-                raise UsageError(f"{path}: {width} x {height} pixels, not 178 x 218; use the aligned images")
-            pixels = image.convert("RGB")
-    except UsageError:
-        raise
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError and more on damage
-        problem = "not an image" if "identify" in str(error) else first_line(error)
-        raise UsageError(f"{path}: damaged ({problem}); get the image again, the next run goes on from here") from error
-    small = pixels.crop(CROP).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    with opened(path) as image:
+        if image.size != SIZE:
+            width, height = image.size
+            raise UsageError(f"{path}: {width} x {height} pixels, not 178 x 218; use the aligned images")
+        small = image.convert("RGB").crop(CROP).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return np.asarray(small).transpose(2, 0, 1).tobytes()
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Let one process at a time through; the operating system frees the lock of one that was killed."""
-    with lock.open("w") as file:
-        with suppress(ImportError, OSError):  # not on Windows, and not on every network disk
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    # only after success: whoever waited for this file, or makes a new one, finds the converted images there
-    lock.unlink(missing_ok=True)

@@ -1,11 +1,12 @@
 """One file from the first of several mirrors that has it whole; the only place that uses the network."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from vsc.errors import RunError
+from vsc.errors import RunError, UsageError, short
 
 
 def cache_folder() -> Path:
@@ -13,6 +14,20 @@ def cache_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("vsc"))
+
+
+def data_folder(root: str | Path | None) -> Path:
+    """Return the folder `root`, by default the environment's VSC_DATA, else `cache_folder`."""
+    chosen = root or os.environ.get("VSC_DATA")
+    return expanded(chosen) if chosen else cache_folder()
+
+
+def expanded(name: str | Path) -> Path:
+    """Return a path whose `~` is written out."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{short(name)}: there is no such user; write the folder out") from error
 
 
 def fetch(file: str, checksum: str, mirrors: Sequence[str], folder: Path, timeout: float = 30.0) -> Path:

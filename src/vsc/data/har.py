@@ -47,7 +47,9 @@ def features(root: Path) -> Source:
     """
     Load the 561 features of each window, as published in [-1, 1], 7352 to train and 2947 to test on, with activities.
 
-    The split is the source's own, by person: 21 of the 30 people are in the training set, 9 in the test set.
+    The split is the source's own, by person: 21 of the 30 people are in the training set, 9 in the test set. The last
+    windows are the validation part, those of other people too: windows overlap, and a person's are alike, so that a
+    random part would not show what is learned by heart.
     `extras["subject"]` (N,) int64 is the person's number from 1 to 30, where the tree says it. The folder `UCI HAR
     Dataset` or one of the two official zip files is looked for in `root`, which may also be that folder or zip file
     itself; if there is none, the archive (61 MB) is downloaded to `root`.
@@ -58,7 +60,7 @@ def features(root: Path) -> Source:
     tree = _find(root, "X_{part}.txt")
     train, test = (_split(tree, part, _table(tree / part / f"X_{part}.txt", FEATURES)) for part in ("train", "test"))
     notes = _lacking(tree, train, test)
-    return Source(train, test, (FEATURES,), ACTIVITIES, features=_names(tree), notes=notes)
+    return Source(train, test, (FEATURES,), ACTIVITIES, features=_names(tree), notes=notes, in_order=True)
 
 
 def signals(root: Path) -> Source:
@@ -80,7 +82,7 @@ def signals(root: Path) -> Source:
         parts.append(_split(tree, part, np.stack(tables, axis=1).reshape(len(tables[0]), -1)))
     train, test = parts
     notes = _lacking(tree, train, test, tree / "train" / files[0].format(part="train"))
-    return Source(train, test, (len(SIGNALS), WINDOW), ACTIVITIES, notes=notes)
+    return Source(train, test, (len(SIGNALS), WINDOW), ACTIVITIES, notes=notes, in_order=True)
 
 
 def _lacking(tree: Tree, train: Split, test: Split, signal: Tree | None = None) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vsc.data import npz
-from vsc.data.asked import Asked, check_no_table
+from vsc.data import npz, pictures
+from vsc.data.asked import Asked, check_no_pictures, check_no_table
 from vsc.data.checks import check_shape, check_unpacked
 from vsc.data.idx import read_idx
 from vsc.data.stored import FileShard, Stored
@@ -41,7 +41,10 @@ class Found(NamedTuple):
 
 
 def read(path: Path, asked: Asked) -> Found:
-    """Read a file, or leave it on disk if it is larger than `IN_MEMORY`; `asked` is how a table is to be read."""
+    """Read a file, or leave it on disk if it is larger than `IN_MEMORY`; `asked` is how it is to be read."""
+    if path.is_dir() and not any(path.glob("*.npy")):
+        return _pictures(path, asked)
+    check_no_pictures(asked, "this is none")
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
@@ -123,6 +126,20 @@ def _folder(folder: Path) -> Found:
         found["y"] = load_numpy(labels, b"\x93NUMPY", "y.npy: ")
     order = f"the rows of {len(paths)} files follow each other: {paths[0].name}" + ", ..." * (len(paths) > 2)
     return Found(found, notes=(f"{order}, {paths[-1].name}",))
+
+
+def _pictures(folder: Path, asked: Asked) -> Found:
+    """Read a folder of pictures, as far as they fit into memory."""
+    check_no_table(asked, "the classes of pictures are the folders they are in")
+    x, ends, classes, files, notes = pictures.load(folder, asked)
+    arrays: dict[str, Any] = {"shape": np.array(x.shape[1:]), "high": 255}
+    for end in dict.fromkeys(ends):
+        rows = slice(ends.index(end), ends.index(end) + ends.count(end))
+        flat: Any = x[rows].reshape(ends.count(end), -1)
+        arrays["x" + end] = flat if end else together([flat])
+        if len(set(classes)) > 1 and asked.label is None:
+            arrays["y" + end] = np.array(classes[rows])
+    return Found(arrays, notes=notes, rows=np.array(files))
 
 
 def _opened(path: Path) -> np.memmap:

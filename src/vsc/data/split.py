@@ -179,7 +179,8 @@ class Source(NamedTuple):
     """
     A data set as its loader finds it: no validation part taken off yet, unless the source has one of its own.
 
-    Which example is in which part never depends on the user's seed. The other fields are as in `Dataset`.
+    Which example is in which part never depends on the user's seed. Where training examples lie `in_order`, neighbours
+    belong together, and the last of them are the validation part. The other fields are as in `Dataset`.
     """
 
     train: Split
@@ -193,6 +194,7 @@ class Source(NamedTuple):
     groups: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
+    in_order: bool = False
 
 
 def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:
@@ -200,8 +202,8 @@ def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int =
     Make a data set called `name` of a `source`, with a validation part that shares no example with the others.
 
     That is the part that the source has, whatever the `valid_fraction` in [0, 1), or else this share of the training
-    set, chosen with the `seed` in [0, 2^63): at least one example, and at least one stays in `train`; both keep their
-    order. 0 leaves `valid` empty.
+    set, chosen with the `seed` in [0, 2^63), or its end where examples lie in order: at least one example, and at least
+    one stays in `train`; both keep their order. 0 leaves `valid` empty.
     """
     if not 0 <= valid_fraction < 1:
         raise UsageError(f"valid_fraction must be at least 0 and below 1, got {valid_fraction}")
@@ -213,8 +215,13 @@ def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int =
         if len(train) < 2:
             raise UsageError("a training set of one example cannot be split; set valid_fraction=0")
         count = min(max(round(valid_fraction * len(train)), 1), len(train) - 1)
-        train, valid = divide(train, count, seed)
-    return Dataset(name, **source._replace(train=train, valid=valid)._asdict())
+        if source.in_order:
+            train, valid = train.take(slice(len(train) - count)), train.take(slice(len(train) - count, None))
+        else:
+            train, valid = divide(train, count, seed)
+    known = source._replace(train=train, valid=valid)._asdict()
+    del known["in_order"]
+    return Dataset(name, **known)
 
 
 def divide(split: Split, count: int, seed: int) -> tuple[Split, Split]:

@@ -115,6 +115,51 @@ def conv(shape: Shape, features: int, latent_dim: int, outputs: int):
     return encoder, decoder
 
 
+def conv1d(shape: Shape, features: int, latent_dim: int, outputs: int):
+    """
+    Build convolutional nets for signals: 32, 64 and 64 channels along time (kernel 5, stride 2), mirrored.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        One example's shape: (channels, length), (length,) for one channel, or (1, channels, length), as which a plain
+        array of signals (N, channels, length) is read. Any length.
+    features : int
+        Encoder outputs.
+    latent_dim : int
+        J, the decoder's inputs.
+    outputs : int
+        Decoder outputs per data dimension.
+
+    Returns
+    -------
+    encoder, decoder : torch.nn.Sequential
+        (B, M) -> (B, features) and (B, J) -> (B, outputs * M).
+
+    Raises
+    ------
+    UsageError
+        If the data are images of several channels.
+    """
+    if len(shape) > 3 or (len(shape) == 3 and shape[0] > 1):
+        raise UsageError(f"net 'conv1d' needs signals (channels, length), not {shape}; use net 'conv'")
+    C, length = (1, *shape)[-2:]
+    channels, lengths = (C, 32, 64, 64), [length]
+    for _ in channels[1:]:
+        lengths.append((lengths[-1] + 1) // 2)
+    down: list[nn.Module] = [nn.Unflatten(-1, (C, length))]
+    up: list[nn.Module] = []
+    for (a, b), (n, half) in zip(pairwise(channels), pairwise(lengths), strict=True):
+        down += [nn.Conv1d(a, b, 5, stride=2, padding=2), nn.ReLU()]
+        # stride 2 halves n and n - 1 alike: output_padding says which of the two to go back to
+        a = a if up else outputs * C
+        up = [nn.ReLU(), nn.ConvTranspose1d(b, a, 5, 2, padding=2, output_padding=n - (2 * half - 1)), *up]
+    top = (channels[-1], lengths[-1])
+    encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(math.prod(top), features))
+    decoder = nn.Sequential(nn.Linear(latent_dim, math.prod(top)), nn.Unflatten(-1, top), *up, nn.Flatten())
+    return encoder, decoder
+
+
 def _dense(widths: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
@@ -124,4 +169,4 @@ def _dense(widths: Sequence[int]) -> nn.Sequential:
 
 NetBuilder = Callable[..., tuple[nn.Module, nn.Module]]
 """(shape, features, latent_dim, outputs, and settings of the model by their names) -> encoder, decoder."""
-NETS: dict[str, NetBuilder] = {"mlp": mlp, "conv": conv}
+NETS: dict[str, NetBuilder] = {"mlp": mlp, "conv": conv, "conv1d": conv1d}

@@ -120,7 +120,7 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
     if patience is None:
         pressed = train.penalty or (train.target_l0 and train.target_l0.corners)
         small = config.data.scale == "standard" and len(data.train) <= FEW
-        patience = 3 if small and len(data.valid) and not pressed else 0
+        patience = 0 if pressed or not len(data.valid) else 3 if small else 10 if learned else 0
     known = {"steps": steps, "valid_every": train.valid_every or max(1, steps // 20), "patience": patience}
     clip = CLIP if clip is None and learned else clip
     return replace(train, beta=beta, relaxation=relaxation, clip=clip, **known)

@@ -14,7 +14,7 @@ from vsc.settings.schedule import Schedule
 
 Kind = Literal["ae", "vae", "tcvae", "laplace", "vsc", "thresholded-laplace"]
 Scale = Literal["auto", "unit-interval", "unit-norm", "standard", "none"]
-Net = Literal["mlp", "conv"]
+Net = Literal["mlp", "conv", "conv1d"]
 LikelihoodName = Literal[
     "auto",
     "bernoulli",
@@ -40,9 +40,11 @@ class DataConfig:
     """Which data, and how they reach the model."""
 
     name: str = "digits"
-    """A data set's name, or the path of a .npy, .npz, .csv, .tsv or IDX file or a folder of .npy files."""
+    """A data set's name, or the path of a .npy, .npz, .csv, .tsv or IDX file or a folder of .npy files or of pictures,
+    whose sub-folders are classes."""
     root: str | None = None
-    """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's."""
+    """Folder of downloaded data and converted pictures; by default the environment's VSC_DATA, else a cache folder of
+    the user's."""
     scale: Scale = "auto"
     """How stored values are scaled; auto is unit-interval where the values' range is known, else standard."""
     binarise: bool = False
@@ -59,6 +61,9 @@ class DataConfig:
     columns: str | None = None
     """What columns of a table are, where vsc data shows something else than is meant, separated by commas: NAME=KIND or
     PATTERN*=KIND; gaussian, bernoulli, categorical, poisson or negative-binomial."""
+    size: int | str | None = None
+    """What the pictures of a folder are brought to, in pixels: 64, or 64x48 (width x height), cut to that shape around
+    their centre; by default their own size, if they have the same."""
 
     def __post_init__(self):
         _take_plain(self)
@@ -222,7 +227,8 @@ class TrainConfig:
     """Seed of weights, batches and noise."""
     patience: int | None = None
     """Stop after this many validations without a better ELBO and keep the best; 0 trains to the end. None is 3 for
-    tables of up to 2000 training examples, which are soon learned by heart, unless l0 is to fall on the way; else 0."""
+    tables of up to 2000 training examples, which are soon learned by heart, and 10, half of all, for more of them with
+    likelihoods whose variances are learned, unless l0 is to fall on the way; else 0."""
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     valid_every: int | None = None
@@ -489,10 +495,12 @@ class ShowData:
     """Load a data set, say what is in it, and write it to a file if asked."""
 
     name: str
-    """A data set's name, or the path of a .npy, .npz, .csv, .tsv or IDX file or a folder of .npy files."""
+    """A data set's name, or the path of a .npy, .npz, .csv, .tsv or IDX file or a folder of .npy files or pictures."""
     label: str | None = None
     """A table's column of classes, none if it has none; by default that named label, class, target or y, unless it is
     continuous."""
+    size: int | str | None = None
+    """What the pictures of a folder are brought to, in pixels: 64, or 64x48 (width x height)."""
     data_root: str | None = None
     """Folder of downloaded data; by default the environment's VSC_DATA, else a cache folder of the user's. For har and
     har-signals also the unpacked folder `UCI HAR Dataset` or its zip file."""

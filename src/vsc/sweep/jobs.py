@@ -110,9 +110,8 @@ def dataset(config: DataConfig) -> Dataset:
 
 @lru_cache(maxsize=2)
 def _loaded(config: DataConfig, stamp: tuple) -> Dataset:
-    return data.load(
-        *(config.name, config.root, config.valid_fraction, config.seed, config.label, config.drop, config.columns)
-    )
+    known = (config.name, config.root, config.valid_fraction, config.seed, config.label, config.drop, config.columns)
+    return data.load(*known, config.size)
 
 
 def _stamp(name: str, root: str | None) -> tuple:

@@ -1,6 +1,8 @@
 """What all tests share: a fixed seed, one thread, and a data set small enough to train on in a second."""
 
 import os
+from functools import cache
+from importlib import metadata
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ import torch
 from vsc.data.split import Dataset, Split
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
+# each training looks through all that is installed, a quarter of its time when it is short
+metadata.entry_points, metadata.version = cache(metadata.entry_points), cache(metadata.version)
 
 
 @pytest.fixture(autouse=True)

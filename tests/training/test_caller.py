@@ -55,7 +55,7 @@ def fail(*_):
     raise ZeroDivisionError
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plain(tiny):
     return train(tiny, SETTINGS)
 

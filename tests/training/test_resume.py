@@ -1,6 +1,7 @@
 """What a run may be resumed with: the same data, and settings that leave the result what it would have been."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -55,12 +56,33 @@ def stopped(data, settings, folder, step=8):
         train(data, settings, folder, watch=stop_at(step))
 
 
+@pytest.fixture(scope="module")
+def half(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("half") / "run"
+    stopped(tiny, config(), folder)
+    return folder
+
+
+@pytest.fixture
+def run(half, tmp_path):
+    """Return the folder of a run that was stopped half way."""
+    return shutil.copytree(half, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """Return the folder of that run where nothing stopped it."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(tiny, config(), folder)
+    return folder
+
+
 # ---- settings
 
 
-def test_a_finished_run_goes_on_where_steps_are_raised(tiny, tmp_path):
+def test_a_finished_run_goes_on_where_steps_are_raised(tiny, tmp_path, whole):
     long = config(replace(PLAIN, steps=24))
-    train(tiny, config(), tmp_path / "parts")
+    shutil.copytree(whole, tmp_path / "parts")
     parts = train(tiny, long, tmp_path / "parts", resume=True)
     assert equal(parts, train(tiny, long, tmp_path / "whole"))
     assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
@@ -68,8 +90,8 @@ def test_a_finished_run_goes_on_where_steps_are_raised(tiny, tmp_path):
     assert runs.read_config(tmp_path / "parts").train.steps == 24
 
 
-def test_a_run_that_is_being_extended_is_not_finished(tiny, tmp_path):
-    train(tiny, config(), tmp_path / "run")
+def test_a_run_that_is_being_extended_is_not_finished(tiny, tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         train(tiny, config(replace(PLAIN, steps=24)), tmp_path / "run", resume=True, watch=stop_at(16))
     assert not runs.is_finished(tmp_path / "run")
@@ -100,14 +122,12 @@ def test_steps_are_not_raised_where_that_would_have_been_another_run(tiny, tmp_p
 @pytest.mark.parametrize(
     "free", [{"log_every": 2}, {"checkpoint_every": 3}, {"valid_every": 3}, {"device": "auto"}], ids=str
 )
-def test_what_bears_on_no_weight_may_differ(tiny, tmp_path, free):
+def test_what_bears_on_no_weight_may_differ(tiny, run, whole, free):
     if free == {"device": "auto"} and torch.cuda.is_available():
         pytest.skip("auto is another device here")
-    whole = train(tiny, config(), tmp_path / "whole")
-    stopped(tiny, config(), tmp_path / "parts")
     settings = config(replace(PLAIN, **free))
-    assert equal(train(tiny, settings, tmp_path / "parts", resume=True), whole)
-    assert runs.read_config(tmp_path / "parts") == build.resolve(settings, tiny)
+    assert equal(train(tiny, settings, run, resume=True), runs.load(whole))
+    assert runs.read_config(run) == build.resolve(settings, tiny)
 
 
 def test_validations_bear_on_patience(tiny, tmp_path):
@@ -194,12 +214,11 @@ def test_a_folder_that_was_hardly_begun_when_its_process_was_killed_is_begun_ane
     assert not list(folder.rglob(".*"))
 
 
-def test_temporaries_of_killed_processes_go_when_a_run_goes_on(tiny, tmp_path):
-    stopped(tiny, config(), tmp_path / "run")
+def test_temporaries_of_killed_processes_go_when_a_run_goes_on(tiny, run):
     for name in (".metrics.77.tmp.jsonl", "checkpoints/.last.99999999-5.tmp.pt"):
-        (tmp_path / "run" / name).write_text("half")
-    train(tiny, config(), tmp_path / "run", resume=True)
-    assert not list((tmp_path / "run").rglob(".*"))
+        (run / name).write_text("half")
+    train(tiny, config(), run, resume=True)
+    assert not list(run.rglob(".*"))
 
 
 # ---- damage
@@ -215,45 +234,40 @@ def test_temporaries_of_killed_processes_go_when_a_run_goes_on(tiny, tmp_path):
         ),
     ],
 )
-def test_a_checkpoint_with_a_field_of_another_kind_names_file_and_field(tiny, tmp_path, field, value):
-    stopped(tiny, config(), tmp_path / "run")
-    path = tmp_path / "run" / "checkpoints" / "last.pt"
+def test_a_checkpoint_with_a_field_of_another_kind_names_file_and_field(tiny, run, field, value):
+    path = run / "checkpoints" / "last.pt"
     state = runs.load_checkpoint(path)
     state["progress"][field] = value
     runs.save_checkpoint(path, state)
     with pytest.raises(RunError, match=rf"{path} does not fit the run: progress\.{field}"):
-        train(tiny, config(), tmp_path / "run", resume=True)
+        train(tiny, config(), run, resume=True)
 
 
 @pytest.mark.parametrize("state", [torch.zeros(3), torch.zeros(5056, dtype=torch.uint8)])
-def test_a_checkpoint_whose_random_state_is_none_is_refused(tiny, tmp_path, state):
-    stopped(tiny, config(), tmp_path / "run")
-    path = tmp_path / "run" / "checkpoints" / "last.pt"
+def test_a_checkpoint_whose_random_state_is_none_is_refused(tiny, run, state):
+    path = run / "checkpoints" / "last.pt"
     saved = runs.load_checkpoint(path)
     runs.save_checkpoint(path, saved | {"rng": [state]})
     with pytest.raises(RunError, match=f"{path} does not fit the run"):
-        train(tiny, config(), tmp_path / "run", resume=True)
+        train(tiny, config(), run, resume=True)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("exp_avg", 3.0), ("exp_avg", torch.zeros(3, 3)), ("betas", [1, "a"]), ("eps", None)]
 )
-def test_a_checkpoint_of_an_optimiser_that_could_not_step_names_what_does_not_fit(tiny, tmp_path, name, value):
-    stopped(tiny, config(), tmp_path / "run")
-    path = tmp_path / "run" / "checkpoints" / "last.pt"
+def test_a_checkpoint_of_an_optimiser_that_could_not_step_names_what_does_not_fit(tiny, run, name, value):
+    path = run / "checkpoints" / "last.pt"
     state = runs.load_checkpoint(path)
     part = state["optimizer"]["state"][0] if name == "exp_avg" else state["optimizer"]["param_groups"][0]
     part[name] = value
     runs.save_checkpoint(path, state)
     with pytest.raises(RunError, match=rf"{path} does not fit the run: optimizer: {name} "):
-        train(tiny, config(), tmp_path / "run", resume=True)
+        train(tiny, config(), run, resume=True)
 
 
 @pytest.mark.parametrize("line", ["[" * 10_000, '{"step": [1], "split": "train", "seconds": 0}', '{"step": NaN}'])
-def test_a_damaged_line_of_the_history_is_left_out(tiny, tmp_path, line):
-    stopped(tiny, config(), tmp_path / "run")
-    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+def test_a_damaged_line_of_the_history_is_left_out(tiny, run, whole, line):
+    with (run / "metrics.jsonl").open("a") as file:
         file.write(line + "\n")
-    train(tiny, config(), tmp_path / "run", resume=True)
-    train(tiny, config(), tmp_path / "whole")
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    train(tiny, config(), run, resume=True)
+    assert rows(run) == rows(whole)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import threading
 import zipfile
 from dataclasses import replace
@@ -30,10 +31,16 @@ SETTINGS = Config(
 )
 
 
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(tiny, SETTINGS, folder)
+    return folder
+
+
 @pytest.fixture
-def run(tiny, tmp_path):
-    train(tiny, SETTINGS, tmp_path / "run")
-    return tmp_path / "run"
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 class Bomb:

@@ -84,6 +84,13 @@ def test_what_the_file_holds(tmp_path):
     assert held["groups"].tolist() == ["hat", "hat", "eyes"]
 
 
+@pytest.fixture
+def few_faces(monkeypatch):
+    monkeypatch.setattr(smiley, "TRAIN", (300, (2019, 0)))
+    monkeypatch.setattr(smiley, "TEST", (100, (2019, 1)))
+
+
+@pytest.mark.usefixtures("few_faces")
 @pytest.mark.parametrize("name", ["digits", "smiley"])
 def test_data_sets_come_back(tmp_path, name):
     data = load(name)
@@ -158,6 +165,7 @@ def test_unsuitable_files(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("few_faces")
 def test_smileys_of_a_file_have_named_attributes(tmp_path):
     data = load(smiley.export(tmp_path / "faces.npz", n=50))
     assert (data.factor_names, data.groups) == (smiley.FACTORS, smiley.GROUPS)

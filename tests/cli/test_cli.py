@@ -537,21 +537,8 @@ def test_metrics_that_cannot_be_are_refused_before_anything_is_measured(capsys, 
 
 
 def test_a_collapsed_run_says_so_and_names_the_setting(capsys, tmp_path):
-    words = [
-        "--steps",
-        "300",
-        "--latent-dim",
-        "6",
-        "--gates",
-        "fixed",
-        "--alpha",
-        "0.0001",
-        "--beta",
-        "1000",
-        "--out",
-        str(tmp_path / "r"),
-    ]
-    out = says(capsys, "train", *words)
+    words = ["--gates", "fixed", "--alpha", "0.0001", "--beta", "1000", "--out", str(tmp_path / "r")]
+    out = says(capsys, "train", *SMALL, "--steps", "300", *words)
     assert "CAUTION: the model has collapsed" in out
     assert "model.alpha" in out
     assert "CAUTION" in says(capsys, "evaluate", str(tmp_path / "r"))
@@ -560,8 +547,8 @@ def test_a_collapsed_run_says_so_and_names_the_setting(capsys, tmp_path):
 def test_a_bound_that_leans_on_the_variance_floor_says_so(capsys, tmp_path):
     np.save(tmp_path / "x.npy", np.hstack([np.random.default_rng(0).normal(size=(200, 2)), np.ones((200, 3))]))
     run = str(tmp_path / "r")
-    words = ["--data.scale", "none", "--likelihood", "gaussian", "--model.variance_floor", "0.2", "--steps", "400"]
-    says(capsys, "train", "--data", str(tmp_path / "x.npy"), "--latent-dim", "2", *words, "--out", run)
+    words = ["--data.scale", "none", "--likelihood", "gaussian", "--model.variance_floor", "0.2", "--lr", "1e-2"]
+    says(capsys, "train", "--data", str(tmp_path / "x.npy"), *SMALL, "--steps", "100", *words, "--out", run)
     out = says(capsys, "evaluate", run)
     assert "variance floor 0.2" in out
     assert "CAUTION: the model leans on model.variance_floor" in out
@@ -701,7 +688,7 @@ def test_encoding_a_file_of_another_width_is_refused(capsys, run, table, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
 
 
-def test_compare_prints_the_table_and_where_the_report_is(capsys, tmp_path):
+def test_compare_prints_the_table_and_where_the_report_is(capsys, tmp_path, undrawn):
     out = says(capsys, "compare", "--models", "ae,vsc", *SMALL)
     assert out.index("| AE ") < out.index("| VSC ")
     assert "runs/compare-digits/report.html" in out

@@ -173,7 +173,7 @@ def in_memory(folder):
 
 
 def test_training_from_disk_comes_out_as_from_memory(table):
-    longer = replace(SHORT, steps=600, valid_every=600, lr="3e-3 -> 1e-5 at 0.5")
+    longer = replace(SHORT, steps=300, valid_every=300, lr="6e-3 -> 2e-5 at 0.5")
     settings = config(longer, name="vae", likelihood="gaussian-fixed", variance=0.2)
     data = load(table)
     assert isinstance(batches_of(data.train, plain_scaler(), 32, 0), StoredBatches)
@@ -198,7 +198,7 @@ def test_training_is_the_same_where_the_order_is(table, monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("step", [3, 6, 12])
+@pytest.mark.parametrize("step", [3, 12])
 def test_a_run_from_disk_resumes_bit_for_bit(table, tmp_path, monkeypatch, step):
     whole = train(load(table), config(gates="pseudo-inputs", components=5), tmp_path / "whole")
     fetch, sent = StoredBatches.__call__, []

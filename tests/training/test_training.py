@@ -177,7 +177,7 @@ def test_validation_repeats_itself_and_leaves_mode_and_random_state_alone(tiny):
 
 
 def test_training_improves_the_bound(tiny, tmp_path):
-    train(tiny, config(train=replace(SHORT, steps=300, lr=1e-2, valid_every=20)), tmp_path / "run")
+    train(tiny, config(train=replace(SHORT, steps=100, lr=1e-2, valid_every=20)), tmp_path / "run")
     elbo = [row["elbo"] for row in rows(tmp_path / "run") if row["split"] == "valid"]
     assert elbo[-1] > elbo[0] + 5
 
@@ -431,7 +431,7 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint_or_a_model(tiny, 
 
 def test_a_penalty_on_the_components_closes_their_gates(tiny):
     def mean_gate(weight):
-        settings = replace(SHORT, steps=200, penalty=weight)
+        settings = replace(SHORT, steps=80, lr=5e-3, penalty=weight)
         model = train(tiny, config(train=settings, components=8, **({"alpha": 0.01} if weight else {})))
         return model.prior.mixed(model.posterior).gamma.mean().item()
 

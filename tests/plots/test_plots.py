@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vsc import plots
 from vsc.measure.showcase import Showcase
+from vsc.report.figures import picture
 
 SHAPES = {"grey": (1, 5, 4), "colour": (3, 4, 5), "table": (12,), "long table": (90,), "one feature": (1,)}
 
@@ -81,28 +82,22 @@ def rows_are_named(axes, side):
     return side == "y" and any(word.strip("0123456789.−- ") for word in words)
 
 
-CASES = [(kind, J, True) for kind in ("grey", "colour", "table") for J in (1, 2, 200)]
-CASES += [("grey", 2, False), ("table", 2, False), ("long table", 2, True), ("one feature", 2, False)]
+CASES = [("grey", 200, True), ("grey", 2, False), ("colour", 1, True), ("table", 1, False), ("table", 2, True)]
+CASES += [("long table", 200, True), ("one feature", 2, False)]
 
 
 @pytest.mark.parametrize(("kind", "J", "labels"), CASES)
 def test_every_figure_draws_and_names_its_axes(kind, J, labels):
     shape, classes = SHAPES[kind], ["ant", "bee", "cat"] if labels else []
-    s = showcase(shape, J, labels=labels, n=3)
+    s = showcase(shape, J, labels=labels, n=2)
+    names = [f"a long name of column {m}" for m in range(shape[0])] if labels and len(shape) == 1 else []
     figures = [
-        plots.code_panels(s, shape, classes),
+        plots.code_panels(s, shape, classes, features=names),
         plots.class_heatmap(s.class_code, classes, "mean code"),
         plots.class_heatmap(s.class_gamma, classes, "spike probability"),
-        plots.denoising([s, s], ["VAE", "VSC"], shape),
-        plots.effects(*effects(min(J, 24), s.x.shape[1], np.random.default_rng(0)), shape),
+        plots.denoising([s, s], ["VAE", "VSC"], shape, names),
+        plots.effects(*effects(min(J, 9), s.x.shape[1], np.random.default_rng(0)), shape, names),
     ]
-    if len(shape) == 1:
-        names = [f"a long name of column {m}" for m in range(shape[0])]
-        figures += [
-            plots.code_panels(s, shape, classes, features=names),
-            plots.denoising([s, s], ["VAE", "VSC"], shape, names),
-            plots.effects(*effects(min(J, 24), s.x.shape[1], np.random.default_rng(0)), shape, names),
-        ]
     if s.grid is not None:
         figures.append(plots.latent_grid(s.grid, shape))
     for figure in figures:
@@ -138,8 +133,7 @@ def test_a_steep_start_does_not_flatten_the_curve_and_is_owned_up_to():
     assert "below the axis" not in calm.get_title("left")
 
 
-@pytest.mark.parametrize("dip", [300, 800])
-@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize(("dip", "split"), [(300, "train"), (800, "valid")])
 def test_one_dip_does_not_flatten_the_curves_and_is_owned_up_to(dip, split):
     rows = [{"step": s, "split": split, "elbo": -4200 if s == dip else -15 + s / 1000} for s in range(0, 1001, 100)]
     elbo = draw(plots.training_curves({"VAE": history(-14.0), "VSC": rows})).axes[0]
@@ -198,7 +192,7 @@ def test_bars_are_called_a_hard_code_only_where_there_are_spikes():
     assert "gamma" not in dense
 
 
-@pytest.mark.parametrize("K", [1, 8, 17, 24])
+@pytest.mark.parametrize("K", [1, 8, 9])
 def test_effects_on_images_are_the_differences_on_one_scale_around_zero(K):
     changes, labels = effects(K, 20, np.random.default_rng(0))
     axes = draw(plots.effects(changes, labels, (1, 5, 4))).axes
@@ -238,7 +232,7 @@ def test_without_a_latent_there_is_no_effect_to_draw():
 
 @pytest.mark.parametrize(("M", "given", "named"), [(20, 20, True), (21, 21, False), (20, 19, False)])
 def test_columns_carry_their_names_where_they_fit(M, given, named):
-    s, names = showcase((M,), 4), [f"col{m}" for m in range(given)]
+    s, names = showcase((M,), 4, n=1), [f"col{m}" for m in range(given)]
     for figure in (
         plots.code_panels(s, (M,), [], features=names),
         plots.denoising([s], ["VSC"], (M,), names),
@@ -307,6 +301,11 @@ def test_numbers_that_are_not_finite_do_not_stop_a_figure():
     assert draw(plots.code_panels(broken, (1, 5, 4), [])).axes
     assert draw(plots.denoising([broken], ["VSC"], (1, 5, 4))).axes
     assert draw(plots.class_heatmap(np.full((3, 8), np.nan), [], "mean code")).axes[0].images[0].get_clim() == (-1, 1)
+
+
+def test_letters_that_the_font_lacks_do_not_stop_a_page():
+    s = showcase((12,), 2, C=2)
+    assert picture(plots.class_heatmap(s.class_code, ["猫", "犬"], "mean code"), "alt", "").source.startswith("data:")
 
 
 def test_figures_leave_matplotlib_as_they_found_it():

@@ -18,6 +18,8 @@ from vsc.model.nets import mlp
 from vsc.report.lead import Contender, Contest, findings, rows
 from vsc.report.page import render
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONTEST = Contest(lead=0, dense=1, small=2, kept=4)
 
 

@@ -9,6 +9,8 @@ from vsc.measure.returning import Trace, match_runs
 from vsc.report import Page, page
 from vsc.report.stability import MOST
 
+undrawn = pytest.mark.usefixtures("undrawn")
+
 
 def trace(change, latent, directed=True):
     K = len(change)
@@ -54,6 +56,7 @@ def test_the_section_says_how_many_and_shows_pictures(returning, make_entry):
     assert section.count("<img") == 1
 
 
+@undrawn
 def test_a_table_is_told_in_words(returning, make_entry):
     names = [f"column{i}" for i in range(16)]
     html = rendered([make_entry(returning=returning, seeds=3, shape=(16,))], (16,), names)
@@ -66,6 +69,7 @@ def test_a_table_is_told_in_words(returning, make_entry):
     assert rows[3].count("<td>no match</td>") == 2
 
 
+@undrawn
 def test_the_model_called_vsc_is_the_one_that_is_shown(returning, make_entry):
     less = match_runs([trace(np.eye(16)[:1], [0]), trace(np.eye(16)[1:2], [0])])
     vae = make_entry("vae", title="VAE", spikes=False, returning=less)
@@ -79,12 +83,14 @@ def test_the_model_called_vsc_is_the_one_that_is_shown(returning, make_entry):
     assert [float(value) for value in column] == [0.0, pytest.approx(returning.effects)]
 
 
+@undrawn
 def test_one_seed_has_neither_column_nor_section(make_entry):
     html = rendered([make_entry()])
     assert "come back" not in html
     assert 'data-key="stability"' not in html
 
 
+@undrawn
 def test_many_latents_are_shown_from_the_most_to_the_least_alike(make_entry):
     rng = np.random.default_rng(0)
     a = rng.normal(size=(60, 16))
@@ -98,6 +104,7 @@ def test_many_latents_are_shown_from_the_most_to_the_least_alike(make_entry):
     assert cosines[0] == pytest.approx(found.cosine.max(), abs=0.005)
 
 
+@undrawn
 def test_a_model_that_uses_no_latent_says_so(make_entry):
     nothing = match_runs([trace(np.zeros((0, 16)), np.zeros(0, int))] * 2)
     assert (nothing.effects, nothing.codes, nothing.come_back) == (0, 0, 0)

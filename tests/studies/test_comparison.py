@@ -166,7 +166,7 @@ def small_of(folder, data):
     return round(Measured(first, data, "valid").survey.rate.sum())
 
 
-def test_a_vae_of_as_many_latents_is_a_model_like_the_others_and_is_found_again(tiny, tmp_path, soon_sparse):
+def test_a_vae_of_as_many_latents_is_a_model_like_the_others_and_is_found_again(tiny, tmp_path, soon_sparse, undrawn):
     folder = tmp_path / "out"
     trained = compare(only("vae,vsc"), tiny, folder, "vsc compare")
     J = small_of(folder, tiny)
@@ -236,7 +236,7 @@ def test_an_interrupted_comparison_says_how_to_go_on_and_ends_the_same(tiny, tmp
     assert [one.scores for one in parts] == [one.scores for one in whole]
 
 
-def test_each_model_is_built_once_and_its_split_encoded_once(tiny, tmp_path, monkeypatch):
+def test_each_model_is_built_once_and_its_split_encoded_once(tiny, tmp_path, monkeypatch, undrawn):
     """A `Measured` encodes its split once, as its own test says, so there may be one for each model."""
     built, measured, measure = [], [], Measured.__init__
 

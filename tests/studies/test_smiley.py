@@ -1,22 +1,23 @@
 """The study of Smiley's factors: what is compared, and what the words make of it."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
+from vsc.data.smiley import export
 from vsc.errors import UsageError
 from vsc.metrics import correlations
-from vsc.settings.config import Config, DataConfig
-from vsc.settings.presets import changed
+from vsc.settings.config import Config, DataConfig, TrainConfig
 from vsc.studies import STUDIES, Ask, conduct, smiley
 from vsc.studies.base import Group, Row
 from vsc.sweep.jobs import dataset
 
-SHORT = changed(
-    Config(data=DataConfig(name="smiley")),
-    {"train.steps": 5, "train.batch_size": 16, "train.valid_every": 5},
-)
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """Settings of a short training on few faces."""
+    path = tmp_path_factory.mktemp("data") / "smiley.npz"
+    export(path, n=300)
+    return Config(DataConfig(str(path)), train=TrainConfig(steps=5, batch_size=16, valid_every=5))
 
 
 class Scored(Group):
@@ -43,8 +44,8 @@ def test_the_words_weigh_a_difference_against_the_spread(vsc, vae, said):
     assert said in smiley.compare(groups(vsc, vae), "mcc", "MCC")
 
 
-def test_the_models_are_those_of_the_source():
-    ask = Ask(dataset(SHORT.data))
+def test_the_models_are_those_of_the_source(short):
+    ask = Ask(dataset(short.data))
     assert {"VAE", "VSC"} < set(smiley.models(ask))
     every = set(smiley.models(ask._replace(full=True)))
     assert every >= {"VAE", "VSC", *(f"beta-VAE ({beta})" for beta in (2, 4, 8))}
@@ -52,8 +53,8 @@ def test_the_models_are_those_of_the_source():
     assert {row["J"] for row in (r.facets for r in smiley.rows(ask))} == {18, 40, 60}
 
 
-def test_it_runs_and_draws_what_the_metrics_say(tmp_path):
-    found = conduct("smiley", smiley.STUDY, SHORT, tmp_path, "vsc study smiley", dims=(3,), tell=lambda line: None)
+def test_it_runs_and_draws_what_the_metrics_say(tmp_path, short):
+    found = conduct("smiley", smiley.STUDY, short, tmp_path, "vsc study smiley", dims=(3,), tell=lambda line: None)
     assert found.alt == " ".join(["Four panels over J.", *(said for said in found.words if "CAUTION" not in said)])
     folder = tmp_path / "smiley-smiley"
     expected = {"figure.png", "figure.svg", "figure-correlations.png", "figure-correlations.svg"}
@@ -64,7 +65,7 @@ def test_it_runs_and_draws_what_the_metrics_say(tmp_path):
     assert "J 3" in found.words[0]
 
 
-def test_the_matrix_holds_every_latent_once_sorted_by_its_factor(tmp_path):
+def test_the_matrix_holds_every_latent_once_sorted_by_its_factor(short):
     class Stub:
         def encode(self, x):
             z = np.random.default_rng(0).normal(size=(len(x), 4))
@@ -74,7 +75,7 @@ def test_the_matrix_holds_every_latent_once_sorted_by_its_factor(tmp_path):
         def model(self, seed=0):
             return Stub()
 
-    data = dataset(SHORT.data)
+    data = dataset(short.data)
     matrix = smiley.matrix(Ask(data), One(Row({"model": "VSC", "J": 4}, {}), [], []), most=6)
     seen = data.test.factors.numpy() * data.test.presence.numpy()
     z = np.random.default_rng(0).normal(size=(len(data.test), 4))
@@ -86,7 +87,7 @@ def test_the_matrix_holds_every_latent_once_sorted_by_its_factor(tmp_path):
 
 
 def test_data_without_attributes_are_refused_before_anything_is_trained(tmp_path):
-    common = replace(SHORT, data=DataConfig(name="digits"))
+    common = Config(DataConfig("digits"))
     with pytest.raises(UsageError, match="needs true factors that can be absent, which digits does not know"):
         conduct("smiley", STUDIES["smiley"], common, tmp_path, "x")
     assert list(tmp_path.iterdir()) == []

@@ -5,12 +5,8 @@ READY := .venv/.ready
 
 .PHONY: demo test check lint types docs site bench clean
 
-# Settings of the second comparison: faces whose parts are there or not.
-FACES := --models vae,vsc --latent-dim 40 --steps 1000 --cap 0.55
-
 demo: $(READY)  ## Compare models on the embedded digits, then on generated faces, and say where the reports lie
-	$(BIN)/vsc compare --overwrite
-	$(BIN)/vsc compare --data smiley $(FACES) --out runs/compare-smiley --overwrite
+	$(BIN)/vsc demo
 
 test: $(READY)  ## The quick tests
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal

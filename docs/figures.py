@@ -18,7 +18,7 @@ from vsc.measure.showcase import showcase
 HERE = Path(__file__).parent
 
 
-def codes(run: str = "runs/compare-digits/vsc") -> None:
+def codes(run: str = "runs/demo/digits/vsc") -> None:
     data = vsc.load_data("digits")
     figure = plots.code_panels(showcase(Measured(vsc.load(run), data)), data.shape, data.classes, examples=5)
     figure.savefig(HERE / "codes.png", dpi=110)

@@ -31,6 +31,8 @@ LAYERS = [
     "plots",  # arrays in, matplotlib Figure out
     "report",  # what was measured -> pages
     "studies",  # one file per experiment; a comparison is one of them
+    "export",  # a model as ONNX graphs
+    "hub",  # to and from a model hub
     "cli",  # commands, options, tables
     "__main__",  # python -m vsc
     "__init__",  # the public names, each imported when it is first used
@@ -44,6 +46,9 @@ HEAVY = {
     "sklearn": ({"data/digits", "measure", "metrics", "estimator"}, {"estimator"}),
     "lightning_fabric": ({"training/processes"}, set()),
     "pandas": (FRAMES, FRAMES),  # for annotations only at module level, as the tests of what is loaded see
+    "huggingface_hub": ({"hub"}, set()),
+    "onnxruntime": ({"export"}, set()),
+    "onnxscript": ({"export"}, set()),
     "optuna": ({"sweep"}, set()),
     "sqlalchemy": ({"sweep"}, set()),
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vsc.errors import RunError as RunError
     from vsc.errors import UsageError as UsageError
     from vsc.estimator import SparseCoder as SparseCoder
+    from vsc.hub import load as load
     from vsc.measure.measured import Measured as Measured
     from vsc.measure.measured import evaluate as evaluate
     from vsc.measure.measured import measure as measure
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from vsc.settings.config import ModelConfig as ModelConfig
     from vsc.settings.config import TrainConfig as TrainConfig
     from vsc.training.loop import train as train
-    from vsc.training.runs import load as load
 
 _HOME = {
     "AE": "model",
@@ -60,7 +60,7 @@ _HOME = {
     "evaluate": "measure.measured",
     "from_arrays": "data",
     "from_torch": "data",
-    "load": "training.runs",
+    "load": "hub",
     "load_data": "data",
     "train": "training.loop",
 }

@@ -25,8 +25,11 @@ from vsc.model.spikes import SPIKES
 from vsc.settings.config import (
     Compare,
     Config,
+    Demo,
     Encode,
     Evaluate,
+    Export,
+    Push,
     Report,
     RunStudy,
     Sample,
@@ -43,6 +46,7 @@ from vsc.training.loop import train
 
 KINDS = {"train": TrainRun, "compare": Compare, "evaluate": Evaluate, "encode": Encode, "sample": Sample}
 KINDS |= {"report": Report, "data": ShowData, "study": RunStudy, "tune": Tune}
+KINDS |= {"push": Push, "export": Export, "demo": Demo}
 SMALL = ["--steps", "20", "--latent-dim", "6", "--model.hidden", "[16]", "--batch-size", "64", "--device", "cpu"]
 
 

@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from vsc.cli import tables
 from vsc.cli.options import comparison_folder, is_path, parse, run_folder, tuning_folder
 from vsc.errors import RunError, UsageError, short
-from vsc.settings.config import Compare, Config, Encode, Evaluate, Report, RunStudy, Sample, ShowData, TrainRun, Tune
+from vsc.settings.config import (
+    Compare,
+    Config,
+    Demo,
+    Encode,
+    Evaluate,
+    Export,
+    Push,
+    Report,
+    RunStudy,
+    Sample,
+    ShowData,
+    TrainRun,
+    Tune,
+)
 
 if TYPE_CHECKING:
     from vsc.data import Dataset
@@ -47,6 +61,20 @@ def _caution(said: str) -> None:
 
 
 def compare(config: Compare) -> None:  # noqa: D103
+    _compare(config, _command())
+
+
+def demo(config: Demo) -> None:  # noqa: D103
+    from vsc.settings.presets import DEMO
+
+    for name, options in DEMO.items():
+        words = [*shlex.split(options), "--out", str(Path(config.out) / name), "--overwrite"]
+        typed = shlex.join(["vsc", "compare", *words])
+        print(f"$ {typed}", flush=True)
+        _compare(parse("compare", Compare, words), typed)
+
+
+def _compare(config: Compare, command: str) -> None:
     from vsc import data
     from vsc.report import lead
     from vsc.studies import comparison, equal
@@ -55,7 +83,7 @@ def compare(config: Compare) -> None:  # noqa: D103
     flush_denormals()
     loaded = data.load(**_data_arguments(config))
     folder = comparison_folder(config)
-    trained = comparison.compare(config, loaded, folder, _command(), progress=sys.stderr.isatty(), caution=_caution)
+    trained = comparison.compare(config, loaded, folder, command, progress=sys.stderr.isatty(), caution=_caution)
     print()
     stability = [one.returning.effects if one.returning else None for one in trained]
     titles, means, spreads = zip(*((one.title, one.mean, one.spread) for one in trained), strict=True)
@@ -182,13 +210,12 @@ MANY = 5000
 def sample(config: Sample) -> None:  # noqa: D103
     import torch
 
-    from vsc import files
+    from vsc import files, hub
     from vsc.torchstate import seeded
-    from vsc.training import runs
 
     if config.n < 1:
         raise UsageError(f"n must be at least 1, not {config.n}")
-    model = runs.load(config.run)
+    model = hub.load(config.run)
     out = _with_suffix(config.out, ".npz", ".png")
     if out.suffix == ".png" and len(model.shape) != 3:
         raise UsageError(f"samples of shape {model.shape} are no images; write them to an .npz file")
@@ -218,6 +245,24 @@ def data(config: ShowData) -> None:  # noqa: D103
         print(f"written to {out}")
 
 
+def push(config: Push) -> None:  # noqa: D103
+    from vsc import hub
+
+    address = hub.push(config.run, config.name, config.private, config.license)
+    print(f"pushed {config.run}; read it with vsc.load({address!r})")
+
+
+def export(config: Export) -> None:  # noqa: D103
+    from vsc import export, hub
+
+    if not config.onnx:
+        raise UsageError("say in which format: --onnx")
+    near = Path() if config.run.startswith(hub.PREFIX) else Path(config.run)
+    folder = Path(config.out) if config.out else near / "onnx"
+    for name, far in export.onnx(hub.load(config.run), folder).items():
+        print(f"{folder / name}.onnx: opset {export.OPSET}, at most {far:.1g} off PyTorch's output")
+
+
 COMMANDS: dict[str, Callable[[Any], None]] = {
     "compare": compare,
     "train": train,
@@ -228,6 +273,9 @@ COMMANDS: dict[str, Callable[[Any], None]] = {
     "encode": encode,
     "sample": sample,
     "data": data,
+    "push": push,
+    "export": export,
+    "demo": demo,
 }
 
 
@@ -317,7 +365,7 @@ def _takes(command: Callable[[Any], None]) -> type:
 def _overview() -> str:
     lines = ["usage: vsc COMMAND [options]", "", "Sparse, interpretable codes from a deep generative model.", ""]
     lines += [f"  {name:10} {(_takes(command).__doc__ or '').strip()}" for name, command in COMMANDS.items()]
-    lines += ["", "vsc COMMAND --help shows a command's options; vsc --version the version.", "Start with: vsc compare"]
+    lines += ["", "vsc COMMAND --help shows a command's options; vsc --version the version.", "Start with: vsc demo"]
     return "\n".join(lines)
 
 

@@ -16,8 +16,11 @@ from vsc.settings.config import (
     KINDS,
     Compare,
     Config,
+    Demo,
     Encode,
     Evaluate,
+    Export,
+    Push,
     Report,
     RunStudy,
     Sample,
@@ -30,7 +33,8 @@ from vsc.settings.schedule import SYNTAX, Schedule
 from vsc.settings.upgrade import GONE, INSTEAD, read_settings, upgraded
 
 POSITIONAL = {RunStudy: "study", Evaluate: "run", Report: "run", Encode: "run", Sample: "run", ShowData: "name"}
-"""The option that a command's first bare word stands for."""
+POSITIONAL |= {Export: "run", Push: "run name"}
+"""The options that a command's first bare words stand for."""
 
 EXAMPLES = {
     Compare: "vsc compare --data mnist --latent-dim 60",
@@ -42,6 +46,9 @@ EXAMPLES = {
     Encode: "vsc encode runs/mine --data mine.csv --out codes.npz",
     Sample: "vsc sample runs/mine --n 64 --out samples.npz",
     ShowData: "vsc data digits --out digits.npz",
+    Push: "vsc push runs/mine someone/mine --private --license apache-2.0",
+    Export: "vsc export runs/mine --onnx",
+    Demo: "vsc demo --out runs/demo",
 }
 """One line to start from, for each command's help."""
 
@@ -126,7 +133,7 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
 def _expand(kind: type, words: list[str]) -> list[str]:
     """Write out short forms, the bare word and flags without a value."""
     flags, short = set(_flags(kind)), SHORT if issubclass(kind, Config) else {"--data-root": "--data_root"}
-    bare = POSITIONAL.get(kind)
+    bare = POSITIONAL.get(kind, "").split()
     expanded, rest = [], list(words)
     while rest:
         option, equals, value = rest.pop(0).partition("=")
@@ -137,8 +144,7 @@ def _expand(kind: type, words: list[str]) -> list[str]:
                 "smiley.export('faces.npz', n=60000, presence=0.5, seed=0)\""
             )
         if bare and not option.startswith("-"):
-            expanded += [f"--{bare}", option + equals + value]
-            bare = None
+            expanded += [f"--{bare.pop(0)}", option + equals + value]
         elif option in flags and not equals and rest[:1] not in (["true"], ["false"], ["yes"], ["no"]):
             expanded += [option, "true"]
         elif equals or not option.startswith("-") or option in ("-h", "--help", "--print_config"):

@@ -105,7 +105,7 @@ def measured(
     path = folder / "results.json"
     examples = len(pick(data, split))
     asked = (split, examples, samples, seed, weights(folder))
-    known = None if again else _read(path)
+    known = None if again else read(path)
     if known is not None and (known.split, known.examples, known.samples, known.seed, known.weights) != asked:
         known = None
     there = {} if known is None else known.metrics
@@ -158,7 +158,7 @@ def _checksum(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def _read(path: Path) -> Results | None:
+def read(path: Path) -> Results | None:
     """Return what the file says; None if there is none, or if it is damaged or was changed by hand."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         plain = read_json(path)

@@ -491,6 +491,40 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Push:
+    """Put a trained run on a model hub: the model, and a card with its measured numbers and its commands."""
+
+    run: str
+    """Run folder."""
+    name: str
+    """USER/NAME; vsc.load("hf://USER/NAME") reads it from there. It is made if it is not there."""
+    private: bool = False
+    """Only you may see it."""
+    license: str | None = None
+    """The model's license by its name on the hub, such as apache-2.0; without it the card says that none was chosen."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a trained model for use without PyTorch: encoder.onnx (gamma, mu, hard) and decoder.onnx."""
+
+    run: str
+    """Run folder, or hf://USER/NAME."""
+    onnx: bool = False
+    """As ONNX, for batches of any size: the one format that there is."""
+    out: str | None = None
+    """Folder for the two files; by default onnx in the run folder."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Compare models on real digits, then on generated faces: two pages, in a few minutes and without a download."""
+
+    out: str = "runs/demo"
+    """Folder for both comparisons; those of an earlier demo in it are replaced."""
+
+
+@dataclass(frozen=True)
 class ShowData:
     """Load a data set, say what is in it, and write it to a file if asked."""
 

@@ -68,6 +68,14 @@ SUITS: dict[str, tuple[str, float | None]] = {
 """Data sets that another likelihood suits better than their kind's -> it and its variance, where these are open."""
 
 
+DEMO = {
+    "digits": "",
+    # each part of a face is there half the time
+    "smiley": "--data smiley --models vae,vsc --latent-dim 40 --steps 1000 --cap 0.55",
+}
+"""What `vsc demo` compares: folder -> what `vsc compare` is given besides."""
+
+
 def changed(config: Config, settings: Mapping[str, Any]) -> Config:
     """Return `config` with dotted settings replaced, such as {"train.beta": 4.0}."""
     parts: dict[str, dict[str, Any]] = {}

@@ -29,6 +29,8 @@ from vsc.torchstate import modes, seeded
 
 FILES = (
     "report.html",
+    "onnx/encoder.onnx",
+    "onnx/decoder.onnx",
     "codes-valid.npz",
     "codes-test.npz",
     "results.json",
@@ -103,7 +105,7 @@ def remove(folder: Path) -> None:
     """Remove a run's files, and the folders that are then empty; a user's own files in it stay."""
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
-    for path in (folder / "model", folder / "checkpoints", folder):
+    for path in (folder / "model", folder / "checkpoints", folder / "onnx", folder):
         clear_temporaries(path, OWN)
         with contextlib.suppress(OSError):
             path.rmdir()

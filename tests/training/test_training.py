@@ -453,6 +453,13 @@ def test_clipping_bounds_the_gradient(tiny, monkeypatch):
     assert max(norms) <= free / 2 * 1.001
 
 
+def test_a_gradient_that_is_not_finite_is_told_in_one_line(tiny):
+    mine = build.new_model(build.resolve(config("vae"), tiny), tiny)
+    mine.decoder.register_full_backward_hook(lambda module, before, after: (before[0] * torch.inf,))
+    with pytest.raises(RunError, match=r"stopped being finite at step 1 .in the gradient.; lower train.lr"):
+        train(tiny, Config(train=replace(SHORT, clip=1.0)), model=mine)
+
+
 # ---- settings that cannot be
 
 

@@ -279,7 +279,8 @@ def step(
     optimizer.zero_grad()
     fabric.backward(loss)
     if settings.clip:
-        fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip)
+        with _told_at(done.step + 1, folder, "the gradient"):
+            fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip)
     optimizer.step()
     return bound, done
 
@@ -349,11 +350,11 @@ def _row(module: Autoencoder, terms: Tensor, gamma: Tensor) -> dict[str, Any]:
 
 @contextmanager
 def _told_at(step: int, folder: Path | None, where: str = "the gates") -> Iterator[None]:
-    """Let torch's complaint about probabilities that are no numbers name the step and what to do."""
+    """Let torch's complaints about probabilities that are no numbers, and gradients, name the step and what to do."""
     try:
         yield
     except RuntimeError as error:
-        if "p_in" not in str(error):
+        if "p_in" not in str(error) and "non-finite" not in str(error):
             raise
         raise RunError(_not_finite(where, step, folder)) from error
 

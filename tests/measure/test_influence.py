@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsc.measure.effects import contributions, effects, strips
+from vsc.measure.effects import _observed, contributions, effects, strips
 from vsc.measure.latents import survey
 from vsc.model import AE, VSC
 from vsc.model.nets import mlp
@@ -86,6 +86,28 @@ def test_effects_are_a_mean_over_the_examples_that_have_it_on(case):
         if found.gated:
             common = np.array(signs) == (np.mean(signs) >= 0.5)
             np.testing.assert_allclose(moved.presence[k], np.array(presence)[common].mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_what_is_observed_is_a_difference_of_means_or_a_fitted_line(case, missing):
+    _, x, found = case
+    x = np.where(np.random.default_rng(0).random(x.shape) < missing, np.nan, x.numpy()).astype(np.float32)
+    x[:, 0] = np.nan if missing else 0.5
+    turned_on = np.arange(len(found.shown)) % 2 == 0
+    seen = _observed(x, found, turned_on)
+    for k, j in enumerate(found.shown):
+        on, v = found.on[:, j], found.value[:, j]
+        for m in range(1, M):
+            there = ~np.isnan(x[:, m])
+            if turned_on[k]:
+                apart = not (on & there).any() or not (~on & there).any()
+                expected = np.nan if apart else x[on & there, m].mean() - x[~on & there, m].mean()
+            else:
+                line = np.polyfit(v[on & there], x[on & there, m].astype(float), 1)
+                expected = line[0] * (found.high[j] - found.low[j])
+            assert seen[k, m] == pytest.approx(expected, abs=2e-4, nan_ok=True)
+        alone = missing or (turned_on[k] and on.all())
+        assert np.isnan(seen[k, 0]) if alone else seen[k, 0] == pytest.approx(0, abs=1e-5)
 
 
 def test_few_contexts_are_spread_over_the_split(case):

@@ -35,7 +35,8 @@ def effects_of(latent, rate, change, positive, low=-1.25, high=2.0):
     K, change = len(latent), np.asarray(change, np.float32)
     zero = np.zeros(K)
     known = {"latent": np.asarray(latent, int), "rate": np.asarray(rate, np.float32), "positive": np.asarray(positive)}
-    return Effects(**known, low=zero + low, high=zero + high, drop=zero, effect=zero, presence=change, raising=change)
+    moved = {"presence": change, "raising": change, "observed": change}
+    return Effects(**known, low=zero + low, high=zero + high, drop=zero, effect=zero, **moved)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,10 @@ class Effects(NamedTuple):
         more common sign. None for latents without gates.
     raising : numpy.ndarray, shape (K, M)
         Mean of E[x|z] with the latent at `high` less E[x|z] with it at `low`, in units.
+    observed : numpy.ndarray, shape (K, M)
+        What the data show of `change`, in units: the mean of all examples that have the latent on less that of all
+        others; for a latent that is raised, the rise from `low` to `high` of the least-squares line over its values.
+        Other latents move along there: where the two differ, they are entangled. NaN where nothing is known.
     """
 
     latent: Array
@@ -53,12 +57,12 @@ class Effects(NamedTuple):
     effect: Array
     presence: Array | None
     raising: Array
+    observed: Array
 
     @property
     def turned_on(self) -> Array:
         """Whether `change` is that of turning the latent on and not that of raising it, (K,), bool."""
-        one_sided = (self.positive < 0.1) | (self.positive > 0.9)
-        return one_sided if self.presence is not None else np.zeros_like(one_sided)
+        return _one_sided(self.positive, self.presence is not None)
 
     @property
     def change(self) -> Array:
@@ -70,6 +74,10 @@ class Effects(NamedTuple):
         presence = None if self.presence is None else self.presence[:most]
         parts = {name: part[:most] for name, part in self._asdict().items() if name != "presence"}
         return Effects(presence=presence, **parts)
+
+
+def _one_sided(positive: Array, gated: bool) -> Array:
+    return ((positive < 0.1) | (positive > 0.9)) & gated
 
 
 class Strips(NamedTuple):
@@ -162,17 +170,34 @@ def effects(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64, un
         presence[k] = (mean[0] - mean[1])[sign == (1 if sign.sum() >= 0 else -1)].mean(0)
         raising[k] = (mean[3] - mean[2]).mean(0)
     value, shown = found.value[:, found.shown], found.shown
+    positive = (value > 0).sum(0) / np.maximum((value != 0).sum(0), 1)
     return Effects(
         latent=shown,
         rate=found.rate[shown],
         low=found.low[shown],
         high=found.high[shown],
-        positive=(value > 0).sum(0) / np.maximum((value != 0).sum(0), 1),
+        positive=positive,
         drop=drop,
         effect=effect,
         presence=presence if found.gated else None,
         raising=raising,
+        observed=_observed((x / unit).numpy(), found, _one_sided(positive, found.gated)),
     )
+
+
+def _observed(x: Array, found: Survey, turned_on: Array) -> Array:
+    """Return `Effects.observed` of model inputs x (N, M), where NaN is a value that is missing."""
+    there = np.ones((len(x), 1), x.dtype)
+    if np.isnan(x.sum()):
+        there, x = np.isfinite(x).astype(x.dtype), np.nan_to_num(x)
+    on, value = (part[:, found.shown].T.astype(x.dtype) for part in (found.on, found.value))  # (K, N)
+    n, total = on @ there, on @ x
+    centred = on * (value - (on * value).sum(1, keepdims=True) / np.maximum(on.sum(1, keepdims=True), 1))
+    rest = centred @ there  # zero where nothing is missing
+    with np.errstate(divide="ignore", invalid="ignore"):
+        difference = total / n - (x.sum(0) - total) / (there.sum(0) - n)
+        slope = (centred @ x - rest * total / n) / (centred**2 @ there - rest**2 / n)
+    return np.where(turned_on[:, None], difference, slope * (found.high - found.low)[found.shown, None])
 
 
 @torch.no_grad()

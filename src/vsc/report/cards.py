@@ -183,7 +183,8 @@ def _table(m: Material, k: int) -> dict[str, Any]:
     columns = largest(change, COLUMNS)
 
     def both(told: np.ndarray) -> list[str]:
-        return [f"{number(float(told[c]), '+.2f')} ({_signed(float(m.changed(told)[c]))})" for c in columns]
+        texts = [f"{number(float(told[c]), '+.2f')} ({_signed(float(m.changed(told)[c]))})" for c in columns]
+        return [text if np.isfinite(told[c]) else "–" for c, text in zip(columns, texts, strict=True)]
 
     swept = m.stored(m.swept.x[k])
     steps = sorted({0, 1, len(swept) // 2, len(swept) - 1}) if m.found.gated else [0, len(swept) // 2, len(swept) - 1]
@@ -206,7 +207,8 @@ def _table(m: Material, k: int) -> dict[str, Any]:
     return {
         "columns": [m.names[c] for c in columns],
         "moved": bars([float(change[c]) for c in columns], [m.names[c] for c in columns], both(change)),
-        "observed": bars([float(there[c]) for c in columns], [m.names[c] for c in columns], both(there)),
+        "observed": np.isfinite(there).any()
+        and bars([float(there[c]) for c in columns], [m.names[c] for c in columns], both(there)),
         "raised": both(m.moved.raising[k]),
         "turned_on": bool(m.moved.turned_on[k]),
         "low": number(float(m.found.low[j]), ".1f"),

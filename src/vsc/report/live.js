@@ -118,17 +118,17 @@ function bench(carried) {
       if (Math.abs(x[i] - first[i]) > Math.abs(x[most] - first[most])) most = i;
     }
     const on = z.filter((v, j) => v !== rest[j]).length, words = gated ? `${on} latent${on === 1 ? "" : "s"} on. ` : "";
-    find("status").textContent = words + (sum === 0 ? "As at the start." : "From the start, the output has moved by "
-      + `${Number(Math.sqrt(sum / x.length).toPrecision(2))} (root mean square, model units), most at ${show.place(most)}: ${signed(x[most] - first[most])}.`);
+    find("status").textContent = words + (sum === 0 ? "As at the start." : "Moved from the start by "
+      + `${Number(Math.sqrt(sum / x.length).toPrecision(2))} (root mean square, in model units), most at ${show.place(most)}: ${signed(x[most] - first[most])}.`);
   }
 
   function add(j) {
     const item = find("latent").content.firstElementChild.cloneNode(true), [box, range] = item.querySelectorAll("input");
-    const there = [a, b].filter((code) => code && code[j] !== rest[j]).map((code) => code[j]), middle = (low[j] + high[j]) / 2;
-    held[j] = there.length ? there[0] : middle === rest[j] ? high[j] || 1 : middle;
-    const bottom = Math.min(low[j], held[j], ...there), top = Math.max(high[j], held[j], ...there), more = (top - bottom) / 4 || 1;
+    const ends = [a, b].filter(Boolean).map((code) => code[j]), on = ends.filter((v) => v !== rest[j]), middle = (low[j] + high[j]) / 2;
+    held[j] = on.length ? on[0] : middle === rest[j] ? high[j] || 1 : middle;
+    const reach = [low[j], high[j], held[j], ...(b ? ends : on)]; // a blend passes through all between its ends
+    const bottom = Math.min(...reach), top = Math.max(...reach), more = (top - bottom) / 4 || 1;
     Object.assign(range, { min: bottom - more, max: top + more, ariaLabel: `Value of latent ${j}` });
-    range.setAttribute("aria-label", `Value of latent ${j}`);
     item.querySelector("span").textContent = `latent ${j}` + (hints.get(j) ? `, ${hints.get(j)}` : "");
     const link = item.querySelector("a"), card = document.getElementById(`latent-${j}`);
     if (card) Object.assign(link, { href: `#latent-${j}`, ariaLabel: `card of latent ${j}` }); else link.remove();
@@ -157,6 +157,7 @@ function bench(carried) {
     const chosen = find("start").value, example = examples[chosen], other = examples[find("other").value];
     a = example ? numbers(example.z) : chosen === "draw" ? draw() : rest.slice();
     b = other && numbers(other.z);
+    find("again").textContent = chosen === "draw" ? "Draw anew" : "Start again";
     z = a.slice();
     first = decode(a);
     find("latents").replaceChildren();

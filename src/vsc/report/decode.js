@@ -72,7 +72,7 @@ const each = (one) => (x) => x.map((v) => one(v));
 const RESPONSES = {
   identity: (x) => x,
   sigmoid: each(ACTIVATIONS.sigmoid),
-  exp: each((x) => Math.exp(Math.min(x, 80))),
+  exp: each((x) => Math.exp(Math.min(x, 40))),
   softmax(x) {
     const top = Math.max(...x), out = x.map((v) => Math.exp(v - top)), sum = out.reduce((a, b) => a + b, 0);
     return out.map((v) => v / sum);

@@ -91,8 +91,8 @@ def hint(m: Material, k: int) -> str:
         change = m.moved.change[k]
         c = largest(change, 1)[0]
         return f"{m.names[c]} {'−' if change[c] < 0 else '+'}"
-    name = top_class(m, k)[0]
-    return f"class {name}" if name and len(name) <= 3 else name
+    name, rate = top_class(m, k)
+    return "" if not rate else f"class {name}" if len(name) <= 3 else name
 
 
 def _cell(m: Material, k: int, key: str) -> Cell:

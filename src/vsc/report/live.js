@@ -1,7 +1,7 @@
 // The page's live part: controls in, pictures, signals or a table row out. What is computed is in decode.js.
 function bench(carried) {
   const numbers = unpacked(carried), decode = decoder(carried, numbers), find = (id) => document.getElementById("live-" + id);
-  const { examples, low, high, gated, kind, shape } = carried, rest = numbers(carried.rest);
+  const { examples, gated, kind, shape, each, peak } = carried, [rest, low, high] = ["rest", "low", "high"].map((n) => numbers(carried[n]));
   const draw = carried.prior && drawer(carried, numbers), hints = new Map(carried.used), rows = new Map(), held = rest.slice();
   let a, b, z, first, pending = false; // codes: the start, what it is blended with, now; and the start decoded
 
@@ -12,6 +12,7 @@ function bench(carried) {
   const measure = (v) => (Math.abs(v) >= 1e4 && Math.abs(v) < 1e9
     ? Math.round(v).toLocaleString("en").replaceAll(",", "\u202f") : String(Number(v.toPrecision(4)))).replace("-", "−");
   const isOn = (j) => z[j] !== rest[j];
+  const moved = (x, i) => (x[i] - first[i]) / each[i % each.length]; // as changes are told on this page
 
   const show = { images, signals, table }[kind]();
   function images() {
@@ -21,7 +22,7 @@ function bench(carried) {
     const change = (x, y) => (p, c) => {
       let sum = 0;
       for (let k = 0; k < C; k++) sum += x[k * area + p] - y[k * area + p];
-      const at = 5 * (1 + Math.max(-1, Math.min(1, sum / C / carried.peak))), i = Math.min(9, Math.floor(at));
+      const at = 5 * (1 + Math.max(-1, Math.min(1, sum / C / peak))), i = Math.min(9, Math.floor(at));
       return colours[i][c] + (at - i) * (colours[i + 1][c] - colours[i][c]);
     };
     const paint = (id, colour) => {
@@ -78,10 +79,10 @@ function bench(carried) {
       draw(x) {
         const now = stored(carried, x);
         places.forEach(({ at: m }, n) => {
-          const moved = now[m] - before[m], size = Math.max(-1, Math.min(1, (x[m] - first[m]) / carried.peak));
+          const change = now[m] - before[m], size = Math.max(-1, Math.min(1, moved(x, m) / peak));
           const bar = cells[n][4].querySelector("i");
           cells[n][3].textContent = measure(now[m]);
-          cells[n][4].firstChild.textContent = (moved > 0 ? "+" : "") + measure(moved);
+          cells[n][4].firstChild.textContent = (change > 0 ? "+" : "") + measure(change);
           bar.style.left = 50 + 50 * Math.min(0, size) + "%";
           bar.style.width = 50 * Math.abs(size) + "%";
           bar.className = size < 0 ? "minus" : "";
@@ -114,12 +115,12 @@ function bench(carried) {
     const x = update();
     let sum = 0, most = 0;
     for (let i = 0; i < x.length; i++) {
-      sum += (x[i] - first[i]) ** 2;
-      if (Math.abs(x[i] - first[i]) > Math.abs(x[most] - first[most])) most = i;
+      sum += moved(x, i) ** 2;
+      if (Math.abs(moved(x, i)) > Math.abs(moved(x, most))) most = i;
     }
     const on = z.filter((v, j) => v !== rest[j]).length, words = gated ? `${on} latent${on === 1 ? "" : "s"} on. ` : "";
     find("status").textContent = words + (sum === 0 ? "As at the start." : "Moved from the start by "
-      + `${Number(Math.sqrt(sum / x.length).toPrecision(2))} (root mean square, in model units), most at ${show.place(most)}: ${signed(x[most] - first[most])}.`);
+      + `${Number(Math.sqrt(sum / x.length).toPrecision(2))} (root mean square, in ${carried.unit}), most at ${show.place(most)}: ${signed(moved(x, most))}.`);
   }
 
   function add(j) {

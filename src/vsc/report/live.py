@@ -209,12 +209,14 @@ def _carried(m: Material, chosen: Sequence[int], store: Store) -> dict[str, Any]
         "responses": model.likelihood.responses(M),
         "shift": _short(m.shift),
         "factor": _short(m.factor),
+        "each": _short(m.each),
+        "unit": m.unit,
         "kind": m.kind,
         "shape": list(m.shape),
         "gated": f.gated,
         "rest": store.put(f.rest),
-        "low": _short(f.low),
-        "high": _short(f.high),
+        "low": store.put(f.low),
+        "high": store.put(f.high),
         "used": [[j, hint(m, k)] for j, k in shown.items()],
         "listed": LISTED,
         "limits": list(m.limits),
@@ -247,4 +249,6 @@ def _places(m: Material) -> list[dict[str, Any]]:
 
 
 def _short(values: np.ndarray) -> list[float]:
+    """Return numbers in eight digits, and one of numbers that are all the same."""
+    values = np.unique(values) if len(np.unique(values)) == 1 else values
     return [float(f"{v:.8g}") for v in np.atleast_1d(values)]

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vsc
-from vsc import SparseCoder
+from vsc import SparseCoder, estimator
 
 QUICK = {"latent_dim": 5, "hidden": (8,), "max_iter": 3, "random_state": 0}
 
@@ -147,6 +147,16 @@ def test_parameters_are_settings():
     assert target.config_.model.gates == "mixture"
     a, b = (SparseCoder(**QUICK | {"random_state": np.random.RandomState(seed)}).fit(X).score(X) for seed in (1, 2))
     assert a != b
+
+
+def test_steps_suit_the_rows_unless_a_sparsity_is_asked_for(monkeypatch):
+    taken = []
+    monkeypatch.setattr(estimator, "train", lambda data, config, **_: taken.append(config.train.steps))
+    for rows in (60, 1000, 5000):
+        x = np.resize(X, (rows, 6))
+        for given in ({}, {"target_l0": 2}, {"prior_sparsity": 0.1}):
+            SparseCoder(**given).fit(x)
+    assert taken == [500, 2000, 2000, 900, 2000, 2000, 2000, 2000, 2000]  # a tenth of 1000 rows is held out
 
 
 def test_a_pickle_holds_no_module(fitted, tmp_path):

@@ -79,8 +79,9 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     likelihood : str
         p(x|z); auto is what suits the data (`vsc.ModelConfig`).
     max_iter : int, optional
-        Steps of the optimiser. None is what suits the number of rows; on small tables training stops by itself
-        where a tenth of the rows, which is held out, is described no better.
+        Steps of the optimiser. None is 2000, or 10 000 above 10 000 rows; up to 2000 rows, if no sparsity is asked for,
+        as many steps as rows, at least 500. On small tables training stops by itself where a tenth of the rows,
+        which is held out, is described no better.
     settings : mapping, optional
         Any other setting of `vsc.ModelConfig`, `vsc.TrainConfig` or `vsc.DataConfig` by its dotted name, such as
         {"train.lr": 1e-3, "data.columns": "age=gaussian"}.
@@ -374,8 +375,9 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
 
 def _with_steps(config: Config, examples: int) -> Config:
-    """Return settings whose steps are fewer than usual for few training examples, unless they are given."""
-    steps = max(LEAST, examples) if config.train.steps is None and examples <= build.FEW else config.train.steps
+    """Return settings with fewer steps than usual for few training examples, unless steps or a sparsity are given."""
+    asked = config.train.steps or config.train.target_l0 or config.model.gates != "auto"  # gates take time to obey
+    steps = config.train.steps if asked or examples > build.FEW else max(LEAST, examples)
     return replace(config, train=replace(config.train, steps=steps))
 
 

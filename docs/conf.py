@@ -15,6 +15,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 nitpicky = True
+highlight_language = "bash"  # of blocks that do not say: commands
 default_role = "code"  # docstrings have names and formulas in single backticks
 
 myst_enable_extensions = ["dollarmath"]
@@ -29,6 +30,7 @@ html_title = "vsc"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("start", "results", "studies", "changelog")}  # nothing lies below these
 html_math_renderer = "mathml"
 html_theme_options = {"header_links_before_dropdown": 6, "footer_start": ["copyright"], "footer_end": []}
 

@@ -16,6 +16,7 @@ from sklearn.datasets import load_wine
 import vsc
 from vsc import plots
 
+pd.options.display.max_colwidth = 100
 wine = load_wine(as_frame=True)
 grower = wine.target.map({0: "first", 1: "second", 2: "third"})
 data = vsc.from_arrays(wine.data, grower)

@@ -1,11 +1,13 @@
 """
-Make the pictures of the README and of docs/results.md.
+Make the pictures of the README and of the site.
 
 python docs/figures.py codes [RUN]     docs/codes.png, from the run that `make demo` leaves
 python docs/figures.py front [TABLES]  docs/front.png, from what `python benchmarks/tables.py mnist` leaves
+python docs/figures.py report [PAGE]   docs/report.png, from the page that `make demo` leaves; needs playwright and a Chromium
 """
 
 import json
+import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -43,5 +45,15 @@ def front(tables: str = "runs/tables") -> None:
     plots.front(points, {"VAE": mean("VAE", "elbo")}).savefig(HERE / "front.png", dpi=110)
 
 
+def report(page: str = "runs/compare-digits/vsc/report.html") -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as drivers:
+        browser = drivers.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        shown = browser.new_page(viewport={"width": 1100, "height": 1200}, color_scheme="light")
+        shown.goto(Path(page).resolve().as_uri() + "#live")
+        shown.screenshot(path=HERE / "report.png")
+
+
 if __name__ == "__main__":
-    {"codes": codes, "front": front}[sys.argv[1]](*sys.argv[2:])
+    {"codes": codes, "front": front, "report": report}[sys.argv[1]](*sys.argv[2:])

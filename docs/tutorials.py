@@ -1,73 +1,56 @@
 """
 Run the scripts of examples/ cell by cell, and write what they say, print and draw as pages of the site.
 
-python docs/tutorials.py    writes docs/tutorials/NAME.md of each; a script that has not changed is not run again
+python docs/tutorials.py    writes docs/tutorials/NAME.md for each; a script that has not changed is not run again
 """
 
 import ast
 import contextlib
 import hashlib
 import io
-import os
 import re
-import tempfile
 from pathlib import Path
 
 from matplotlib.figure import Figure
-
-import vsc
 
 HERE = Path(__file__).parent
 PAGES = HERE / "tutorials"
 
 
 def page(script: Path) -> None:
-    text = script.read_text(encoding="utf-8")
-    target, key = PAGES / f"{script.stem}.md", hashlib.sha256((text + vsc.__version__).encode()).hexdigest()[:16]
-    if target.exists() and target.read_text(encoding="utf-8").startswith(f"% {key}\n"):
+    text, target = script.read_text(encoding="utf-8"), PAGES / f"{script.stem}.md"
+    key = f"% {hashlib.sha256(text.encode()).hexdigest()}"
+    if target.exists() and target.read_text(encoding="utf-8").startswith(key):
         return
     print(f"running {script.name}")
-    parts: list[str] = []
-    names = {"__name__": "__main__"}
-    _, *found = re.split(r"^# %%(.*)\n", text, flags=re.MULTILINE)
-    for number, (kind, cell) in enumerate(zip(found[::2], found[1::2], strict=True)):
+    parts, names = [key], {"__name__": "__main__"}
+    _, *cells = re.split(r"^# %%(.*)\n", text, flags=re.MULTILINE)
+    for number, (kind, cell) in enumerate(zip(cells[::2], cells[1::2], strict=True)):
         if "[markdown]" in kind:
             parts.append(re.sub("^# ?", "", cell.strip(), flags=re.MULTILINE))
         else:
-            printed, value = run(cell, names, script.name)
-            parts.append(f"```python\n{cell.strip()}\n```")
-            parts += [f"```text\n{printed.rstrip()}\n```"] if printed else []
-            parts += [] if value is None else [shown(value, f"{script.stem}-{number}.png")]
+            parts += [f"```python\n{cell.strip()}\n```", *run(cell, names, PAGES / f"{script.stem}-{number}.png")]
     parts.append(f"The script: [examples/{script.name}](../../examples/{script.name}).")
-    target.write_text("\n\n".join([f"% {key}", *parts]) + "\n", encoding="utf-8")
+    target.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def run(cell: str, names: dict, name: str) -> tuple[str, object]:
-    """Return what a cell prints and the value of the expression that it ends with, as a notebook does."""
+def run(cell: str, names: dict, picture: Path) -> list[str]:
+    """Return what a cell prints, and the value of the expression that it ends with, as a notebook shows them."""
     body = ast.parse(cell).body
-    last = [body.pop()] if isinstance(body[-1], ast.Expr) else []
-    value = None
+    last = body.pop().value if isinstance(body[-1], ast.Expr) else ast.parse("None", mode="eval").body
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        exec(compile(ast.Module(body, []), name, "exec"), names)
-        for statement in last:
-            value = eval(compile(ast.Expression(statement.value), name, "eval"), names)
-    return out.getvalue(), value
-
-
-def shown(value: object, picture: str) -> str:
+        exec(compile(ast.Module(body, []), picture.stem, "exec"), names)
+        value = eval(compile(ast.Expression(last), picture.stem, "eval"), names)
+    said = [f"```text\n{out.getvalue().rstrip()}\n```"] if out.getvalue() else []
     if isinstance(value, Figure):
-        value.savefig(PAGES / picture, dpi=110, bbox_inches="tight")
-        return f"![What the cell above draws]({picture})"
-    if hasattr(value, "_repr_html_"):
-        html = re.sub("<style.*?</style>", "", value._repr_html_(), flags=re.DOTALL)
-        return f"```{{raw}} html\n{html}\n```"
-    return f"```text\n{value!r}\n```"
+        value.savefig(picture, dpi=110, bbox_inches="tight")
+        said.append(f"![What the cell above draws]({picture.name})")
+    elif value is not None:  # a data frame
+        said.append(f"```{{raw}} html\n{re.sub('(?s)<style.*?</style>', '', value._repr_html_())}\n```")
+    return said
 
 
 if __name__ == "__main__":
     PAGES.mkdir(exist_ok=True)
-    scripts = sorted((HERE.parent / "examples").resolve().glob("*.py"))
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        for script in scripts:
-            page(script)
+    for script in sorted((HERE.parent / "examples").glob("*.py")):
+        page(script)

@@ -62,5 +62,6 @@ plots.charts.lines(
 print(f"l0 with the highest ELBO less l0: {path['ELBO - l0'].idxmax()}")
 
 # %% [markdown]
-# Three values, one seed and 1000 steps are a sketch. `vsc tune --choose l0 --data digits` trains the path with two seeds each, takes
-# into account which latents come back with another seed, and writes the recommended settings to a file.
+# Three values, one seed and 1000 steps are a sketch. `vsc tune --choose l0 --data digits` trains the path with two
+# seeds each, takes into account which latents come back with another seed, and writes the recommended settings to a
+# file.

@@ -20,7 +20,7 @@ pd.options.display.max_colwidth = 100
 wine = load_wine(as_frame=True)
 grower = wine.target.map({0: "first", 1: "second", 2: "third"})
 data = vsc.from_arrays(wine.data, grower)
-wine.data.describe().loc[["mean", "std", "min", "max"]].round(2)
+wine.data.describe().T[["mean", "std", "min", "max"]].round(2)
 
 # %% [markdown]
 # ## Train

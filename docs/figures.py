@@ -3,7 +3,7 @@ Make the pictures of the README and of the site.
 
 python docs/figures.py codes [RUN]     docs/codes.png, from the run that `make demo` leaves
 python docs/figures.py front [TABLES]  docs/front.png, from what `python benchmarks/tables.py mnist` leaves
-python docs/figures.py report [PAGE]   docs/report.png, from the page that `make demo` leaves; needs playwright and a Chromium
+python docs/figures.py report [PAGE]   docs/report.png, from the page that `make demo` leaves; needs a Chromium
 """
 
 import json

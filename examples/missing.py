@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Missing values and mixed columns
 #
-# 442 people with diabetes (scikit-learn's `load_diabetes`): sex, age, body mass index, blood pressure and six measurements
-# of the blood. A fifth of all cells is made missing here, so that what is filled in can be compared with what was there.
+# 442 people with diabetes (scikit-learn's `load_diabetes`): sex, age, body mass index, blood pressure and six
+# measurements of the blood. A fifth of all cells is made missing here, so that what is filled in can be compared with
+# what was there.
 
 # %%
 import os
@@ -24,8 +25,8 @@ frame.head()
 # %% [markdown]
 # ## What each column is taken for
 #
-# Text becomes levels, true and false or 0 and 1 a yes or no, whole numbers counts, all else measurements; each has its own
-# likelihood. `columns=` says otherwise: here the age is no count, though it is whole.
+# Text becomes levels, true and false or 0 and 1 a yes or no, whole numbers counts, all else measurements; each has
+# its own likelihood. `columns=` says otherwise: here the age is no count, though it is whole.
 
 # %%
 data = vsc.from_arrays(frame, columns={"age": "gaussian"})
@@ -44,8 +45,8 @@ print(f"{vsc.evaluate(model, data).active:.1f} of 8 latents are on for a person"
 # %% [markdown]
 # ## Fill in
 #
-# `impute` puts the expected value where a cell is missing, given all that is there; of a column of levels the most probable
-# one. Nothing else is touched.
+# `impute` puts the expected value where a cell is missing, given all that is there; of a column of levels the most
+# probable one. Nothing else is touched.
 
 # %%
 filled = model.impute(frame)
@@ -54,8 +55,8 @@ filled.head()
 # %% [markdown]
 # ## How well?
 #
-# Root mean square error over the missing cells, in standard deviations, of the columns of numbers: beside their mean, and
-# beside scikit-learn's IterativeImputer, a ridge regression of each column on all others.
+# Root mean square error over the missing cells, in standard deviations, of the columns of numbers: beside their mean,
+# and beside scikit-learn's IterativeImputer, a ridge regression of each column on all others.
 
 # %%
 numbers = [name for name in whole if name != "sex"]
@@ -72,8 +73,8 @@ print(f"IterativeImputer    {error(IterativeImputer(max_iter=50, random_state=0)
 print(f"sparse code         {error(filled[numbers]):.3f}")
 
 # %% [markdown]
-# A linear regression is hard to beat on columns that are nearly linear in each other. What the model adds is that text and
-# counts are filled in as what they are, and that the codes of incomplete rows can be used as any other:
+# A linear regression is hard to beat on columns that are nearly linear in each other. What the model adds is that
+# text and counts are filled in as what they are, and that the codes of incomplete rows can be used as any other:
 
 # %%
 codes = model.encode(frame.head())

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from vsc import SparseCoder
+import vsc
 
 X, y = load_breast_cancer(return_X_y=True, as_frame=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.25, stratify=y, random_state=0)
@@ -26,7 +26,7 @@ steps = int(os.environ.get("STEPS", "0")) or None  # None: what suits the number
 # SciPy matrix instead, and `set_output` a data frame with a name for each latent.
 
 # %%
-coder = SparseCoder(latent_dim=16, max_iter=steps, random_state=0).set_output(transform="pandas")
+coder = vsc.SparseCoder(latent_dim=16, max_iter=steps, random_state=0).set_output(transform="pandas")
 codes = coder.fit_transform(X_train)
 print(f"{(codes != 0).sum(axis=1).mean():.1f} of {codes.shape[1]} latents are on for a row")
 codes.head().round(2)
@@ -45,7 +45,9 @@ print(f"variance explained: {1 - error.mean():.0%} in the mean over the columns;
 # ## A pipeline
 
 # %%
-pipeline = make_pipeline(SparseCoder(latent_dim=16, max_iter=steps, random_state=0), LogisticRegression(max_iter=1000))
+pipeline = make_pipeline(
+    vsc.SparseCoder(latent_dim=16, max_iter=steps, random_state=0), LogisticRegression(max_iter=1000)
+)
 pipeline.fit(X_train, y_train)
 plain = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(X_train, y_train)
 print(f"accuracy on held-out rows, with the codes: {pipeline.score(X_test, y_test):.1%}")

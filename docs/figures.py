@@ -45,7 +45,7 @@ def front(tables: str = "runs/tables") -> None:
     plots.front(points, {"VAE": mean("VAE", "elbo")}).savefig(HERE / "front.png", dpi=110)
 
 
-def report(page: str = "runs/compare-digits/vsc/report.html") -> None:
+def report(page: str = "runs/demo/digits/vsc/report.html") -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as drivers:

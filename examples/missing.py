@@ -25,11 +25,11 @@ frame.head()
 # %% [markdown]
 # ## What each column is taken for
 #
-# Text becomes levels, true and false or 0 and 1 a yes or no, whole numbers counts, all else measurements; each has
-# its own likelihood. `columns=` says otherwise: here the age is no count, though it is whole.
+# Two texts become a yes or no, more of them levels, whole numbers from 0 on counts, all else measurements; each
+# column has its own likelihood. `columns={"age": "poisson"}` would say otherwise.
 
 # %%
-data = vsc.from_arrays(frame, columns={"age": "gaussian"})
+data = vsc.from_arrays(frame)
 pd.DataFrame(data.fields)[["name", "likelihood", "levels"]]
 
 # %% [markdown]

@@ -98,10 +98,11 @@ pd.DataFrame({"seed 1's latent": other.latent[match.other], "cosine": match.simi
 # %% [markdown]
 # ## What can be concluded
 #
-# - Two latents matter, by far: without them the wines that have them are explained worse by nats. Both come back.
+# - Two latents matter, by far: without them the wines that have them are explained worse by more than ten nats. Both
+#   come back.
 # - The one is **strength**: alcohol and proline rise with it, the alcalinity of the ash falls. It is on for every
 #   wine of the first grower, and rarely for the third's.
-# - The other is **colour and tannin**: more colour and malic acid, a bluer hue, fewer flavanoids (which OD280/OD315
+# - The other is **colour and tannin**: more colour and malic acid, a lower hue, fewer flavanoids (which OD280/OD315
 #   measures too). It is on for every wine of the third grower and for none of the first.
 # - The second grower's wines are those that mostly need neither: an off latent says something too.
 # - The rest is about the ash, and about a few odd wines. Those latents change with the seed; nothing should be built

@@ -62,7 +62,8 @@ class Field(NamedTuple):
 def field_of(told: Sequence[Any]) -> Field:
     """Return a field that was written as a list, as JSON does; ValueError or TypeError if it was not."""
     name, kind, levels = told
-    field = Field(str(name), choose(KINDS, kind, "likelihood"), tuple(map(str, levels)))
+    choose(KINDS, kind, "likelihood")
+    field = Field(str(name), kind, tuple(map(str, levels)))
     if (kind == "categorical" and not levels) or (kind == "bernoulli" and len(levels) not in (0, 2)):
         raise ValueError(f"column {short(name)} has {len(levels)} levels")
     return field
@@ -130,7 +131,17 @@ def describe(frame: Any, chosen: Mapping[str, str] | None = None) -> tuple[Field
     """
     frame = as_frame(frame)
     kinds = wanted(chosen or {}, list(frame.columns))
-    return tuple(_field(frame[name], name, kinds.get(name)) for name in frame.columns)
+    found: list[Field] = []
+    bad: dict[str, UsageError] = {}
+    for name in frame.columns:
+        try:
+            found.append(_field(frame[name], name, kinds.get(name)))
+        except UsageError as error:
+            bad[name] = error
+    if bad:
+        first, *others = bad
+        raise UsageError(f"{bad[first]}" + (f"; unsuitable too: {listed(others, 3)}" if others else ""))
+    return tuple(found)
 
 
 def _field(column: "Series", name: str, kind: str | None) -> Field:

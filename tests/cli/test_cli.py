@@ -361,7 +361,7 @@ def test_wrong_use_of_the_other_commands(capsys, run, tmp_path):
     assert "one of: train, valid, test" in fails(capsys, "evaluate", run, "--split", "nope")
     assert "samples must be at least 1" in fails(capsys, "evaluate", run, "--samples", "0")
     assert "one of: train, valid, test" in fails(capsys, "encode", run, "--split", "nope")
-    assert "out must end in .npz" in fails(capsys, "encode", run, "--out", "codes.csv")
+    assert "out must end in .npz" in fails(capsys, "encode", run, "--out", "codes.txt")
     assert "nope.csv" in fails(capsys, "encode", run, "--data", "nope.csv")
     assert "n must be at least 1" in fails(capsys, "sample", run, "--n", "0")
     assert "out must end in .npz or .png" in fails(capsys, "sample", run, "--out", "x.txt")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from vsc.cli import tables
+from vsc.cli import columns, tables
 from vsc.cli.options import comparison_folder, is_path, parse, run_folder, tuning_folder
 from vsc.errors import RunError, UsageError, short
 from vsc.settings.config import (
@@ -44,6 +44,8 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     common = Config(config.data, config.model, config.train)
     folder = run_folder(config)
     loaded = data.load(**_data_arguments(common))
+    if loaded.fields and os.environ.get("RANK", "0") == "0":
+        print(f"{columns.summary(loaded)}. vsc data {shlex.quote(config.data.name)} lists them", flush=True)
     how = {"resume": config.resume, "overwrite": config.overwrite, "progress": sys.stderr.isatty()}
     model = loop.train(loaded, common, folder, **how, tell=_caution)
     if distributed.is_available() and distributed.is_initialized():
@@ -168,38 +170,42 @@ def report(config: Report) -> None:  # noqa: D103
 
 
 def encode(config: Encode) -> None:  # noqa: D103
+    import numpy as np
     from torch import Tensor
 
-    from vsc import data, files
+    from vsc import data
+    from vsc.cli import codes as written
     from vsc.data.asked import Asked
     from vsc.data.split import Dataset, Split
     from vsc.measure.measured import Measured, pick
     from vsc.training import runs
 
-    folder = Path(config.run)
+    folder, out = Path(config.run), Path(config.out)
+    written.suffix(out)
     saved, model = runs.read_config(folder), runs.load(folder)
     if config.data is None:
         chosen = pick(_of_run(folder, saved, model, config.data_root), config.split, on_disk=True)
-        x, y, rows = chosen.x, chosen.y, None
+        x, y, rows = chosen.x, chosen.y, chosen.index
     else:
         file = data.located(config.data, config.data_root)
         asked = Asked.of(saved.data.label, saved.data.drop, saved.data.columns)
-        asked = asked._replace(fields=getattr(model, "fields", ()), shape=model.shape, root=config.data_root)
+        asked = asked._replace(fields=model.fields, shape=model.shape, root=config.data_root)
         x, y, _, rows = data.read_rows(file, model.columns, asked)
         if (expected := math.prod(model.shape)) != x.shape[1]:
             raise UsageError(f"{file}: its examples have {x.shape[1]} values each, and those of the run had {expected}")
     codes = model.encode(x)
-    arrays = {"z": codes.z, "hard": codes.hard, "gamma": codes.gamma, "mu": codes.mu}
-    arrays |= {name: known for name, known in {"y": y, "rows": rows}.items() if known is not None}
-    out = _with_suffix(config.out, ".npz")
-    files.write_npz(out, arrays)
+    known = {"row": np.asarray(range(len(x)) if rows is None else rows)}
+    written.write(out, codes, known if y is None else known | {"label": np.asarray(y)})
     on, (order, listed) = codes.active.sum(1).float().mean(), tables.used(codes)
     print(f"{len(x)} codes of {model.latent_dim} latents, {on:.1f} of them on per example: {out}")
     print(listed)
     if model.columns and order:
         some = Split(x if isinstance(x, Tensor) else x[:MANY])
-        shown = Dataset(saved.data.name, model.shape, some, some, some, features=model.columns)
-        for line in tables.effects(Measured(model, shown).effects.first(20), model.columns):
+        named = {"features": model.columns, "fields": model.fields}
+        shown = Dataset(saved.data.name, model.shape, some, some, some, **named)
+        own = model.scaler.kind == "standard" or model.likelihood.own_units
+        unit = "standard deviations of each column" if own else "model units"
+        for line in tables.effects(Measured(model, shown).effects.first(20), model.columns, unit):
             print(line)
 
 
@@ -236,7 +242,8 @@ def data(config: ShowData) -> None:  # noqa: D103
     from vsc import data
     from vsc.data import npz
 
-    loaded = data.load(config.name, config.data_root, label=config.label, size=config.size)
+    how: dict[str, Any] = {name: getattr(config, name) for name in ("label", "drop", "columns", "size")}
+    loaded = data.load(config.name, config.data_root, **how)
     for line in tables.contents(loaded):
         print(line)
     if config.out:

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vsc.cli import columns
+from vsc.fields import mixed
 from vsc.files import is_path
 from vsc.settings.config import Config
 from vsc.settings.presets import changed, training_command
@@ -203,10 +205,10 @@ def used(codes: "Codes") -> tuple[list[int], str]:
     return order, f"used latents, counted from 0, and the share of examples they are on for: {listed or 'none'}"
 
 
-def effects(found: "Effects", columns: Sequence[str]) -> Iterator[str]:
-    """Yield which columns of a table each latent changes, and by how much."""
+def effects(found: "Effects", columns: Sequence[str], unit: str) -> Iterator[str]:
+    """Yield which columns of a table each latent changes, and by how much, in what is called `unit`."""
     yield "what turning each on does to the columns, all else as it is; raised from its low to its high values where"
-    yield "it is never off or has both signs (the three it changes most, in model units, as in the report):"
+    yield f"it is never off or has both signs (the three it changes most, in {unit}, as in the report):"
     for j, turned_on, change in zip(found.latent, found.turned_on, found.change, strict=True):
         most = sorted(range(len(change)), key=lambda m: -abs(change[m]))[:3]
         told = ", ".join(f"{columns[m]} {change[m]:+.2f}" for m in most)
@@ -220,9 +222,12 @@ def contents(loaded: "Dataset") -> Iterator[str]:
     sizes = ", ".join(f"{len(getattr(loaded, part))} {part}" for part in ("train", "valid", "test"))
     x = loaded.train.x
     yield f"{loaded.name}: examples of shape {loaded.shape}, stored as {str(x.dtype).removeprefix('torch.')}; {sizes}"
-    yield f"values from {x.min():g} to {x.max():g}, mean {x.mean(dtype=torch.float64):.4g}"
-    if loaded.features:
-        yield f"columns: {some(loaded.features)}"
+    if loaded.fields:
+        yield columns.summary(loaded)
+        yield from columns.listing(loaded)
+    else:
+        yield f"values from {x.min():g} to {x.max():g}, mean {x.mean(dtype=torch.float64):.4g}"
+        yield from [f"columns: {some(loaded.features)}"] if loaded.features else []
     yield f"classes: {some(loaded.classes)}" if loaded.classes else "no labels"
     if (factors := loaded.train.factors) is not None:
         yield f"{factors.shape[1]} factors" + (f": {some(loaded.factor_names)}" if loaded.factor_names else "")
@@ -231,7 +236,8 @@ def contents(loaded: "Dataset") -> Iterator[str]:
     if loaded.train.extras:
         yield f"also known of each example: {some(loaded.train.extras)}"
     yield from (f"note: {note}" for note in loaded.notes)
-    yield _reading(loaded)
+    if not mixed(loaded.fields):  # else each column has its own
+        yield _reading(loaded)
 
 
 def some(names: Iterable[Any], most: int = 50) -> str:

@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, islice, pairwise
+from itertools import chain, islice, pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,9 +59,9 @@ def read_table(path: Path, asked: Asked) -> Table:
     Read a table: .csv or .tsv in UTF-8, plain or .gz; .parquet; .feather or .arrow; or .h5ad.
 
     The first row of text is a header if one of its cells is called label, class, target or y, if none of its cells is a
-    number, if it counts (0, 1, 2 as pandas writes it, or years), or if it has text above numbers; else columns are
-    called by their number, from 1. Cells are parted by commas, semicolons or tabs, whichever the first line has most
-    of. A first column without a name names the rows.
+    number, if its numbers count (0, 1, 2 as pandas writes them, or years), or if it has text above numbers; else
+    columns are called by their number, from 1. Cells are parted by commas, semicolons or tabs, whichever the first line
+    has most of. A first column without a name names the rows.
     """
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     try:
@@ -161,7 +161,7 @@ def _text(path: Path, asked: Asked) -> Table:
             raise UsageError("column 1 has no name, and does not name the rows; name or remove it")
     table = parted(frame, asked)
     told = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
-    notes = [f"the first row ({told}) is taken for column names"] * (header and all(map(NUMBER, names)))
+    notes = [f"the first row ({told}) is taken for column names"] * (header and any(map(NUMBER, names)))
     return table._replace(named=header, notes=(*notes, *table.notes))
 
 
@@ -199,15 +199,14 @@ def _is_header(rows: list[list[str]], label: str | None) -> bool:
         there = [cell for cell in cells if cell not in MISSING]
         if name and not NUMBER(name) and there and all(map(NUMBER, there)):
             return True
-    if len(row) > 1 and not row[0]:  # the index, as pandas writes it, has no name
-        row, second = row[1:], second[1:]
-    few = len(row) < 3  # so short a row may well be data
-    if not _counts(row) or (few and row != ["0", "1"][: len(row)]):
-        return False
-    return not any(map(WHOLE, second)) if few else not _counts(second)
+    numbers, below = zip(*((a, b) for a, b in zip_longest(row, second, fillvalue="") if NUMBER(a)), strict=True)
+    if len(numbers) < 3:  # so few may well be data
+        alone = len(numbers) == len(row) - (not row[0])  # the index, as pandas writes it, has no name
+        return alone and numbers == ("0", "1")[: len(numbers)] and not any(map(WHOLE, below))
+    return _counts(numbers) and not _counts(below)
 
 
-def _counts(row: list[str]) -> bool:
+def _counts(row: Sequence[str]) -> bool:
     """Say whether a row is whole numbers, each one more than the one before."""
     return all(map(WHOLE, row)) and all(int(b) == int(a) + 1 for a, b in pairwise(row))
 

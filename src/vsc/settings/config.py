@@ -40,8 +40,8 @@ class DataConfig:
     """Which data, and how they reach the model."""
 
     name: str = "digits"
-    """A data set's name, or the path of a .npy, .npz, .csv, .tsv or IDX file or a folder of .npy files or of pictures,
-    whose sub-folders are classes."""
+    """A data set's name, or the path of a table (.csv, .parquet ...), of a .npy, .npz or IDX file, or of a folder of
+    .npy files or of pictures, whose sub-folders are classes."""
     root: str | None = None
     """Folder of downloaded data and converted pictures; by default the environment's VSC_DATA, else a cache folder of
     the user's."""
@@ -458,7 +458,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Encode:
-    """Write the codes of a data set or of a file of your own: z = gamma mu, hard z, gamma, mu and labels."""
+    """Write the codes of a data set or of a file of your own, and say which latents matter."""
 
     run: str
     """Run folder."""
@@ -468,7 +468,8 @@ class Encode:
     split: str = "test"
     """Part of the run's own data: train, valid or test."""
     out: str = "codes.npz"
-    """The .npz file to write."""
+    """The file to write: .npz (z = gamma mu, hard z, gamma, mu, rows, y); a table of hard codes latent_0, latent_1 and
+    so on, .csv or .parquet, beside the number or name of each row; or .csr.npz, a sparse matrix of SciPy's."""
     data_root: str | None = None
     """Folder of downloaded data, where it is not the one that the run was trained with."""
 
@@ -529,10 +530,16 @@ class ShowData:
     """Load a data set, say what is in it, and write it to a file if asked."""
 
     name: str
-    """A data set's name, or the path of a .npy, .npz, .csv, .tsv or IDX file or a folder of .npy files or pictures."""
+    """A data set's name, or the path of a table (.csv, .parquet ...), of a .npy, .npz or IDX file, or of a folder of
+    .npy files or of pictures."""
     label: str | None = None
     """A table's column of classes, none if it has none; by default that named label, class, target or y, unless it is
     continuous."""
+    drop: str | None = None
+    """Columns of a table to leave out, separated by commas."""
+    columns: str | None = None
+    """What columns of a table are, where something else is meant than is listed, separated by commas: NAME=KIND or
+    PATTERN*=KIND; gaussian, bernoulli, categorical, poisson or negative-binomial."""
     size: int | str | None = None
     """What the pictures of a folder are brought to, in pixels: 64, or 64x48 (width x height)."""
     data_root: str | None = None

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vsc.arrays import is_frame
+from vsc.data.arrays import from_arrays
 from vsc.data.batches import batches_of, mixed
 from vsc.data.split import Dataset
 from vsc.errors import Caution, Interrupted, RunError, UsageError
@@ -20,7 +22,7 @@ from vsc.files import claimed
 from vsc.model import AE, Autoencoder
 from vsc.model.bounds import TERMS, Bound
 from vsc.settings import build
-from vsc.settings.config import Config, TrainConfig
+from vsc.settings.config import Config, DataConfig, TrainConfig
 from vsc.torchstate import Noise, cpu_threads, modes
 from vsc.training import checkpoint, diagnosis, pressure, runs
 from vsc.training.checkpoint import Log, Progress
@@ -36,7 +38,7 @@ def warn(said: str) -> None:
 
 
 def train(
-    data: Dataset,
+    data: Dataset | Any,
     config: Config | None = None,
     folder: str | Path | None = None,
     *,
@@ -55,8 +57,9 @@ def train(
 
     Parameters
     ----------
-    data : Dataset
-        The data; training uses `train` and `valid` only.
+    data : Dataset or data frame
+        The data; training uses `train` and `valid` only. A data frame becomes a data set as `config.data` says, for
+        the `label`, what to `drop` and so on (`vsc.from_arrays`).
     config : Config, optional
         The settings, by default all as they are; `auto` values are resolved here.
     folder : str or Path, optional
@@ -98,7 +101,7 @@ def train(
     vsc.errors.Caution
         Of data that will go wrong.
     """
-    _check(data, config, folder, model)
+    data = _check(data, config, folder, model)
     if resume and overwrite:
         raise UsageError("resume goes on with a run and overwrite replaces it; choose one of them")
     folder = None if folder is None else Path(folder)
@@ -119,11 +122,11 @@ def train(
         return _train(fabric, config, data, folder, model, resume, overwrite, progress, watch, tell, received)
 
 
-def _check(data: Any, config: Any, folder: Any, model: Any) -> None:
-    """Refuse what is of another kind than `train` takes, with what to type."""
+def _check(data: Any, config: Any, folder: Any, model: Any) -> Dataset:
+    """Refuse what is of another kind than `train` takes, with what to type; return the data."""
     if isinstance(data, Config):
         raise UsageError("the data come first: vsc.train(data, config)")
-    if not isinstance(data, Dataset):
+    if not isinstance(data, Dataset) and not is_frame(data):
         raise UsageError("train takes a data set: vsc.load_data(name), or vsc.from_arrays(x, y) of your own arrays")
     if not (config is None or isinstance(config, Config)):
         raise UsageError(
@@ -137,6 +140,11 @@ def _check(data: Any, config: Any, folder: Any, model: Any) -> None:
             "model is an object of your own, such as vsc.VSC(encoder, decoder, ...); a kind of model is named by "
             "vsc.train(data, vsc.Config(model=vsc.ModelConfig(name='vae')))"
         )
+    if isinstance(data, Dataset):
+        return data
+    how = config.data if config else DataConfig()
+    named = {"drop": how.drop or (), "columns": how.columns or {}}
+    return from_arrays(data, how.label, "array", how.valid_fraction, how.seed, **named)
 
 
 def _train(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vsc.arrays import as_frame, from_objects
+from vsc.arrays import as_frame, column_order, from_objects
 from vsc.errors import UsageError, choose, listed, short
 
 if TYPE_CHECKING:
@@ -259,13 +259,7 @@ def expand(frame: Any, fields: Sequence[Field]) -> NDArray[np.float64]:
         If a column is missing or unknown, a value is not what its column held in training, or a row has no values.
     """
     frame = as_frame(frame)
-    there, known = list(frame.columns), [field.name for field in fields]
-    lost, new = [n for n in known if n not in set(there)], [n for n in there if n not in set(known)]
-    if lost or new:
-        told = [f"no {listed(lost)}"] * bool(lost) + [f"unknown {listed(new)}"] * bool(new)
-        raise UsageError(
-            f"the columns are not those of the training data ({'; '.join(told)}); rename, add or drop them"
-        )
+    column_order(list(frame.columns), [field.name for field in fields])
     x = np.empty((len(frame), sum(field.width for field in fields)))
     for field, place in parts(fields):
         x[:, place] = _values(frame[field.name], field)

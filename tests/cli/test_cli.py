@@ -587,8 +587,9 @@ def test_encode_writes_the_codes_of_the_test_set(capsys, run):
     assert "360 codes of 6 latents" in says(capsys, "encode", run)
     codes, digits = arrays("codes.npz"), load("digits")
     assert {name: array.shape for name, array in codes.items()} == {
-        "z": (360, 6), "hard": (360, 6), "gamma": (360, 6), "mu": (360, 6), "y": (360,)
+        "z": (360, 6), "hard": (360, 6), "gamma": (360, 6), "mu": (360, 6), "y": (360,), "rows": (360,)
     }  # fmt: skip
+    np.testing.assert_array_equal(codes["rows"], digits.test.index)
     np.testing.assert_array_equal(codes["z"], codes["gamma"] * codes["mu"])
     np.testing.assert_array_equal(codes["hard"], np.where(codes["gamma"] > 0.5, codes["mu"], 0))
     assert (codes["hard"] == 0).any()

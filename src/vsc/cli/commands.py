@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from vsc.cli import columns, tables
+from vsc.cli import tables
 from vsc.cli.options import comparison_folder, is_path, parse, run_folder, tuning_folder
 from vsc.errors import RunError, UsageError, short
 from vsc.settings.config import (
@@ -37,6 +37,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
     from torch import distributed
 
     from vsc import data
+    from vsc.cli import columns
     from vsc.torchstate import flush_denormals
     from vsc.training import loop
 

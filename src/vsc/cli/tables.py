@@ -5,8 +5,6 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vsc.cli import columns
-from vsc.fields import mixed
 from vsc.files import is_path
 from vsc.settings.config import Config
 from vsc.settings.presets import changed, training_command
@@ -218,6 +216,9 @@ def effects(found: "Effects", columns: Sequence[str], unit: str) -> Iterator[str
 def contents(loaded: "Dataset") -> Iterator[str]:
     """Yield what a data set holds, and how a training takes it."""
     import torch
+
+    from vsc.cli import columns
+    from vsc.fields import mixed
 
     sizes = ", ".join(f"{len(getattr(loaded, part))} {part}" for part in ("train", "valid", "test"))
     x = loaded.train.x

@@ -2,29 +2,31 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DEV := .venv/.dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test check lint types docs site bench clean
 
 demo: $(READY)  ## Compare models on the embedded digits, then on generated faces, and say where the reports lie
 	$(BIN)/vsc demo
 
-test: $(READY)  ## The quick tests
+test: $(DEV)  ## The quick tests
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
-check: $(READY) lint types docs site  ## Lint, types, documentation examples, the site and all tests
+check: $(DEV) lint types docs site  ## Lint, types, documentation examples, the site and all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-lint: $(READY)
+lint: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(READY)
+types: $(DEV)
 	$(BIN)/pyright
 
-docs: $(READY)  ## The examples in the docstrings, run as tests
+docs: $(DEV)  ## The examples in the docstrings, run as tests
 	$(BIN)/python -m pytest --doctest-modules src -p no:cacheprovider
 
-site: $(READY)  ## The documentation, in docs/_build/index.html; any warning and any dead link within it is an error
+site: $(DEV)  ## The documentation, in docs/_build/index.html; any warning and any dead link within it is an error
 	$(BIN)/python docs/tutorials.py
 	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build
 	$(BIN)/python docs/links.py docs/_build
@@ -37,6 +39,10 @@ clean:
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) torch==2.13.0
+	$(PIP) -e .
+	touch $@
+
+$(DEV): $(READY)  # what tests and checks need besides
+	$(PIP) -e '.[dev]'
 	touch $@

@@ -19,6 +19,7 @@ from vsc.settings.config import (
     Encode,
     Evaluate,
     Export,
+    Impute,
     Push,
     Report,
     RunStudy,
@@ -214,6 +215,40 @@ MANY = 5000
 """Rows of examples on disk over which the effect of a latent is averaged."""
 
 
+def impute(config: Impute) -> None:  # noqa: D103
+    from vsc import data, files
+    from vsc.data.asked import Asked
+    from vsc.data.table import read_table
+    from vsc.training import runs
+
+    out = _with_suffix(config.out, ".csv", ".parquet")
+    folder, file = Path(config.run), data.located(config.data, config.data_root)
+    saved, model = runs.read_config(folder), runs.load(folder)
+    if not file.name.lower().endswith(files.TABLES):
+        raise UsageError(f"{file}: only tables have missing values; give one of {', '.join(files.TABLES)}")
+    if not model.missing:
+        raise UsageError(
+            f"{folder} was trained on data without missing values, so that its encoder cannot be told of any; train on "
+            "a table that has some"
+        )
+    asked = Asked.of(saved.data.label, saved.data.drop, saved.data.columns)._replace(fields=model.fields)
+    try:
+        table = read_table(file, asked).frame
+        own = table[[field.name for field in model.fields]]
+    except (UsageError, OSError) as error:
+        told = f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else error
+        raise UsageError(f"{file}: {told}") from error
+    gaps = int(own.isna().sum().sum())
+    filled = table.assign(**model.impute(own, config.draws, config.seed))
+    named = not hasattr(table.index, "step")  # an index that only counts names nothing
+    try:
+        with files.whole(out) as temporary:
+            (filled.to_csv if out.suffix == ".csv" else filled.to_parquet)(temporary, index=named)
+    except ImportError as error:
+        raise UsageError('to write .parquet files: pip install "variational-sparse-coding[tables]"') from error
+    print(f"{gaps} values of {len(table)} rows were missing, and are filled in: {out}")
+
+
 def sample(config: Sample) -> None:  # noqa: D103
     import torch
 
@@ -279,6 +314,7 @@ COMMANDS: dict[str, Callable[[Any], None]] = {
     "evaluate": evaluate,
     "report": report,
     "encode": encode,
+    "impute": impute,
     "sample": sample,
     "data": data,
     "push": push,

@@ -20,6 +20,7 @@ from vsc.settings.config import (
     Encode,
     Evaluate,
     Export,
+    Impute,
     Push,
     Report,
     RunStudy,
@@ -32,8 +33,8 @@ from vsc.settings.config import (
 from vsc.settings.schedule import SYNTAX, Schedule
 from vsc.settings.upgrade import GONE, INSTEAD, read_settings, upgraded
 
-POSITIONAL = {RunStudy: "study", Evaluate: "run", Report: "run", Encode: "run", Sample: "run", ShowData: "name"}
-POSITIONAL |= {Export: "run", Push: "run name"}
+POSITIONAL = {RunStudy: "study", ShowData: "name", Push: "run name"}
+POSITIONAL |= dict.fromkeys((Evaluate, Report, Encode, Impute, Sample, Export), "run")
 """The options that a command's first bare words stand for."""
 
 EXAMPLES = {
@@ -44,6 +45,7 @@ EXAMPLES = {
     Tune: "vsc tune --data mnist --trials 30 --space 'train.lr=1e-4..1e-2:log,model.latent_dim=16..64'",
     Report: "vsc report runs/mine",
     Encode: "vsc encode runs/mine --data mine.csv --out codes.npz",
+    Impute: "vsc impute runs/mine --data mine.csv --out filled.csv",
     Sample: "vsc sample runs/mine --n 64 --out samples.npz",
     ShowData: "vsc data digits --out digits.npz",
     Push: "vsc push runs/mine someone/mine --private --license apache-2.0",

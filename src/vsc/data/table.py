@@ -42,7 +42,7 @@ class Table(NamedTuple):
 
     Its values (N, M), as `vsc.fields.expand` has them, NaN where missing; what its columns are; whether they have names
     of their own; labels (N,) as integers if all are, else as strings; apart, a column (N,) that was taken for labels by
-    its name but is continuous; names of the rows (N,); and notes on how it was read.
+    its name but is continuous; names of the rows (N,); notes on how it was read; and the data frame, all columns in it.
     """
 
     x: NDArray[np.float64]
@@ -52,6 +52,7 @@ class Table(NamedTuple):
     apart: Mapping[str, NDArray[np.float64]] = {}
     rows: NDArray[Any] | None = None
     notes: tuple[str, ...] = ()
+    frame: Any = None
 
 
 def read_table(path: Path, asked: Asked) -> Table:
@@ -89,7 +90,7 @@ def parted(frame: Any, asked: Asked) -> Table:
     rest = frame.drop(columns=[name for name in (*asked.drop, label) if name in columns])
     fields = asked.fields or describe(rest, asked.columns)
     rows = None if hasattr(frame.index, "step") else frame.index.to_numpy()  # an index that only counts names nothing
-    table = Table(expand(rest, fields), fields, rows=rows)
+    table = Table(expand(rest, fields), fields, rows=rows, frame=frame)
     return table if label is None else _labelled(table, frame[label], asked)
 
 

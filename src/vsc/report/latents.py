@@ -61,7 +61,7 @@ def headings(m: Material) -> list[Heading]:
         out += [Heading("kl", "Costs", "nats per input", "its part of the KL, averaged over all inputs")]
     out += [
         Heading("worth", "Worth", "nats", f"how much log p(x|z) drops without it, in the median {on}"),
-        Heading("effect", "Effect", "RMS per output", "how far the output moves without it, in model units"),
+        Heading("effect", "Effect", "RMS per output", f"how far the output moves without it, in {m.unit}"),
     ]
     if m.profile is not None:
         why = "the class that it is on for most often" if m.found.gated else "the class that it sets apart most"

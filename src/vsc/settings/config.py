@@ -475,6 +475,27 @@ class Encode:
 
 
 @dataclass(frozen=True)
+class Impute:
+    """Fill in what is missing of a table, by its expectation given what is there; of text, the most probable."""
+
+    run: str
+    """Run folder, of a model that was trained on a table with missing values."""
+    data: str
+    """The table: a .csv, .tsv, .parquet, .feather or .arrow file with the columns of the run's own."""
+    draws: int = 1000
+    """Draws of the code that the expectation is taken over."""
+    seed: int = 0
+    """Seed of these draws."""
+    out: str = "filled.csv"
+    """The .csv or .parquet file to write: the same table, all of its columns, with nothing missing."""
+    data_root: str | None = None
+    """Folder in which the table lies, where it is not the one that it is named from."""
+
+    def __post_init__(self):
+        _check_seed("seed", self.seed)
+
+
+@dataclass(frozen=True)
 class Sample:
     """Draw codes from the prior and decode them."""
 

@@ -30,6 +30,7 @@ from vsc.settings.config import (
     Encode,
     Evaluate,
     Export,
+    Impute,
     Push,
     Report,
     RunStudy,
@@ -46,7 +47,7 @@ from vsc.training import runs
 from vsc.training.loop import train
 
 KINDS = {"train": TrainRun, "compare": Compare, "evaluate": Evaluate, "encode": Encode, "sample": Sample}
-KINDS |= {"report": Report, "data": ShowData, "study": RunStudy, "tune": Tune}
+KINDS |= {"impute": Impute, "report": Report, "data": ShowData, "study": RunStudy, "tune": Tune}
 KINDS |= {"push": Push, "export": Export, "demo": Demo}
 SMALL = ["--steps", "20", "--latent-dim", "6", "--model.hidden", "[16]", "--batch-size", "64", "--device", "cpu"]
 

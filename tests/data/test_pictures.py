@@ -323,6 +323,11 @@ def test_no_pictures_and_few(tmp_path, root):
         load(tmp_path / "empty", root=root)
 
 
+def test_one_picture_is_no_data_set(folder):
+    with pytest.raises(UsageError, match=r"00.png: one picture; give the folder of all of them"):
+        load(folder / "cats" / "00.png")
+
+
 def test_sizes_and_labels_are_for_what_has_some(folder, root, tmp_path):
     np.save(tmp_path / "x.npy", drawn(0, 30, 4))
     for name in (tmp_path / "x.npy", "digits"):

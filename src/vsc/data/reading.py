@@ -50,6 +50,8 @@ def read(path: Path, asked: Asked) -> Found:
     if not path.is_file():
         raise UsageError("no such file")
     name = path.name.lower()
+    if pictures.is_picture(path):
+        raise UsageError("one picture; give the folder of all of them")
     if (kind := next((kind for kind in DATA_FILES if name.endswith(kind)), None)) is None:
         raise UsageError(f"unknown kind of file; known names end in {', '.join(DATA_FILES)}. Else numpy.save the array")
     if path.stat().st_size == 0:

@@ -1,6 +1,7 @@
 """Models as ONNX graphs compute what the models do, whatever the batch."""
 
 import errno
+import json
 import sys
 from itertools import cycle
 from pathlib import Path
@@ -66,14 +67,21 @@ def test_every_kind_of_model(tiny, tmp_path, name, net):
 
 
 @pytest.mark.slow
-def test_a_table_keeps_its_units_and_the_names_of_its_columns(tmp_path, capsys):
+def test_signals(tmp_path):
+    rng = np.random.default_rng(0)
+    data = vsc.from_arrays(rng.normal(size=(40, 2, 16)).astype(np.float32))
+    model = trained(data, net="conv1d")
+    export.onnx(model, tmp_path)
+    agrees(model, tmp_path, data.test.x)
+
+
+@pytest.mark.slow
+def test_a_table_of_mixed_columns_with_missing_values(tmp_path, capsys):
     import onnx
 
     rng = np.random.default_rng(0)
-    lines = [
-        "age,income,size",
-        *(f"{a:.3f},{b:.1f},{c:.4f}" for a, b, c in rng.normal([40, 3e4, 1.7], [9, 9e3, 0.1], (60, 3))),
-    ]
+    rows = zip(rng.normal(40, 9, 80), rng.choice(["red", "blue", ""], 80), rng.poisson(3, 80), strict=True)
+    lines = ["age,colour,visits", *(f"{age:.2f},{colour},{visits}" for age, colour, visits in rows)]
     (tmp_path / "people.csv").write_text("\n".join(lines))
     run = tmp_path / "run"
     words = ["--latent-dim", "4", "--steps", "20", "--out", str(run)]
@@ -81,10 +89,12 @@ def test_a_table_keeps_its_units_and_the_names_of_its_columns(tmp_path, capsys):
     capsys.readouterr()
     assert main(["export", str(run), "--onnx"]) == 0
     assert "opset 18" in capsys.readouterr().out
-    agrees(vsc.load(run), run / "onnx", vsc.load_data(tmp_path / "people.csv").test.x)
+    data = vsc.load_data(tmp_path / "people.csv")
+    assert data.test.x[:8].isnan().any()
+    agrees(vsc.load(run), run / "onnx", data.test.x)
     proto = onnx.load(run / "onnx" / "encoder.onnx")
     onnx.checker.check_model(proto)
-    assert {prop.key: prop.value for prop in proto.metadata_props}["columns"] == '["age", "income", "size"]'
+    assert {prop.key: prop.value for prop in proto.metadata_props}["columns"] == json.dumps(data.features)
     assert [one.version for one in proto.opset_import if one.domain == ""] == [export.OPSET]
     main(["train", "--data", str(tmp_path / "people.csv"), *words, "--overwrite"])
     assert not (run / "onnx").exists()  # they were of the run that was replaced

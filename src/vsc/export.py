@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,8 +74,8 @@ def onnx(model: Autoencoder, folder: str | Path) -> dict[str, float]:
     Write encoder.onnx and decoder.onnx into a folder, both or neither.
 
     The encoder takes `x` (batch, *shape), examples as they are stored, in float32 (float64 where the model's shift has
-    it), and gives `gamma`, `mu` and `hard` (batch, J); the decoder takes `z` (batch, J) and gives `x` in stored units.
-    Names of columns and classes are in the files' metadata.
+    it; a missing value is NaN), and gives `gamma`, `mu` and `hard` (batch, J); the decoder takes `z` (batch, J) and
+    gives `x` in stored units. Names of columns and classes are in the files' metadata.
 
     Parameters
     ----------
@@ -103,6 +104,8 @@ def onnx(model: Autoencoder, folder: str | Path) -> dict[str, float]:
         torch.manual_seed(0)
         z = torch.randn(8, model.latent_dim)
         x = Decoder(model)(z).to(model.scaler.shift.dtype)
+        if model.missing:
+            x[torch.rand_like(x) < 0.2] = math.nan
         (encoder, far), (decoder, off) = _graph(Encoder(model), "x", x), _graph(Decoder(model), "z", z)
     with whole(folder / "encoder.onnx") as first, whole(folder / "decoder.onnx") as second:
         first.write_bytes(encoder)  # neither has its name before both are on the disk

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from dataclasses import asdict, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -23,6 +24,7 @@ from vsc.model.nets import NETS
 from vsc.model.priors import GATES, SELECTORS, SLABS
 from vsc.model.scaling import SCALES
 from vsc.model.spikes import SPIKES
+from vsc.settings import presets
 from vsc.settings.config import (
     Compare,
     Config,
@@ -708,6 +710,18 @@ def test_compare_prints_the_table_and_where_the_report_is(capsys, tmp_path, undr
     for code in ("VSC", "AE, cut to its", "AE, all", "no latents"):
         assert f"| {code}" in told
     assert "--resume" in fails(capsys, "compare", "--models", "ae,vsc", *SMALL)
+
+
+def test_the_demo_compares_in_folders_of_its_own(capsys, monkeypatch):
+    made = []
+    monkeypatch.setattr(cli, "_compare", lambda *given: made.append(given))
+    out = says(capsys, "demo", "--out", "shown")
+    for (config, typed), name in zip(made, presets.DEMO, strict=True):
+        assert set(config.models.split(",")) <= PRESETS.keys()
+        assert (config.data.name, config.out, config.overwrite) == (name, f"shown/{name}", True)
+        assert f"$ {typed}\n" in out
+        assert parse("compare", *shlex.split(typed)[2:]) == config
+    assert made[1][0].train.cap == 0.55
 
 
 def test_columns_are_known_by_their_names(capsys, table):

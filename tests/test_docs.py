@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,10 +99,13 @@ def test_the_site_explains_everything_public():
 
 
 @pytest.mark.slow
-def test_readme_python_runs(tmp_path):
+def test_readme_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     for code in blocks(ROOT / "README.md", "python"):
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        exec(compile(code, "README.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert "elbo=" in said
+    assert "latent" in said
 
 
 @pytest.fixture
@@ -115,10 +116,11 @@ def mine(tmp_path, monkeypatch):
     causes = (rng.random((400, 2)) < 0.4) * rng.normal(size=(400, 2))
     table = causes @ rng.normal(size=(2, 6)) + 0.1 * rng.normal(size=(400, 6))
     np.savetxt("mine.csv", table, delimiter=",", header="a,b,c,d,e,f", comments="")
-    assert cli.main(["train", "--data", "mine.csv", "--latent-dim", "4", "--steps", "600", "--out", "runs/mine"]) == 0
+    assert cli.main(["train", "--data", "mine.csv", "--latent-dim", "4", "--steps", "400", "--out", "runs/mine"]) == 0
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::vsc.errors.Caution")  # steps are few
 def test_the_python_of_the_site_runs(mine, capsys):
     capsys.readouterr()
     for page in SITE:

@@ -165,3 +165,11 @@ def test_a_data_frame_as_a_data_set():
         vsc.from_arrays(np.eye(20), drop="a")
     with pytest.raises(vsc.UsageError, match="if they are missing, give a data frame"):
         vsc.from_arrays(np.full((20, 3), np.nan))
+
+
+def test_many_counts_may_be_grey_values(capsys):
+    grey = RNG.integers(0, 256, (20, 60))
+    grey[0] = 0
+    pd.DataFrame(grey).to_csv("grey.csv", index=False)
+    assert "if these are grey values: --columns '*=gaussian'" in says(capsys, "data", "grey.csv")
+    assert "60 gaussian" in says(capsys, "data", "grey.csv", "--columns", "*=gaussian").splitlines()[1]

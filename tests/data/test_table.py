@@ -61,6 +61,7 @@ def test_header_of_numbers_beside_a_label(table):
         "\ufeffa,b\n1,2\n3,4",
         "a;b\n1;2\n3;4\n",
         "a\tb\n1\t2\n3\t4\n",
+        "a|b\n1|2\n3|4\n",
         '"a", "b"\n 1 , 2\n\n3,4\n\n',
     ],
 )
@@ -91,8 +92,11 @@ def test_true_and_false_are_one_and_nought(table):
         ("a,day\n1,2020-01-31\n2,2020-02-01\n", "column 'day' holds dates; drop it"),
         ("name,b\n" + "".join(f"n{i},{i}\n" for i in range(60)), "'name' has 60 different texts in 60 rows"),
         ("a,b,a,b,c\n1,2,3,4,5\n", "the header has more than one column named 'a', 'b'"),
-        ("a,b\n1,2\n3,4,5\n", "damaged .*Expected 2 fields in line 3, saw 3"),
-        ("a,b\n1,2,3\n", "damaged .*Length of header or names does not match length of data"),
+        (
+            "a,b\n1,2\n3,4,5\n",
+            "a row has 3 cells \\('3', '4', '5'\\) where the first row has 2; name all there",
+        ),
+        ("a,b\n" + "1,2\n" * 200 + "1,2,3\n", "damaged .*Expected 2 fields in line 202, saw 3"),
         (",a,b\n0,1,2\n0,1,2\n", "column 1 has no name, and does not name the rows"),
         ("a,,b\n0,1,2\n", "column 2 has no name; name or remove it"),
         ("a,y,label\n1,2,3\n", "'y' and 'label' could both be"),

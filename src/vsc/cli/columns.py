@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LISTED = 60
 """Columns that are listed one by one."""
+MANY = 50
+"""Counts from which on a table may well be one of pictures."""
 FEW = 20
 """Different whole numbers up to which a column may well be categorical."""
 
@@ -27,7 +29,8 @@ def summary(loaded: "Dataset") -> str:
     told = [f"{counts[k]} {k}" + f" ({listed(names[k], 3)})" * (k != "gaussian") for k in KINDS if counts[k]]
     lost = np.mean([np.isnan(_values(loaded, place)[:, 0]).mean() for _, place in parts(loaded.fields)])
     missing = f"; {lost:.1%} of the values are missing" if lost else ""
-    return f"columns of the table: {', '.join(told)}{missing}"
+    grey = "; if these are grey values: --columns '*=gaussian'" if sum(counts[k] for k in COUNTS) >= MANY else ""
+    return f"columns of the table: {', '.join(told)}{missing}{grey}"
 
 
 def listing(loaded: "Dataset") -> Iterator[str]:

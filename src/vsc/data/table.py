@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from pandas import Series
 
 LABEL_NAMES = ("label", "class", "target", "y")
-DELIMITERS = ",;\t"
-MISSING = ["", "?", "#N/A", "<NA>", "<na>"]
+DELIMITERS = ",;\t|"
+MISSING = ["", "?", "#N/A", "<NA>", "<na>", "NaN"]
 MISSING += [cell for word in ("na", "n/a", "nan", "null", "none") for cell in (word, word.upper(), word.title())]
-MISSING += ["NaN"]
 """Cells that hold no value."""
 WHOLE = re.compile(r"\d{1,9}").fullmatch
 NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?|true|false", re.IGNORECASE).fullmatch
@@ -61,8 +60,8 @@ def read_table(path: Path, asked: Asked) -> Table:
 
     The first row of text is a header if one of its cells is called label, class, target or y, if none of its cells is a
     number, if its numbers count (0, 1, 2 as pandas writes them, or years), or if it has text above numbers; else
-    columns are called by their number, from 1. Cells are parted by commas, semicolons or tabs, whichever the first line
-    has most of. A first column without a name names the rows.
+    columns are called by their number, from 1. Cells are parted by what the first line has most of: comma, semicolon,
+    tab or bar. A first column without a name names the rows.
     """
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     try:
@@ -134,6 +133,9 @@ def _text(path: Path, asked: Asked) -> Table:
     if "" in names[1:] or names == [""]:
         raise UsageError(f"column {len(names) - names[::-1].index('')} has no name; name or remove it")
     check_distinct(names, "the header")
+    if len(longest := max(rows, key=len)) > len(names):
+        told = f"a row has {len(longest)} cells ({listed(longest, 3)}) where the first row has {len(names)}; name all there"
+        raise UsageError(told)
     label = _label_column(names, asked)
     comma = sep != "," and any(re.fullmatch(r"-?\d+,\d+", cell) for row in rows for cell in row)
     as_text = [name for name, kind in wanted(asked.columns, names).items() if kind == "categorical"]

@@ -469,7 +469,7 @@ def test_rows_that_lie_far_out_are_named_and_no_score_is_nan(likelihood, value):
         scores = seen.scores(iwae=None if kind is AE else 3)
         assert not any(math.isnan(score) for score in scores if score is not None)
         said = seen.cautions()[0]
-        assert "1003, 1013 of the data's rows" in said
+        assert "1003, 1013 (by their row of the data, from 0)" in said
         kept = torch.ones(400, dtype=torch.bool)
         kept[[3, 13]] = False
         values = seen.bounds()[0].log_px if kind is AE else seen.bounds()[0].elbo

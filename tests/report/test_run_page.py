@@ -328,5 +328,6 @@ def test_the_card_the_command_and_python_explain_a_latent_alike(tmp_path, capsys
         row = re.search(rf'data-card="latent-{j}".*?</tr>', html, re.DOTALL).group()
         assert re.findall(r"\b([a-e]) [+−]", row)[-3:] == [data.features[m] for m in top]
     rows = {int(n) for n in re.findall(r'id="example-(\d+)"', html)}
-    assert rows <= set(data.test.index.tolist())
+    assert rows <= {i + 2 for i in data.test.index.tolist()}  # as the file's lines, of which the first is the header
+    assert "examples by their line of the file, from 1" in html
     assert f"Example {min(rows)}<" in html

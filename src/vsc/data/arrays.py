@@ -205,7 +205,7 @@ def _source(found: Found) -> Source:
     kinds = {field.likelihood for field in fields}  # of several, values in [0, 1] mean different things
     high = None if len(kinds) > 1 or "categorical" in kinds else known_range(*xs.values())
     about = first.shape, classes, high, features, splits.get("_valid")
-    source = described(Source(train, test, *about, fields=fields), given)
+    source = described(Source(train, test, *about, fields=fields, first=found.first), given)
     notes = [*source.notes, *found.notes]
     given_shape = getattr(given["x"], "shape", ())
     if len(given_shape) == 4 and tuple(given_shape[1:]) != first.shape:

@@ -30,7 +30,8 @@ class Found(NamedTuple):
     What a user gives, unchecked.
 
     `x` and whatever else is known, under the names that `vsc.data.npz.write` uses; names of columns, if they are known;
-    notes on how it was read, where that is not plain; and what the columns of a table are, and the names of its rows.
+    notes on how it was read, where that is not plain; and what the columns of a table are, the names of its rows,
+    and the line of the file that the first stands in, where it is text.
     """
 
     arrays: dict[str, Any]
@@ -38,6 +39,7 @@ class Found(NamedTuple):
     notes: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
     rows: NDArray[Any] | None = None
+    first: int = 0
 
 
 def read(path: Path, asked: Asked) -> Found:
@@ -69,7 +71,7 @@ def tabled(table: Table) -> Found:
     arrays: dict[str, Any] = {"x": table.x} | ({} if table.y is None else {"y": table.y})
     arrays |= {npz.EXTRA + name: column for name, column in table.apart.items()}
     features = names(table.fields) if table.named or mixed(table.fields) else ()
-    return Found(arrays, features, table.notes, table.fields, table.rows)
+    return Found(arrays, features, table.notes, table.fields, table.rows, table.first)
 
 
 def _sparse(path: Path, asked: Asked) -> Table | None:

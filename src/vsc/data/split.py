@@ -94,6 +94,8 @@ class Dataset:
         if they are not known.
     notes : tuple of str
         What a user should know of these data, a line each: that they are only a part, for example.
+    first : int
+        What users call the row of `Split.index` 0: its line in a file of text, else 0.
 
     Raises
     ------
@@ -113,6 +115,7 @@ class Dataset:
     groups: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
+    first: int = 0
 
     def __post_init__(self) -> None:
         tables = (table for part in (self.train, self.valid, self.test) for table in (part.factors, part.presence))
@@ -195,6 +198,7 @@ class Source(NamedTuple):
     notes: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
     in_order: bool = False
+    first: int = 0
 
 
 def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:

@@ -41,7 +41,8 @@ class Table(NamedTuple):
 
     Its values (N, M), as `vsc.fields.expand` has them, NaN where missing; what its columns are; whether they have names
     of their own; labels (N,) as integers if all are, else as strings; apart, a column (N,) that was taken for labels by
-    its name but is continuous; names of the rows (N,); notes on how it was read; and the data frame, all columns in it.
+    its name but is continuous; names of the rows (N,); notes on how it was read; the data frame, all columns in it; and
+    the line of the file that the first row stands in, where it is text.
     """
 
     x: NDArray[np.float64]
@@ -52,6 +53,7 @@ class Table(NamedTuple):
     rows: NDArray[Any] | None = None
     notes: tuple[str, ...] = ()
     frame: Any = None
+    first: int = 0
 
 
 def read_table(path: Path, asked: Asked) -> Table:
@@ -165,7 +167,7 @@ def _text(path: Path, asked: Asked) -> Table:
     table = parted(frame, asked)
     told = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
     notes = [f"the first row ({told}) is taken for column names"] * (header and any(map(NUMBER, names)))
-    return table._replace(named=header, notes=(*notes, *table.notes))
+    return table._replace(named=header, notes=(*notes, *table.notes), first=1 + header)
 
 
 READERS: dict[str, Callable[[Path, Asked], Table]] = {

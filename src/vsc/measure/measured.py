@@ -130,8 +130,15 @@ class Measured:
         return len(self.part)
 
     def row(self, i: int) -> int:
-        """Return the row of the i-th example in the source, counted from 0; i where that is not known."""
-        return i if self.part.index is None else int(self.part.index[i])
+        """Return the row of the i-th example as users count it (`counted`)."""
+        return i if self.part.index is None else int(self.part.index[i]) + self.data.first
+
+    @property
+    def counted(self) -> str:
+        """How rows are counted."""
+        if self.part.index is None:
+            return f"place in the {self.split} part, from 0"
+        return "line of the file, from 1" if self.data.first else "row of the data, from 0"
 
     @cached_property
     @_apart
@@ -278,12 +285,11 @@ class Measured:
         rest = torch.ones(len(values), dtype=torch.bool)
         rest[rows] = False
         named = ", ".join(str(self.row(int(i))) for i in rows[:10]) + ", ..." * (len(rows) > 10)
-        where = f"the {self.split} examples" if self.part.index is None else "the data's rows"
         without = f"{values[rest].mean():.2f} nats" if rest.any() else "nothing"
         name = "log p(x|z)" if isinstance(self.model, AE) else "ELBO"
         return (
-            f"is ruled by examples that lie far out: {named} of {where}, counted from 0. With them its {name} is "
-            f"{values.mean():.4g}, without them {without}. Look at these values, or leave them out."
+            f"is ruled by examples that lie far out: {named} (by their {self.counted}). With them its {name} "
+            f"is {values.mean():.4g}, without them {without}. Look at these values, or leave them out."
         )
 
     def cautions(

@@ -94,7 +94,7 @@ def test_true_and_false_are_one_and_nought(table):
         ("a,b,a,b,c\n1,2,3,4,5\n", "the header has more than one column named 'a', 'b'"),
         (
             "a,b\n1,2\n3,4,5\n",
-            "a row has 3 cells \\('3', '4', '5'\\) where the first row has 2; name all there",
+            "a row has 3 cells \\('3', '4' and 1 more\\), the first 2; name all there",
         ),
         ("a,b\n" + "1,2\n" * 200 + "1,2,3\n", "damaged .*Expected 2 fields in line 202, saw 3"),
         (",a,b\n0,1,2\n0,1,2\n", "column 1 has no name, and does not name the rows"),

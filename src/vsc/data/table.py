@@ -136,8 +136,9 @@ def _text(path: Path, asked: Asked) -> Table:
         raise UsageError(f"column {len(names) - names[::-1].index('')} has no name; name or remove it")
     check_distinct(names, "the header")
     if len(longest := max(rows, key=len)) > len(names):
-        told = f"a row has {len(longest)} cells ({listed(longest, 3)}) where the first row has {len(names)}; name all there"
-        raise UsageError(told)
+        raise UsageError(
+            f"a row has {len(longest)} cells ({listed(longest, 2)}), the first {len(names)}; name all there"
+        )
     label = _label_column(names, asked)
     comma = sep != "," and any(re.fullmatch(r"-?\d+,\d+", cell) for row in rows for cell in row)
     as_text = [name for name, kind in wanted(asked.columns, names).items() if kind == "categorical"]
@@ -242,10 +243,7 @@ def _labelled(table: Table, column: "Series", asked: Asked) -> Table:
     finite, many = bool(np.isfinite(numbers).all()), len(np.unique(numbers))
     whole = finite and bool((numbers % 1 == 0).all())
     if asked.label is None and finite and not (whole and many <= max(FEW, math.isqrt(len(numbers)))):
-        note = (
-            f"{about} holds {many} different numbers: it is kept apart; --label none makes it a feature, --label NAME"
-        )
-        note += " says which column holds classes"
+        note = f"{about} holds {many} different numbers: it is kept apart; --label none makes it a feature"
         return table._replace(apart={str(column.name): numbers}, notes=(*table.notes, note))
     exact = all(re.fullmatch(r"[-+]?\d{1,18}", label) for label in labels)
     return table._replace(y=labels.astype(np.int64) if exact else labels.astype(str))

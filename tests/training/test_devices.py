@@ -60,7 +60,7 @@ def test_a_model_trains_and_is_asked_where_it_is(tiny, name, likelihood):
         for step in range(2):
             x = batch_of(step)
             assert x.device == DEVICE
-            bound, fields = loop._step(fabric, wrapped, optimizer, x, config.train, fields, False, None)
+            bound, fields = loop.step(fabric, wrapped, optimizer, x, config.train, fields, False, None)
             fields = fields.seen(bound)
         with torch.no_grad():
             module.eval()

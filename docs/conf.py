@@ -4,6 +4,7 @@ import re
 
 from docutils import nodes
 from docutils.utils.math import latex2mathml
+from sphinx.ext import autosummary
 
 import vsc
 
@@ -21,6 +22,7 @@ default_role = "code"  # docstrings have names and formulas in single backticks
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("eq.", "sec.", "supp.")  # no sentence ends with them
 autodoc_typehints = "none"  # types, shapes and units are in the docstrings
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False

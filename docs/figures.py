@@ -50,7 +50,7 @@ def report(page: str = "runs/demo/digits/vsc/report.html") -> None:
 
     with sync_playwright() as drivers:
         browser = drivers.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        shown = browser.new_page(viewport={"width": 1100, "height": 1200}, color_scheme="light")
+        shown = browser.new_page(viewport={"width": 1100, "height": 1200}, reduced_motion="reduce")
         shown.goto(Path(page).resolve().as_uri() + "#live")
         shown.screenshot(path=HERE / "report.png")
 

@@ -15,7 +15,7 @@ import vsc
 from vsc import export
 from vsc.cli.commands import main
 from vsc.model import MODELS
-from vsc.model.nets import mlp
+from vsc.model.nets import NETS, mlp
 from vsc.settings.config import Config, ModelConfig, TrainConfig
 from vsc.training.loop import train
 
@@ -58,20 +58,13 @@ def agrees(model, folder, x):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "net"), list(zip(MODELS, cycle(["mlp", "conv"]), strict=False)))
-def test_every_kind_of_model(tiny, tmp_path, name, net):
-    model = trained(tiny, name=name, net=net)
+@pytest.mark.parametrize(("name", "net"), list(zip(MODELS, cycle(NETS), strict=False)))
+def test_every_kind_of_model_and_net(tiny, tmp_path, name, net):
+    signals = np.random.default_rng(0).normal(size=(60, 2, 16)).astype(np.float32)
+    data = vsc.from_arrays(signals) if net == "conv1d" else tiny
+    model = trained(data, name=name, net=net)
     far = export.onnx(model, tmp_path)
     assert max(far.values()) < 1e-4
-    agrees(model, tmp_path, tiny.test.x)
-
-
-@pytest.mark.slow
-def test_signals(tmp_path):
-    rng = np.random.default_rng(0)
-    data = vsc.from_arrays(rng.normal(size=(40, 2, 16)).astype(np.float32))
-    model = trained(data, net="conv1d")
-    export.onnx(model, tmp_path)
     agrees(model, tmp_path, data.test.x)
 
 

@@ -152,11 +152,11 @@ def test_parameters_are_settings():
 def test_steps_suit_the_rows_unless_a_sparsity_is_asked_for(monkeypatch):
     taken = []
     monkeypatch.setattr(estimator, "train", lambda data, config, **_: taken.append(config.train.steps))
-    for rows in (60, 1000, 5000):
+    for rows in (60, 1500, 5000):
         x = np.resize(X, (rows, 6))
         for given in ({}, {"target_l0": 2}, {"prior_sparsity": 0.1}):
             SparseCoder(**given).fit(x)
-    assert taken == [500, 2000, 2000, 900, 2000, 2000, 2000, 2000, 2000]  # a tenth of 1000 rows is held out
+    assert taken == [500, 2000, 2000, 1350, 2000, 2000, 2000, 2000, 2000]  # a tenth of the rows is held out
 
 
 def test_a_pickle_holds_no_module(fitted, tmp_path):

@@ -206,7 +206,7 @@ def test_partial_fit_goes_on_from_fit(fitted):
 def test_composes():
     y = X[:, 0] > 10
     pipeline = make_pipeline(StandardScaler(), SparseCoder(**QUICK), LogisticRegression())
-    assert cross_val_score(pipeline, X, y, cv=2).shape == (2,)
+    assert cross_val_score(pipeline, X, y, cv=2, error_score="raise").shape == (2,)
     columns = ColumnTransformer([("codes", SparseCoder(**QUICK), ["a", "b", "c"])], remainder="passthrough")
     found = columns.set_output(transform="pandas").fit_transform(FRAME)
     assert list(found) == [*(f"codes__sparsecoder{j}" for j in range(5)), *(f"remainder__{c}" for c in "def")]

@@ -23,7 +23,7 @@ from vsc.errors import Caution, UsageError, short
 from vsc.fields import collapse
 from vsc.measure.scores import bounds
 from vsc.model import Autoencoder
-from vsc.settings import build
+from vsc.settings import build, values
 from vsc.settings.config import Config, DataConfig, as_plain
 from vsc.settings.presets import changed
 from vsc.settings.schedule import Schedule
@@ -51,7 +51,7 @@ ELSEWHERE = {f"data.{name}" for name in ("name", "root", "label", "drop")}
 """Settings that say which data and which columns: `fit` is given them."""
 
 LEAST = 500
-"""Steps of the smallest tables; larger ones of up to `build.FEW` training examples take as many as these are."""
+"""Steps of the smallest tables; larger ones of up to `values.FEW` training examples take as many as these are."""
 
 DRAWS = 5
 """Draws of the code per example that `score` averages over, as `vsc.evaluate` does."""
@@ -377,7 +377,7 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 def _with_steps(config: Config, examples: int) -> Config:
     """Return settings with fewer steps than usual for few training examples, unless steps or a sparsity are given."""
     asked = config.train.steps or config.train.target_l0 or config.model.gates != "auto"  # gates take time to obey
-    steps = config.train.steps if asked or examples > build.FEW else max(LEAST, examples)
+    steps = config.train.steps if asked or examples > values.FEW else max(LEAST, examples)
     return replace(config, train=replace(config.train, steps=steps))
 
 

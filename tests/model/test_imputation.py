@@ -67,7 +67,7 @@ def configured(steps=20, **model):
 def trained(mixed, tmp_path_factory):
     """The folder of a run on a table of mixed columns with missing values, and its model."""
     folder = tmp_path_factory.mktemp("runs") / "people"
-    return folder, train(mixed, configured(600), folder)
+    return folder, train(mixed, configured(300), folder)
 
 
 class TestFront:

@@ -31,8 +31,9 @@ from vsc.model.priors import (
 )
 from vsc.model.scaling import SCALES, fit_scaler, moments_there
 from vsc.model.spikes import RELAXATION, SPIKES
+from vsc.settings import values
 from vsc.settings.config import SCHEDULES, Config, ModelConfig, TrainConfig
-from vsc.settings.presets import SUITS, changed
+from vsc.settings.presets import changed
 from vsc.settings.schedule import Schedule
 
 CUSTOM = "custom"
@@ -48,21 +49,14 @@ def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Co
     """
     config = _with_own(config, own)
     check_numbers(config.model)
-    scale = _scale(config, data, own)
+    scale = values.scale(config, data, own.likelihood if own else LIKELIHOODS.get(config.model.likelihood))
     choose(SCALES, scale, "scale")
-    likelihood, variance = _likelihood(config, data, scale)
+    likelihood, variance = values.likelihood(config, data, scale)
     config = replace(config, model=replace(config.model, likelihood=likelihood, variance=variance))
     kind = own.likelihood if own else choose(LIKELIHOODS, likelihood, "likelihood")
-    _check_values(kind, likelihood, data, scale, config.data.binarise)
-    if kind.unit_interval and not _in_unit_interval(data, scale):
-        raise UsageError(
-            f"likelihood {likelihood!r} takes values in [0, 1], and scale {scale!r} leaves that range; "
-            "choose scale unit-interval or likelihood gaussian"
-        )
+    values.check(kind, likelihood, data, scale, config.data.binarise)
     if idle := unused(config, own):
         raise UsageError(f"{idle[0]} does nothing with {_described(config.model)}; leave it out")
-    if config.data.binarise and scale != "unit-interval":
-        raise UsageError(f"binarise needs values in [0, 1]: choose scale unit-interval, not {scale!r}")
     config = replace(config, model=_prior(config.model, len(data.train)))
     heard = schedules(config.model, own)
     target, alpha = _target(config, heard)
@@ -72,38 +66,6 @@ def resolve(config: Config, data: Dataset, own: Autoencoder | None = None) -> Co
         train=replace(config.train, target_l0=target, cap=_cap(config, heard, own)),
     )
     return replace(config, train=_training(config, data, own))
-
-
-def _scale(config: Config, data: Dataset, own: Autoencoder | None) -> str:
-    """Return the scale that is named, or suits the data."""
-    named, likelihood = config.data.scale, config.model.likelihood
-    if named != "auto":
-        return named
-    kind = own.likelihood if own else LIKELIHOODS.get(likelihood)
-    if kind is not None and kind.counts:
-        return "none"
-    return "standard" if data.high is None or _mixed(data) else "unit-interval"
-
-
-def _mixed(data: Dataset) -> bool:
-    """Whether a table has a column that is no measurement."""
-    return any(field.likelihood != "gaussian" for field in data.fields)
-
-
-def _lacks(data: Dataset) -> bool:
-    """Whether values are missing, which they may be in tables whose columns are known."""
-    return bool(data.fields) and any(part.x.isnan().any() for part in (data.train, data.valid, data.test))
-
-
-def _check_values(kind: Likelihood | type[Likelihood], name: str, data: Dataset, scale: str, binarise: bool) -> None:
-    """Refuse scales that would change counts or cannot take missing values, and counts that are none."""
-    if kind.own_units and data.fields and scale not in ("none", "standard"):
-        raise UsageError(f"likelihood {name!r} takes counts as they are; leave data.scale out, which is {scale!r}")
-    x = data.train.x[:FEW]
-    if kind.counts and not bool(((x >= 0) & (x == x.round()) if x.is_floating_point() else x >= 0)[~x.isnan()].all()):
-        raise UsageError(f"likelihood {name!r} takes counts, whole and not negative; choose another, or give counts")
-    if _lacks(data) and (binarise or scale == "unit-norm"):
-        raise UsageError(f"values are missing, which {'binarise' if binarise else 'scale unit-norm'} cannot take")
 
 
 def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainConfig:
@@ -119,7 +81,7 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
         relaxation = Schedule.parse(RELAXATION.get(config.model.spikes) or getattr(own, "relaxation", 1.0))
     if patience is None:
         pressed = train.penalty or (train.target_l0 and train.target_l0.corners)
-        small = config.data.scale == "standard" and len(data.train) <= FEW
+        small = config.data.scale == "standard" and len(data.train) <= values.FEW
         patience = 0 if pressed or not len(data.valid) else 3 if small else 10 if learned else 0
     known = {"steps": steps, "valid_every": train.valid_every or max(1, steps // 20), "patience": patience}
     clip = CLIP if clip is None and learned else clip
@@ -128,28 +90,6 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
 
 CLIP = 10.0
 """Largest norm of the gradient where variances are learned."""
-
-
-FEW = 2000
-"""Training examples up to which a table is small, and of which a larger one is looked at."""
-
-
-def _likelihood(config: Config, data: Dataset, scale: str) -> tuple[str, float | None]:
-    """Return the likelihood that is named, or suits the data, and its variance, if it has one."""
-    named, variance = config.model.likelihood, config.model.variance
-    if named == "auto" and _mixed(data):
-        return "columns", variance
-    grey = scale == "unit-interval" and not config.data.binarise
-    suits, own = SUITS.get(data.name, ("", None)) if grey else ("", None)
-    if named == "auto" and suits:
-        named = suits
-    elif named == "auto" and _in_unit_interval(data, scale):
-        named = "bernoulli"
-    elif named == "auto":  # a variance for each output is soon that of one example, or of a value that never changes
-        named = "gaussian-shared" if len(data.train) < 300 or _is_binary(data) else "gaussian"
-    if named == "gaussian-fixed" and variance is None:
-        variance = own or 1.0
-    return named, variance
 
 
 def _with_own(config: Config, own: Autoencoder | None) -> Config:
@@ -309,23 +249,6 @@ CAP, FEWEST = 0.4, 2.0
 """Share of the data that a latent may be on for where nothing is asked, and that of few latents, times sqrt(J)."""
 
 
-def _is_binary(data: Dataset) -> bool:
-    """Whether a quarter of the columns have two values each, as one-hot ones do."""
-    x = data.train.x[:FEW]
-    low, top = x.nan_to_num(math.inf).amin(0), x.nan_to_num(-math.inf).amax(0)
-    two = ((x == low) | (x == top) | x.isnan()).all(0) & (low < top)
-    return bool(two.float().mean() >= 0.25)
-
-
-def _in_unit_interval(data: Dataset, scale: str) -> bool:
-    x = data.train.x
-    if data.fields:
-        x = x[~x.isnan()]
-    if scale in ("unit-norm", "none"):
-        return bool(x.min() >= 0 and (scale == "unit-norm" or x.max() <= 1))
-    return scale == "unit-interval"
-
-
 FUNCTIONS = {"spikes": (SPIKES, "spike estimator"), "head": (HEADS, "head"), "selector": (SELECTORS, "selector")}
 """Settings that name a function, which is passed on as it is -> its family, and what that is called."""
 
@@ -457,7 +380,7 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
     with on("cpu"):
         scaler = fit_scaler(config.data.scale, data.train.x, data.high, likelihood.unscaled(M))
     known: dict[str, Any] = {"columns": data.features, "classes": data.classes, "binarise": config.data.binarise}
-    known |= {"fields": data.fields, "missing": _lacks(data)}
+    known |= {"fields": data.fields, "missing": values.lacks(data)}
     if model is not None:
         model = model.to("cpu")
         model.adopt(scaler, **known)

@@ -15,12 +15,13 @@ import torch
 from vsc import data
 from vsc.data.split import Dataset
 from vsc.errors import Interrupted, RunError, UsageError
+from vsc.fields import Field
 from vsc.files import claimed
 from vsc.measure.measured import Measured
 from vsc.measure.results import Results, measured
 from vsc.measure.returning import read_trace, write_trace
 from vsc.model.scaling import Scaler
-from vsc.settings import build
+from vsc.settings import build, values
 from vsc.settings.config import Config, DataConfig, ModelConfig, as_plain
 from vsc.sweep.engine import Ended, run
 from vsc.training import runs
@@ -89,16 +90,18 @@ def plan(label: str, config: Config, root: Path, metrics: Sequence[str] = (), iw
 def checked(config: Config, data: Dataset) -> Config:
     """Resolve settings, and find what is wrong with them (UsageError) before anything is trained."""
     resolved = build.resolve(config, data)
-    _buildable(resolved.model, data.shape, len(data.train))
+    _buildable(resolved.model, data.shape, len(data.train), data.fields, values.lacks(data))
     return resolved
 
 
 @lru_cache(maxsize=256)
-def _buildable(model: ModelConfig, shape: tuple[int, ...], examples: int) -> None:
+def _buildable(
+    model: ModelConfig, shape: tuple[int, ...], examples: int, fields: tuple[Field, ...], missing: bool
+) -> None:
     """Lay a model out on the device that holds no numbers, so that nothing is built in vain."""
     M = math.prod(shape)
     scaler = Scaler("none", torch.zeros(M), torch.ones(M))
-    prior: Any = getattr(build.build_model(model, shape, "meta", scaler=scaler), "prior", None)
+    prior: Any = getattr(build.build_model(model, shape, "meta", fields, missing, scaler=scaler), "prior", None)
     if wanted := getattr(prior, "wants", 0):
         prior.start_at(torch.empty(min(wanted, examples), M, device="meta"))
 

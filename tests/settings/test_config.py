@@ -13,6 +13,7 @@ from vsc.errors import UsageError
 from vsc.settings import build, config
 from vsc.settings.config import SCHEDULES, Config, DataConfig, Knobs, ModelConfig, TrainConfig, as_plain
 from vsc.settings.presets import PRESETS, changed
+from vsc.settings.schedule import Schedule
 
 DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__module__ == config.__name__]
 
@@ -108,7 +109,8 @@ def test_what_suits_a_table(made, likelihood, patience):
     assert (resolved.model.likelihood, resolved.train.patience) == (likelihood, patience)
     assert build.resolve(resolved, table(**made)) == resolved
     asked = build.resolve(Config(train=TrainConfig(target_l0=2.0)), table(**made))
-    assert asked.train.patience == patience
+    assert asked.train.patience == (patience if made["rows"] < 2000 else 0)
+    assert asked.train.target_l0 == (2.0 if asked.train.patience else Schedule.parse("8 -> 2 at 0.1 over 0.3"))
     pressed = build.resolve(Config(train=TrainConfig(target_l0="8 -> 2 at 0.5")), table(**made))
     assert pressed.train.patience == 0  # the best bound is that before l0 has come down
     assert build.resolve(Config(train=TrainConfig(patience=0)), table(**made)).train.patience == 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
+from vsc.data import load
 from vsc.data.split import Dataset, Split
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.training import pressure
@@ -170,3 +171,15 @@ def test_a_target_out_of_reach_does_no_harm():
     data = clusters()
     model = train(data, config(TrainConfig(steps=400, target_l0=1e-9, device="cpu", valid_every=400)))
     assert model.encode(data.train.x).gamma.sum(1).mean() < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_low_target_is_met_by_latents_that_take_turns(seed):
+    """Four latents of 32 from the start were soon on for every digit, and with these seeds the controller lost them."""
+    rows = []
+    config = Config(train=TrainConfig(target_l0=4.0, seed=seed))
+    train(load("digits"), config, watch=rows.append)
+    assert rows[-1]["l0"] == pytest.approx(4, rel=0.1)
+    assert rows[-1]["always_on"] == 0
+    assert rows[-1]["used"] > 12

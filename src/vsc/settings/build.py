@@ -82,10 +82,17 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
     if patience is None:
         pressed = train.penalty or (train.target_l0 and train.target_l0.corners)
         small = config.data.scale == "standard" and len(data.train) <= values.FEW
-        patience = 0 if pressed or not len(data.valid) else 3 if small else 10 if learned else 0
+        patience = 0 if pressed or not len(data.valid) else 3 if small else 10 if learned and not train.target_l0 else 0
     known = {"steps": steps, "valid_every": train.valid_every or max(1, steps // 20), "patience": patience}
     clip = CLIP if clip is None and learned else clip
-    return replace(train, beta=beta, relaxation=relaxation, clip=clip, **known)
+    target = train.target_l0
+    if target and not target.corners and not patience:  # weights kept on the way would have another l0
+        target = Schedule.parse(f"{ABOVE * target.last:g} -> {target.last:g} at 0.1 over 0.3")
+    return replace(train, beta=beta, relaxation=relaxation, clip=clip, target_l0=target, **known)
+
+
+ABOVE = 4.0
+"""From how many times a target l0 one comes: where few may be on from the start, the same few soon always are."""
 
 
 CLIP = 10.0

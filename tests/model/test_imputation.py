@@ -1,6 +1,7 @@
 """Missing values: what a model makes of them, and what it fills in."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
 from vsc.fields import Field, describe, expand, names
 from vsc.measure.measured import Measured
+from vsc.measure.scores import add_noise, squared_error
 from vsc.model import AE, VAE, VSC
 from vsc.model.front import Front
 from vsc.model.likelihoods import Columns, GaussianFixed
@@ -19,6 +21,8 @@ from vsc.model.priors import SELECTORS, MixtureGates, SpikeSlabPrior
 from vsc.model.scaling import fit_scaler
 from vsc.settings.build import new_model, resolve
 from vsc.settings.config import Config, ModelConfig, TrainConfig
+from vsc.sweep.jobs import checked
+from vsc.training.diagnosis import beforehand
 from vsc.training.loop import train
 from vsc.training.runs import load
 
@@ -221,6 +225,38 @@ def test_what_is_measured_counts_what_is_there(trained, mixed):
     effects = seen.effects
     assert np.isfinite(effects.change).all()
     assert np.isfinite(effects.drop).all()
+
+
+def test_differences_are_told_in_standard_deviations_of_what_is_there(trained, mixed):
+    _, model = trained
+    unit = Measured(model, mixed).unit
+    x = mixed.train.x
+    expected = [np.nanstd(x[:, m]) for m in range(7)]
+    np.testing.assert_allclose(unit[1:6], expected[1:6], rtol=1e-5)
+    np.testing.assert_allclose(unit[[0, 6]], 1, rtol=1e-5)  # these are standardised
+
+
+def test_errors_and_noise_pass_over_what_is_missing():
+    clean = torch.tensor([[1.0, math.nan], [3.0, 10.0]])
+    assert squared_error(torch.tensor([[2.0, 5.0], [3.0, 30.0]]), clean, torch.tensor([1.0, 10.0])) == pytest.approx(
+        5 / 3
+    )
+    assert squared_error(torch.tensor([[math.nan, 5.0], [3.0, 30.0]]), clean) == math.inf
+    noisy = add_noise(clean, 0, unit)
+    assert torch.equal(noisy.isnan(), clean.isnan())
+    assert noisy[:, 0].max() <= 3  # the range is 1 to 3, in units
+
+
+def test_what_is_said_before_training_passes_over_what_is_missing(mixed):
+    x = mixed.train.x.clone()
+    x[:, 4], x[::2, 4], x[0, 5] = 3.0, math.nan, math.nan
+    data = replace(mixed, train=Split(x))
+    assert "visits has one value throughout" in beforehand(data, 4)
+    assert "smoker" not in beforehand(data, 4)
+
+
+def test_a_sweep_knows_the_columns(mixed):
+    assert checked(configured(), mixed).model.likelihood == "columns"
 
 
 class Linear(VAE):

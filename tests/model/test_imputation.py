@@ -237,10 +237,9 @@ def test_differences_are_told_in_standard_deviations_of_what_is_there(trained, m
 
 
 def test_errors_and_noise_pass_over_what_is_missing():
-    clean = torch.tensor([[1.0, math.nan], [3.0, 10.0]])
-    assert squared_error(torch.tensor([[2.0, 5.0], [3.0, 30.0]]), clean, torch.tensor([1.0, 10.0])) == pytest.approx(
-        5 / 3
-    )
+    clean, unit = torch.tensor([[1.0, math.nan], [3.0, 10.0]]), torch.tensor([1.0, 10.0])
+    found = torch.tensor([[2.0, 5.0], [3.0, 30.0]])
+    assert squared_error(found, clean, unit) == pytest.approx(5 / 3)
     assert squared_error(torch.tensor([[math.nan, 5.0], [3.0, 30.0]]), clean) == math.inf
     noisy = add_noise(clean, 0, unit)
     assert torch.equal(noisy.isnan(), clean.isnan())

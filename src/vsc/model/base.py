@@ -292,7 +292,7 @@ class Autoencoder(nn.Module, ABC):
         parts = [self.codes(self.scaler(part)) for part in self.stored(x).split(batch_size)]
         return Codes(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
-    def impute(self, x: Any, draws: int = 1000, seed: int = 0) -> Any:
+    def impute(self, x: Any, draws: int = 200, seed: int = 0) -> Any:
         """
         Fill in what is missing, by its expectation given what is there, E[x_missing | x_observed].
 

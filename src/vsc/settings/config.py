@@ -483,7 +483,7 @@ class Impute:
     """Run folder, of a model that was trained on a table with missing values."""
     data: str
     """The table: a .csv, .tsv, .parquet, .feather or .arrow file with the columns of the run's own."""
-    draws: int = 1000
+    draws: int = 200
     """Draws of the code that the expectation is taken over."""
     seed: int = 0
     """Seed of these draws."""

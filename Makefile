@@ -13,7 +13,7 @@ demo: $(READY)  ## Compare models on the embedded digits, then on generated face
 test: $(DEV)  ## The quick tests
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
-check: $(DEV) lint types docs site  ## Lint, types, documentation examples, the site and all tests
+check: $(DEV) lint types docs  ## Lint, types, documentation examples and all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(DEV)

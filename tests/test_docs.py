@@ -9,7 +9,7 @@ import pytest
 
 import vsc
 from vsc.cli import commands as cli
-from vsc.cli import options
+from vsc.cli import options, running
 from vsc.model import MODELS, sampling
 from vsc.model.likelihoods import LIKELIHOODS
 from vsc.model.nets import NETS
@@ -39,8 +39,8 @@ def commands():
 @pytest.mark.parametrize("words", commands(), ids=shlex.join)
 def test_commands_are_understood(words, monkeypatch):
     monkeypatch.setattr(options, "_default_to_saved", lambda *_: None)  # there is no run to resume here
-    config = options.parse(words[1], cli._takes(cli.COMMANDS[words[1]]), list(words[2:]))
-    assert isinstance(config, cli._takes(cli.COMMANDS[words[1]])) or "--help" in words
+    config = options.parse(words[1], cli.takes(cli.COMMANDS[words[1]]), list(words[2:]))
+    assert isinstance(config, cli.takes(cli.COMMANDS[words[1]])) or "--help" in words
 
 
 def test_commands_were_found():
@@ -116,7 +116,9 @@ def mine(tmp_path, monkeypatch):
     causes = (rng.random((400, 2)) < 0.4) * rng.normal(size=(400, 2))
     table = causes @ rng.normal(size=(2, 6)) + 0.1 * rng.normal(size=(400, 6))
     np.savetxt("mine.csv", table, delimiter=",", header="a,b,c,d,e,f", comments="")
-    assert cli.main(["train", "--data", "mine.csv", "--latent-dim", "4", "--steps", "400", "--out", "runs/mine"]) == 0
+    assert (
+        running.main(["train", "--data", "mine.csv", "--latent-dim", "4", "--steps", "400", "--out", "runs/mine"]) == 0
+    )
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from torch import nn
 
 import vsc
 from vsc import export
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.model import MODELS
 from vsc.model.nets import NETS, mlp
 from vsc.settings.config import Config, ModelConfig, TrainConfig

@@ -27,7 +27,7 @@ import yaml
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.data.batches import Batches
 
 pytestmark = pytest.mark.slow

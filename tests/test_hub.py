@@ -16,7 +16,7 @@ import yaml
 
 import vsc
 from vsc import hub
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.data import npz
 from vsc.measure import results
 from vsc.model.nets import mlp

@@ -138,7 +138,7 @@ def loaded_by(statement):
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import vsc", "import vsc.cli.commands"])
+@pytest.mark.parametrize("statement", ["import vsc", "import vsc.cli.running"])
 def test_import_and_help_are_quick(statement):
     assert loaded_by(statement) == set()
 

@@ -25,7 +25,8 @@ from vsc.model.priors import (
 )
 from vsc.model.scaling import SCALES, fit_scaler
 from vsc.model.spikes import SPIKES
-from vsc.settings.config import DataConfig, ModelConfig, Tune
+from vsc.settings.commands import Tune
+from vsc.settings.config import DataConfig, ModelConfig
 from vsc.sweep.tune import PRUNERS
 
 REGISTRIES = {

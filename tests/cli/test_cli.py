@@ -15,8 +15,9 @@ import yaml
 
 from vsc.cli import commands as cli
 from vsc.cli import options as command_line
-from vsc.cli.commands import COMMANDS, main
+from vsc.cli.commands import COMMANDS
 from vsc.cli.options import SHORT
+from vsc.cli.running import main
 from vsc.data import DATASETS, from_arrays, load
 from vsc.model import HEADS, MODELS
 from vsc.model.likelihoods import LIKELIHOODS
@@ -25,9 +26,8 @@ from vsc.model.priors import GATES, SELECTORS, SLABS
 from vsc.model.scaling import SCALES
 from vsc.model.spikes import SPIKES
 from vsc.settings import presets
-from vsc.settings.config import (
+from vsc.settings.commands import (
     Compare,
-    Config,
     Demo,
     Encode,
     Evaluate,
@@ -38,11 +38,10 @@ from vsc.settings.config import (
     RunStudy,
     Sample,
     ShowData,
-    TrainConfig,
     TrainRun,
     Tune,
-    as_plain,
 )
+from vsc.settings.config import Config, TrainConfig, as_plain
 from vsc.settings.presets import PRESETS
 from vsc.settings.upgrade import INSTEAD
 from vsc.training import runs
@@ -98,7 +97,7 @@ def options(kind, prefix=""):
 
 
 def test_every_command_has_settings_of_its_own():
-    assert {name: cli._takes(command) for name, command in COMMANDS.items()} == KINDS
+    assert {name: cli.takes(command) for name, command in COMMANDS.items()} == KINDS
 
 
 def test_train_prints_the_last_validation_without_what_is_kept_of_each_latent(capsys, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.training import runs
 
 SMALL = ["--latent-dim", "4", "--model.hidden", "[8]", "--steps", "5"]

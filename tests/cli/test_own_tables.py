@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 import vsc
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.training import runs
 
 SMALL = ["--steps", "20", "--latent-dim", "4", "--model.hidden", "[16]", "--batch-size", "64", "--device", "cpu"]

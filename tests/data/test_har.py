@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.data import har, load
 from vsc.errors import RunError, UsageError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.data import Dataset, Split, load, npz, smiley
 from vsc.errors import UsageError
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import vsc
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.data import converted, load, pictures, read_rows, reading
 from vsc.data.asked import Asked
 from vsc.errors import RunError, UsageError

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vsc.cli.commands import main
 from vsc.cli.options import parse
+from vsc.cli.running import main
 from vsc.data import load as load_data
 from vsc.data.split import Dataset, Split
 from vsc.errors import UsageError
@@ -25,7 +25,8 @@ from vsc.report import run as reporting
 from vsc.report.material import bars
 from vsc.report.words import measure
 from vsc.settings import build
-from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig, TrainRun
+from vsc.settings.commands import TrainRun
+from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import training_command
 from vsc.training import runs
 

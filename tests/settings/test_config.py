@@ -10,12 +10,17 @@ import pytest
 
 from vsc.data import from_arrays, load
 from vsc.errors import UsageError
-from vsc.settings import build, config
+from vsc.settings import build, commands, config
 from vsc.settings.config import SCHEDULES, Config, DataConfig, Knobs, ModelConfig, TrainConfig, as_plain
 from vsc.settings.presets import PRESETS, changed
 from vsc.settings.schedule import Schedule
 
-DATACLASSES = [c for c in vars(config).values() if is_dataclass(c) and c.__module__ == config.__name__]
+DATACLASSES = [
+    one
+    for room in (config, commands)
+    for one in vars(room).values()
+    if is_dataclass(one) and one.__module__ == room.__name__
+]
 
 
 def test_plain_knobs_are_constant():

@@ -18,7 +18,8 @@ from vsc.errors import Interrupted, UsageError
 from vsc.measure.measured import Measured
 from vsc.metrics import code_correlations, cosines, matched, stability
 from vsc.model import Autoencoder
-from vsc.settings.config import Compare, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.commands import Compare
+from vsc.settings.config import DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import PRESETS, changed
 from vsc.studies import comparison, equal
 from vsc.studies.comparison import compare

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
-from vsc.cli import commands as cli
+from vsc.cli import running
 from vsc.errors import RunError, UsageError
 from vsc.measure.returning import Trace, match_runs
-from vsc.settings.config import Config, Tune
+from vsc.settings.commands import Tune
+from vsc.settings.config import Config
 from vsc.settings.presets import changed
 from vsc.settings.schedule import Schedule
 from vsc.sweep import path
@@ -172,7 +173,7 @@ def test_the_command_prints_the_path_and_writes_a_page(tmp_path, monkeypatch, ca
     # target and cap are held over hundreds of steps; in so few any l0 counts as met
     monkeypatch.setattr(path, "MET", 100.0)
     words = ["--steps", "20", "--latent-dim", "6", "--model.hidden", "[8]", "--choose", "l0", "--at", "2,4"]
-    assert cli.main(["tune", *words]) == 0
+    assert running.main(["tune", *words]) == 0
     text = capsys.readouterr().out
     assert "| target l0 | l0 " in text
     best = json.loads((tmp_path / "runs" / "tune-digits" / "l0.json").read_text())
@@ -188,6 +189,6 @@ def test_the_command_prints_the_path_and_writes_a_page(tmp_path, monkeypatch, ca
 
 
 def test_another_choice_is_refused_in_one_line(capsys):
-    assert cli.main(["tune", "--choose", "l1"]) == 2
+    assert running.main(["tune", "--choose", "l1"]) == 2
     err = capsys.readouterr().err
     assert err == "vsc: unknown choice 'l1'; one of: l0\n"

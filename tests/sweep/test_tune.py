@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from vsc.cli import commands as cli
-from vsc.cli import options
+from vsc.cli import options, running
 from vsc.errors import Interrupted, RunError, UsageError
-from vsc.settings.config import Config, Tune
+from vsc.settings.commands import Tune
+from vsc.settings.config import Config
 from vsc.settings.presets import changed
 from vsc.sweep import space, tune
 from vsc.sweep.trials import open_study
@@ -310,7 +311,7 @@ def test_training_shows_each_validation_to_who_watches(tmp_path):
 
 
 def says(capsys, *words):
-    assert cli.main(words) == 0
+    assert running.main(words) == 0
     return capsys.readouterr().out
 
 

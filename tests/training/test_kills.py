@@ -16,7 +16,7 @@ from pathlib import Path
 import filelock, lightning_fabric, safetensors.torch, torch, yaml
 torch.set_num_threads(1)
 from vsc import data
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.training import diagnosis, loop, runs
 
 data.load("digits")

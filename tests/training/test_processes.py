@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import vsc
-from vsc.cli.commands import main
+from vsc.cli.running import main
 from vsc.training import runs
 
 SMALL = ["--latent-dim", "4", "--model.hidden", "[16]", "--device", "cpu"]
@@ -203,7 +203,7 @@ def test_a_terminal_without_a_character_shows_a_plain_one(monkeypatch):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(shown, encoding="ascii", write_through=True))
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr("vsc.cli.commands.main", lambda ready: print("1 ± 2 – ≥ 3 \u6f22"))
+    monkeypatch.setattr("vsc.cli.running.main", lambda ready: print("1 ± 2 – ≥ 3 \u6f22"))
     try:
         vsc.cli.main()
     finally:

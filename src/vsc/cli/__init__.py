@@ -19,9 +19,9 @@ def main() -> int:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="vsc")
-        from vsc.cli import commands
+        from vsc.cli import running
 
-        return commands.main(ready=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+        return running.main(ready=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     except KeyboardInterrupt:  # the second one, while the first was being told of
         return 128 + signal.SIGINT
     finally:

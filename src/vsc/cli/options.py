@@ -12,10 +12,8 @@ from typing import Any, get_type_hints
 
 from vsc.errors import UsageError, choose, short
 from vsc.files import is_path
-from vsc.settings.config import (
-    KINDS,
+from vsc.settings.commands import (
     Compare,
-    Config,
     Demo,
     Encode,
     Evaluate,
@@ -26,10 +24,10 @@ from vsc.settings.config import (
     RunStudy,
     Sample,
     ShowData,
-    TrainConfig,
     TrainRun,
     Tune,
 )
+from vsc.settings.config import KINDS, Config, TrainConfig
 from vsc.settings.schedule import SYNTAX, Schedule
 from vsc.settings.upgrade import GONE, INSTEAD, read_settings, upgraded
 

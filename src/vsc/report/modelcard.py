@@ -16,7 +16,8 @@ from vsc.model import MODELS
 from vsc.report.scores import columns
 from vsc.report.words import number
 from vsc.settings.build import CUSTOM
-from vsc.settings.config import Config, Evaluate
+from vsc.settings.commands import Evaluate
+from vsc.settings.config import Config
 from vsc.settings.presets import training_command
 from vsc.training import runs
 

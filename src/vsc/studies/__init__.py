@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vsc.errors import UsageError, choose
-from vsc.settings.config import Config, RunStudy
+from vsc.settings.commands import RunStudy
+from vsc.settings.config import Config
 from vsc.studies import (
     activations,
     ancestral,

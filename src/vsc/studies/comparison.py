@@ -21,7 +21,8 @@ from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
 from vsc.report.lead import Contest
 from vsc.settings import build, upgrade
-from vsc.settings.config import Compare, Config, as_plain
+from vsc.settings.commands import Compare
+from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import PRESETS, RENAMED, changed
 from vsc.studies import equal
 from vsc.studies.trained import Trained

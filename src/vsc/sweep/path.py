@@ -16,7 +16,8 @@ from vsc.files import whole, write_json
 from vsc.measure.measured import pick
 from vsc.measure.results import Results
 from vsc.measure.returning import Returning, match_runs, read_trace
-from vsc.settings.config import Config, Tune, as_plain
+from vsc.settings.commands import Tune
+from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import changed
 from vsc.settings.schedule import Schedule
 from vsc.sweep.jobs import Job, Tell, checked, dataset, plan, sweep

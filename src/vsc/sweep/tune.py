@@ -22,7 +22,8 @@ from vsc.measure.measured import measure, pick
 from vsc.measure.results import Results
 from vsc.metrics import METRICS, metric_of
 from vsc.settings import build
-from vsc.settings.config import Config, Tune, as_plain
+from vsc.settings.commands import Tune
+from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import changed, word
 from vsc.sweep.engine import Ended, run
 from vsc.sweep.jobs import Job, Tell, checked, dataset, finish, key, plan

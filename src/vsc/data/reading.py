@@ -5,6 +5,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,9 +79,10 @@ def _sparse(path: Path, asked: Asked) -> Table | None:
     """Read a matrix that SciPy's `save_npz` wrote; None if the file holds something else."""
     from scipy.sparse import load_npz
 
-    arrays = load_numpy(path, b"PK")
-    if not {"format", "shape", "data"} <= arrays.keys():
-        return None
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if not {"format.npy", "shape.npy", "data.npy"} <= set(archive.namelist()):
+            return None
+    load_numpy(path, b"PK")  # refuses what is damaged, or unpacks to too much
     try:
         x = load_npz(path)
         return matrix(x, [str(i + 1) for i in range(x.shape[1])], asked)._replace(named=False)

@@ -2,15 +2,15 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vsc.errors import UsageError, choose, short
-from vsc.fields import KINDS, Field
+from vsc.errors import UsageError, short
+from vsc.fields import field_of
 from vsc.model import Autoencoder
 from vsc.model.scaling import Scaler
 from vsc.settings.build import build_model, on, outline
@@ -52,7 +52,7 @@ def restored(
         scaler = Scaler(saved["scale"], weights["scaler.shift"], weights["scaler.factor"], saved.get("high"))
         known: dict[str, Any] = {name: tuple(saved[name]) for name in ("columns", "classes")}
         known |= {name: saved.get(name, False) for name in ("binarise", "missing")}
-        known["fields"] = _fields(saved.get("fields", []))
+        known["fields"] = tuple(map(field_of, saved.get("fields", [])))
         if model is None:
             _check_same(outline(settings, shape, known["fields"], known["missing"]), weights)
             own = {} if saved.get("relaxation") is None else {"relaxation": saved["relaxation"]}
@@ -77,14 +77,6 @@ def _check_kept(saved: Mapping[str, Any], weights: Mapping[str, Tensor], M: int)
         kept = weights[name]
         if tuple(kept.shape) not in ((1,), (M,)) or not kept.is_floating_point():
             raise UsageError(f"{name} is {kept.dtype} of shape {tuple(kept.shape)}; the examples have {M} values")
-
-
-def _fields(saved: Sequence[Sequence[Any]]) -> tuple[Field, ...]:
-    """Return a table's columns as they were saved."""
-    found = tuple(Field(name, kind, tuple(levels)) for name, kind, levels in saved)
-    for field in found:
-        choose(KINDS, field.likelihood, f"likelihood of column {short(field.name)}:")
-    return found
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -315,6 +315,17 @@ def test_rows_want_a_label_each(tmp_path):
             arrays.read_rows(tmp_path / "short.npz")
 
 
+def test_grey_values_stay_so_beside_labels_and_columns_that_are_not_wanted():
+    pixels = RNG.integers(0, 256, (30, 4), dtype=np.uint8)
+    frame = pd.DataFrame(pixels, columns=list("abcd")).assign(kind=["even", "odd"] * 15, id=range(30))
+    data = from_arrays(frame, "kind", valid_fraction=0.0, drop="id", x_test=frame[:5])
+    assert data.high == 255
+    assert data.features == ("a", "b", "c", "d")
+    assert data.fields == ()
+    assert (data.test.x.numpy() == pixels[:5]).all()
+    assert [data.classes[i] for i in data.test.y] == ["even", "odd", "even", "odd", "even"]
+
+
 def test_a_frame_keeps_its_names():
     frame = pd.DataFrame(TABLE, columns=list("abcd"))
     data = from_arrays(frame, x_test=frame[list("dbca")])

@@ -90,17 +90,30 @@ def from_arrays(
     given = {"x": x, "y": y, "x_test": x_test, "y_test": y_test}
     given = {what: array for what, array in given.items() if array is not None}
     wanted = Asked.of(None, drop, columns)
-    if is_frame(x) and not _is_grey(x, wanted):
-        found = _framed(given, wanted, features)
-    else:
+    if not is_frame(x):
         check_no_table(wanted, "x is no data frame")
         found = Found(given, tuple(features))
+    elif (grey := _grey(given, wanted)) is not None:
+        found = Found(grey, tuple(features))
+    else:
+        found = _framed(given, wanted, features)
     return hold_out(_source(found), name, valid_fraction, seed)
 
 
-def _is_grey(frame: Any, wanted: Asked) -> bool:
-    """Whether a data frame holds grey values, as uint8 does, rather than counts."""
-    return not wanted.columns and bool((as_frame(frame).dtypes == np.uint8).all())
+def _grey(given: Mapping[str, Any], wanted: Asked) -> dict[str, Any] | None:
+    """Return the arrays of data frames that hold grey values, as uint8 does, beside their labels; else None."""
+    y = given.get("y")
+    labels, arrays = [y] if isinstance(y, str) else [], dict(given)
+    off = [*wanted.drop, *labels]
+    for name in (name for name in ("x", "x_test") if is_frame(given.get(name))):
+        frame = as_frame(given[name])
+        if wanted.columns or not set(off) <= set(frame.columns):
+            return None
+        arrays[name] = frame.drop(columns=off)
+        if not (arrays[name].dtypes == np.uint8).all():
+            return None
+        arrays |= {name.replace("x", "y"): frame[label].to_numpy() for label in labels}
+    return arrays
 
 
 def _framed(given: Mapping[str, Any], wanted: Asked, features: Sequence[str]) -> Found:

@@ -8,6 +8,7 @@ import sys
 import time
 from functools import partial
 
+import joblib
 import pytest
 
 from vsc.errors import Busy, Interrupted, RunError, UsageError
@@ -160,6 +161,15 @@ def test_workers_that_keep_dying_end_it(monkeypatch):
 
 def fail(kind, task):
     raise kind("no such luck")
+
+
+@pytest.mark.slow
+def test_processes_of_the_callers_are_left_alone():
+    """In either order: joblib takes what loky has for its own, and loky ends what was started otherwise."""
+    for _ in range(2):
+        assert joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(-i) for i in range(4)) == [0, 1, 2, 3]
+        assert [one.value for one in carried_out(abs, [-1, -2], workers=2)] == [1, 2]
+    assert joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(-i) for i in range(4)) == [0, 1, 2, 3]
 
 
 @pytest.mark.slow

@@ -187,22 +187,22 @@ def _without_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _loky(workers: int, address: str) -> Iterator[Pool]:
-    """Start processes of our own, or find those of the last call again."""
+    """Start processes of our own: those that joblib keeps for the caller stay the caller's."""
     from joblib import cpu_count
-    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky import ProcessPoolExecutor
 
     if address:
         raise UsageError(f"the engine loky works on this machine and takes no address, but was given {address!r}")
     threads = max(1, cpu_count() // workers)
-    executor = get_reusable_executor(
+    executor = ProcessPoolExecutor(
         workers,
-        timeout=60,
         initializer=_begin,
         initargs=(os.getpid(), threads),
         env={f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")},
     )
     try:
         yield executor, (BrokenExecutor, CancelledError)
+        executor.shutdown()
     except Interrupted:
         executor.shutdown()  # they have saved what they were at
         raise

@@ -19,6 +19,7 @@ from vsc.model.priors import GATES, SLABS, Divergence, Prior
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import changed
+from vsc.settings.schedule import Schedule
 
 SHORT = TrainConfig(steps=4, batch_size=20, valid_every=4, log_every=4)
 
@@ -95,6 +96,20 @@ def test_more_components_than_examples_are_refused(tiny):
     assert build.resolve(config(components=60), tiny).model.components == 60
     with pytest.raises(UsageError, match=r"model\.components is 61, more than there are training examples, 60"):
         build.resolve(config(components=61), tiny)
+
+
+@pytest.mark.parametrize(
+    ("model", "approached"),
+    [
+        *(({"gates": gates}, True) for gates in ("pseudo-inputs", "mixture", "learned")),
+        *((model, False) for model in ({"gates": "fixed"}, {"name": "thresholded-laplace"})),
+    ],
+)
+def test_a_target_is_come_to_from_above_where_the_prior_does_not_ask_for_few_itself(tiny, model, approached):
+    asked = replace(config(latent_dim=32, **model), train=replace(SHORT, target_l0=6.0, patience=0))
+    found = build.resolve(asked, tiny)
+    assert found.train.target_l0 == (Schedule.parse("24 -> 6 at 0.1 over 0.3") if approached else 6.0)
+    assert build.resolve(found, tiny) == found
 
 
 @pytest.mark.parametrize(

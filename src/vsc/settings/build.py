@@ -86,7 +86,8 @@ def _training(config: Config, data: Dataset, own: Autoencoder | None) -> TrainCo
     known = {"steps": steps, "valid_every": train.valid_every or max(1, steps // 20), "patience": patience}
     clip = CLIP if clip is None and learned else clip
     target = train.target_l0
-    if target and not target.corners and not patience:  # weights kept on the way would have another l0
+    # weights that are kept on the way would have another l0, and a prior that asks for few latents shuts them on it
+    if target and not target.corners and not patience and not _asks(config, own):
         target = Schedule.parse(f"{ABOVE * target.last:g} -> {target.last:g} at 0.1 over 0.3")
     return replace(train, beta=beta, relaxation=relaxation, clip=clip, target_l0=target, **known)
 
@@ -241,15 +242,19 @@ def _cap(config: Config, heard: frozenset[str], own: Autoencoder | None) -> floa
         return cap
     target = config.train.target_l0.last if config.train.target_l0 else 0.0
     if cap is None:
-        gates = getattr(getattr(own, "prior", None), "gates", None) or _gates(config.model)
-        free = gates is None or gates.sparse or config.train.penalty
-        return 1.0 if free else min(1.0, max(CAP, FEWEST / math.sqrt(J), 1.25 * target / J))
+        return 1.0 if _asks(config, own) else min(1.0, max(CAP, FEWEST / math.sqrt(J), 1.25 * target / J))
     if cap * J < target:
         raise UsageError(
             f"train.target_l0 {target:g} cannot be met: with train.cap {cap:g}, at most {cap * J:g} of {J} latents are "
             f"on at once; raise train.cap above {target / J:.2g}, or model.latent_dim"
         )
     return cap
+
+
+def _asks(config: Config, own: Autoencoder | None) -> bool:
+    """Whether the prior, or the penalty, asks for few latents by itself."""
+    gates = getattr(getattr(own, "prior", None), "gates", None) or _gates(config.model)
+    return bool(gates is None or gates.sparse or config.train.penalty)
 
 
 CAP, FEWEST = 0.4, 2.0

@@ -213,9 +213,10 @@ class TrainConfig:
     target_l0: Schedule | None = None
     """l0 to end with, the sum of the spike probabilities: a price per active latent in the loss, never in a bound, is
     adapted until l0 is there, and the alpha of fixed gates is set to target_l0 / J. A number such as 6 is come to from
-    above, as "24 -> 6 at 0.1 over 0.3", but where training may stop early (train.patience). On the way from one value
-    to the next it falls by the same share at each step, and before the last one is reached the price is not negative.
-    None leaves l0 to the data and the cap, but for a limit of 2 sqrt(J)."""
+    above, as "24 -> 6 at 0.1 over 0.3", but where training may stop early (train.patience) or the prior asks for few
+    latents itself, as the gates fixed do. On the way from one value to the next it falls by the same share at each
+    step, and before the last one is reached the price is not negative. None leaves l0 to the data and the cap, but for
+    a limit of 2 sqrt(J)."""
     clip: float | None = None
     """Largest norm of the gradient; None is 10 with likelihoods whose variances are learned, which can run away, and
     does not clip otherwise."""

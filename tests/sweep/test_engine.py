@@ -10,6 +10,7 @@ from functools import partial
 
 import joblib
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from vsc.errors import Busy, Interrupted, RunError, UsageError
 from vsc.sweep import engine
@@ -170,6 +171,8 @@ def test_processes_of_the_callers_are_left_alone():
         assert joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(-i) for i in range(4)) == [0, 1, 2, 3]
         assert [one.value for one in carried_out(abs, [-1, -2], workers=2)] == [1, 2]
     assert joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(-i) for i in range(4)) == [0, 1, 2, 3]
+    # to loky, torch in the next test that has these would be a leak, and its warning the end of a thread
+    get_reusable_executor().shutdown()
 
 
 @pytest.mark.slow

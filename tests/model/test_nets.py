@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from vsc.errors import UsageError
-from vsc.model.nets import NETS, conv, conv1d, mlp
+from vsc.model.nets import NETS, Dictionary, conv, conv1d, linear, mlp
 
 IMAGES = [(1, 28, 28), (1, 8, 8), (3, 32, 32), (1, 5, 7), (1, 4, 4), (2, 9, 6)]
 SIGNALS = [(9, 128), (1, 7), (3, 1), (2, 2), (50,), (1,), (1, 4, 33)]
 SHAPES = [("mlp", shape) for shape in (*IMAGES, *SIGNALS)] + [("conv", shape) for shape in IMAGES]
-SHAPES += [("conv1d", shape) for shape in SIGNALS]
+SHAPES += [(name, shape) for name in ("conv1d", "linear") for shape in SIGNALS]
 
 
 @pytest.mark.parametrize(("name", "shape"), SHAPES)
@@ -109,3 +109,27 @@ def test_conv1d_with_two_outputs_gives_one_half_after_the_other():
 def test_conv1d_wants_signals(shape):
     with pytest.raises(UsageError, match="net 'conv1d' needs signals"):
         conv1d(shape, 6, 2, 1)
+
+
+def test_a_dictionary_is_linear_in_unit_directions():
+    dictionary = Dictionary(5, 7)
+    with torch.no_grad():
+        dictionary.directions.mul_(torch.rand(5, 1) * 9).add_(0.1)
+        dictionary.bias.normal_()
+    assert dictionary.weight.shape == (5, 7)
+    torch.testing.assert_close(dictionary.weight.square().sum(1), torch.ones(5))
+    torch.testing.assert_close(dictionary(torch.eye(5)), dictionary.weight + dictionary.bias)
+    torch.testing.assert_close(dictionary(torch.zeros(2, 5)), dictionary.bias.expand(2, 7))
+
+
+def test_a_linear_encoder_starts_at_projections():
+    encoder, decoder = linear((3, 4), 15, 5, 1)
+    x = torch.randn(6, 12)
+    mu, logvar, gate = encoder(x).chunk(3, -1)
+    u = x @ decoder.weight.T
+    torch.testing.assert_close(mu, u)
+    assert (logvar == logvar[:1, :1]).all()
+    for a, b in ((0, 1), (2, 3)):  # a gate opens with the projection, at one slope for all
+        slope = (gate[a] - gate[b]) / (u[a] - u[b])
+        torch.testing.assert_close(slope, slope[0].expand(5), rtol=1e-3, atol=1e-3)
+        assert slope[0] > 0

@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from vsc.errors import UsageError
 
@@ -160,6 +162,71 @@ def conv1d(shape: Shape, features: int, latent_dim: int, outputs: int):
     return encoder, decoder
 
 
+class Dictionary(nn.Module):
+    """
+    A linear decoder, z D + b: the rows of D have unit norm, so that a code says how much there is of each.
+
+    Parameters
+    ----------
+    latent_dim : int
+        J, rows.
+    width : int
+        M, outputs.
+    """
+
+    def __init__(self, latent_dim: int, width: int):
+        super().__init__()
+        self.directions = nn.Parameter(normalize(torch.randn(latent_dim, width)))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    @property
+    def weight(self) -> Tensor:
+        """D, the directions at unit norm, shape (J, M)."""
+        return normalize(self.directions)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return z D + b, shape (B, M), of codes z (B, J)."""
+        return torch.addmm(self.bias, z, self.weight)
+
+
+def linear(
+    shape: Shape, features: int, latent_dim: int, outputs: int, inputs: int | None = None, width: int | None = None
+):
+    """
+    Build an encoder of one linear layer and a `Dictionary`, as sparse autoencoders have them.
+
+    Values and gates start tied to the dictionary: a latent's value is the projection on its direction, and its gate
+    opens where that is large.
+
+    Parameters
+    ----------
+    shape, features, latent_dim, outputs, inputs, width
+        As for `mlp`.
+
+    Returns
+    -------
+    encoder : torch.nn.Linear
+        (B, inputs) -> (B, features).
+    decoder : Dictionary
+        (B, J) -> (B, width).
+    """
+    M = math.prod(shape)
+    encoder, decoder = nn.Linear(inputs or M, features), Dictionary(latent_dim, width or outputs * M)
+    with torch.no_grad():
+        known = min(M, encoder.in_features)
+        encoder.weight.zero_()
+        encoder.bias.zero_()
+        for start, scale, shift in zip(range(0, features, latent_dim), SCALE, SHIFT, strict=False):
+            part = slice(start, start + latent_dim)
+            encoder.weight[part, :known] = scale * decoder.weight[:, :known]
+            encoder.bias[part] = shift
+    return encoder, decoder
+
+
+SCALE, SHIFT = (1.0, 0.0, 1.0), (0.0, 0.0, -2.0)
+"""Where the three features of a latent, its mean, log-variance and gate, start as scale u + shift of a projection u."""
+
+
 def _dense(widths: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
@@ -169,4 +236,4 @@ def _dense(widths: Sequence[int]) -> nn.Sequential:
 
 NetBuilder = Callable[..., tuple[nn.Module, nn.Module]]
 """(shape, features, latent_dim, outputs, and settings of the model by their names) -> encoder, decoder."""
-NETS: dict[str, NetBuilder] = {"mlp": mlp, "conv": conv, "conv1d": conv1d}
+NETS: dict[str, NetBuilder] = {"mlp": mlp, "conv": conv, "conv1d": conv1d, "linear": linear}

@@ -14,7 +14,7 @@ from vsc.settings.schedule import Schedule
 
 Kind = Literal["ae", "vae", "tcvae", "laplace", "vsc", "thresholded-laplace"]
 Scale = Literal["auto", "unit-interval", "unit-norm", "standard", "none"]
-Net = Literal["mlp", "conv", "conv1d"]
+Net = Literal["mlp", "conv", "conv1d", "linear"]
 LikelihoodName = Literal[
     "auto",
     "bernoulli",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from vsc.data.arrays import from_arrays
 from vsc.data.batches import Batches
 from vsc.data.split import Dataset, Split
 from vsc.errors import RunError, UsageError
@@ -492,11 +493,20 @@ def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, gates):
         torch.testing.assert_close(moved.median(), torch.tensor(0.01 * pace), rtol=1e-3, atol=0)
 
 
+def test_arrays_are_data_sets_too():
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 4)))
+    own = Config(model=ModelConfig(latent_dim=2), train=TrainConfig(steps=2))
+    expected = train(from_arrays(x), own).state_dict()
+    for given in (x, x.numpy()):
+        for name, value in train(given, own).state_dict().items():
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+
+
 def test_the_old_order_says_what_to_type(tiny):
     with pytest.raises(UsageError, match=r"the data come first: vsc.train\(data, config\)"):
         train(config(), tiny)
-    with pytest.raises(UsageError, match="from_arrays"):
-        train(torch.zeros(20, 4))
+    with pytest.raises(UsageError, match=r"vsc.load_data\(name\)"):
+        train("digits")
     with pytest.raises(UsageError, match="a kind of model is named by"):
         train(tiny, model="vae")
     with pytest.raises(UsageError, match="path of a run folder"):

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -57,9 +58,9 @@ def train(
 
     Parameters
     ----------
-    data : Dataset or data frame
-        The data; training uses `train` and `valid` only. A data frame becomes a data set as `config.data` says, for
-        the `label`, what to `drop` and so on (`vsc.from_arrays`).
+    data : Dataset, array or data frame
+        The data; training uses `train` and `valid` only. An array (N, ...) or a data frame becomes a data set as
+        `config.data` says, for the `label`, what to `drop` and so on (`vsc.from_arrays`).
     config : Config, optional
         The settings, by default all as they are; `auto` values are resolved here.
     folder : str or Path, optional
@@ -126,8 +127,8 @@ def _check(data: Any, config: Any, folder: Any, model: Any) -> Dataset:
     """Refuse what is of another kind than `train` takes, with what to type; return the data."""
     if isinstance(data, Config):
         raise UsageError("the data come first: vsc.train(data, config)")
-    if not isinstance(data, Dataset) and not is_frame(data):
-        raise UsageError("train takes a data set: vsc.load_data(name), or vsc.from_arrays(x, y) of your own arrays")
+    if not isinstance(data, Dataset | np.ndarray | Tensor) and not is_frame(data):
+        raise UsageError("train takes a data set, an array or a data frame: vsc.load_data(name) of what has a name")
     if not (config is None or isinstance(config, Config)):
         raise UsageError(
             f"the settings are a vsc.Config, not a {type(config).__name__}: "

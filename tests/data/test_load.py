@@ -25,7 +25,7 @@ def source(n=50):
 
 def test_registry():
     assert list(DATASETS) == [
-        *("digits", "smiley", "mnist", "fashion-mnist"),
+        *("digits", "smiley", "synth", "synth-16k", "mnist", "fashion-mnist"),
         *("har", "har-signals", "celeba", "celeba-paper", "dsprites"),
     ]
 

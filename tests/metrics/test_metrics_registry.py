@@ -27,15 +27,17 @@ def given(N=120, J=6, **changes):
     gamma[:, :k] = np.repeat(presence, 2, 1)[:, :k]
     mu[:, :k] += 2 * V[:, :k]
     z = np.where(gamma > 0.5, mu, 0)
-    return Given(z, gamma, mu, V, presence, ["hat", "hat", "eyes", "eyes"], y, z[: N // 2], y[: N // 2])._replace(
-        **changes
-    )
+    one = Given(z, gamma, mu, V, presence, ["hat", "hat", "eyes", "eyes"], y, z[: N // 2], y[: N // 2])
+    x = rng.normal(size=(N, 7))
+    dictionary = {"directions": rng.normal(size=(J, 7)), "true_directions": rng.normal(size=(5, 7))}
+    known = dictionary | {"fires": rng.random((N, 5)) < 0.3, "x": x, "output": x + 0.5 * rng.normal(size=(N, 7))}
+    return one._replace(**known | changes)
 
 
 def blank(N, J, value):
     """Return the same truth, and constant codes."""
     z = np.full((N, J), float(value))
-    return given(N)._replace(z=z, gamma=np.full((N, J), min(abs(value), 1.0)), mu=z, train_z=z[: max(N // 2, 1)])
+    return given(N, J)._replace(z=z, gamma=np.full((N, J), min(abs(value), 1.0)), mu=z, train_z=z[: max(N // 2, 1)])
 
 
 def inside(found, metric):
@@ -66,6 +68,7 @@ def test_it_is_a_finite_number_in_its_range(name):
 def test_constant_codes_have_a_value(name):
     nothing = {"explicitness": 0.5, "presence": 0.5, "posterior-collapse": 1}
     chance = {"knn", "linear", "hoyer", "l0", "used", "always-on", "dead", "activity"}
+    chance |= {"feature-f1", "feature-mcc", "feature-uniqueness", "fvu", "shrinkage"}  # of the decoder, or of being on
     for value in (0, 0.1, -3):
         found = measure(blank(60, 5, value), [name])
         assert inside(found, METRICS[name])
@@ -98,7 +101,8 @@ def test_permuting_latents_changes_nothing(name):
     one = given()
     order = np.random.default_rng(1).permutation(6)
     other = one._replace(
-        z=one.z[:, order], gamma=one.gamma[:, order], mu=one.mu[:, order], train_z=one.train_z[:, order]
+        **{name: getattr(one, name)[:, order] for name in ("z", "gamma", "mu", "train_z")},
+        directions=one.directions[order],
     )
     tolerance = 1e-9 if name != "multi-information" else 0.2  # its bias is drawn latent by latent
     assert measure(other, [name]) == pytest.approx(measure(one, [name]), abs=tolerance)
@@ -307,6 +311,8 @@ def test_all_metrics_of_a_large_code_take_less_than_a_minute(faces):
     mu[:, 20:30] += np.eye(10)[y]
     z = np.where(gamma > 0.5, mu, 0)
     large = Given(z, gamma, mu, faces.V, faces.presence, faces.groups, y, z, y)
+    large = large._replace(**{name: rng.normal(size=(200, 50)) for name in ("directions", "true_directions")})
+    large = large._replace(fires=gamma > 0.5, x=mu, output=z)
     names = measurable(large)
     assert set(NAMES) - set(names) == {"dci"}
     start = time.process_time()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from vsc.data import celeba, digits, dsprites, har, idx, smiley
+from vsc.data import celeba, digits, dsprites, har, idx, smiley, synth
 from vsc.data.arrays import from_arrays, from_file, read_rows
 from vsc.data.asked import Asked, Size, check_no_pictures, check_no_table
 from vsc.data.download import data_folder, expanded
@@ -18,6 +18,8 @@ __all__ = ["DATASETS", "Dataset", "Source", "Split", "from_arrays", "from_torch"
 DATASETS: dict[str, Callable[[Path], Source]] = {
     "digits": digits.load,
     "smiley": smiley.load,
+    "synth": synth.load,
+    "synth-16k": synth.load_published,
     "mnist": idx.mnist,
     "fashion-mnist": idx.fashion_mnist,
     "har": har.features,

@@ -96,6 +96,9 @@ class Dataset:
         What a user should know of these data, a line each: that they are only a part, for example.
     first : int
         What users call the row of `Split.index` 0: its line in a file of text, else 0.
+    directions : torch.Tensor or None, shape (F, M)
+        What each of F true features adds to an example, as stored, where that is known; `extras["fires"]` (N, F), bool,
+        then says in which examples it does.
 
     Raises
     ------
@@ -116,6 +119,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
     first: int = 0
+    directions: Tensor | None = None
 
     def __post_init__(self) -> None:
         tables = (table for part in (self.train, self.valid, self.test) for table in (part.factors, part.presence))
@@ -199,6 +203,7 @@ class Source(NamedTuple):
     fields: tuple[Field, ...] = ()
     in_order: bool = False
     first: int = 0
+    directions: Tensor | None = None
 
 
 def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vsc.data.split import Dataset, Split
 from vsc.data.stored import Stored
@@ -19,7 +19,7 @@ from vsc.measure import scores as scoring
 from vsc.measure.effects import Effects, Parts, Strips
 from vsc.measure.latents import Extremes, Survey, Together
 from vsc.measure.scores import Scores
-from vsc.metrics import Given, attributes, measurable
+from vsc.metrics import METRICS, Given, attributes, measurable
 from vsc.metrics import measure as metric_values
 from vsc.model import AE, Autoencoder, Codes
 from vsc.model.bounds import Bound
@@ -47,6 +47,26 @@ def _apart(compute: Callable[P, R]) -> Callable[P, R]:
             return compute(*args, **kwargs)
 
     return apart
+
+
+def linear_directions(decoder: nn.Module, outputs: int) -> Tensor | None:
+    """
+    Return what each latent adds to the output of a linear decoder.
+
+    Parameters
+    ----------
+    decoder : torch.nn.Module
+        (B, J) -> (B, M).
+    outputs : int
+        M.
+
+    Returns
+    -------
+    torch.Tensor or None, shape (J, M)
+        None of a decoder that is not linear, or that gives more than a mean for each output.
+    """
+    found = decoder.weight.T if isinstance(decoder, nn.Linear) else None
+    return found if found is not None and found.shape[1] == outputs else None
 
 
 def pick(data: Dataset, split: str, on_disk: bool = False) -> Split:
@@ -351,8 +371,22 @@ class Measured:
         if part.y is not None and self.learned is not None:
             train, labels = self.learned
             known |= {"labels": part.y.numpy(), "train_labels": labels.numpy(), "train_z": train.z.numpy()}
+        if self.data.directions is not None and "fires" in part.extras:
+            known |= {"true_directions": self.data.directions.numpy(), "fires": part.extras["fires"].numpy()}
+        known |= self._decoded(names)
         given = Given(*(part.numpy() for part in self.codes), seed=self.seed, **known)
         return metric_values(given, measurable(given) if list(names) == ["all"] else names)
+
+    @_apart
+    def _decoded(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return what metrics take of the decoder, as stored: directions, if it is linear, and reconstructions."""
+        inverse, found = self.model.scaler.inverse, {}
+        if (directions := linear_directions(self.model.decoder, self.x.shape[1])) is not None:
+            found["directions"] = inverse(directions) - inverse(torch.zeros_like(directions))
+        wanted = {need for name in names if name in METRICS for need in METRICS[name].needs}
+        if ("output" in wanted or list(names) == ["all"]) and self.x.isfinite().all():
+            found |= {"x": inverse(self.x), "output": inverse(scoring.reconstruct(self.model, self.codes))}
+        return {name: tensor.numpy() for name, tensor in found.items()}
 
     @cached_property
     @_apart

@@ -22,6 +22,15 @@ from vsc.metrics.arrays import discretise
 from vsc.metrics.correlation import correlations, mcc, row_max_correlation
 from vsc.metrics.disentanglement import DCI, dci, explicitness, mig, modularity, sap
 from vsc.metrics.factorvae import factor_vae
+from vsc.metrics.features import (
+    Detection,
+    detection,
+    feature_f1,
+    feature_mcc,
+    feature_uniqueness,
+    fvu,
+    shrinkage,
+)
 from vsc.metrics.information import (
     MultiInformation,
     Shared,
@@ -46,6 +55,7 @@ from vsc.metrics.sparsity import (
 __all__ = [
     "DCI",
     "METRICS",
+    "Detection",
     "Detectors",
     "Given",
     "Grouped",
@@ -62,10 +72,15 @@ __all__ = [
     "correlations",
     "cosines",
     "dci",
+    "detection",
     "detectors",
     "discretise",
     "explicitness",
     "factor_vae",
+    "feature_f1",
+    "feature_mcc",
+    "feature_uniqueness",
+    "fvu",
     "hoyer",
     "knn_probe",
     "l0",
@@ -84,6 +99,7 @@ __all__ = [
     "presence_auroc",
     "row_max_correlation",
     "sap",
+    "shrinkage",
     "spike_information",
     "stability",
     "usage",

@@ -11,6 +11,7 @@ from vsc.metrics.arrays import Array, group_index, matrix, probabilities
 from vsc.metrics.correlation import mcc, row_max_correlation
 from vsc.metrics.disentanglement import dci, explicitness, mig, modularity, sap
 from vsc.metrics.factorvae import factor_vae
+from vsc.metrics.features import feature_f1, feature_mcc, feature_uniqueness, fvu, shrinkage
 from vsc.metrics.information import multi_information, spike_information
 from vsc.metrics.presence import columns_of, flags, presence_auroc, within_mcc, within_mig
 from vsc.metrics.probes import class_selectivity, knn_probe, linear_probe
@@ -54,6 +55,14 @@ class Given(NamedTuple):
         Their classes.
     seed : int
         Seed of everything that is drawn.
+    directions : numpy.ndarray, shape (J, M)
+        What each latent adds to an example: the rows of a linear decoder.
+    true_directions : numpy.ndarray, shape (F, M)
+        What each of F true features adds.
+    fires : numpy.ndarray, shape (N, F), bool
+        Which of these an example has.
+    x, output : numpy.ndarray, shape (N, M)
+        The examples, and what is decoded of their hard codes.
     """
 
     z: Array
@@ -66,6 +75,11 @@ class Given(NamedTuple):
     train_z: Array | None = None
     train_labels: Array | None = None
     seed: int = 0
+    directions: Array | None = None
+    true_directions: Array | None = None
+    fires: Array | None = None
+    x: Array | None = None
+    output: Array | None = None
 
     @property
     def hard(self) -> Array:
@@ -137,7 +151,8 @@ def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
     for name, metric in wanted.items():
         missing = _missing(given, metric)
         if missing:
-            raise UsageError(f"metric {name!r} needs {' and '.join(missing)}, not known of these data")
+            hint = "; a decoder has directions if it is linear" if "directions" in missing else ""
+            raise UsageError(f"metric {name!r} needs {' and '.join(missing)}, not known of these data{hint}")
     _check_size(given)
     codes = {"mean": lambda: given.z, "gamma": lambda: given.gamma, "hard": lambda: given.hard}
     measured: dict[str, float] = {}
@@ -226,6 +241,8 @@ def _selectivity(z: Array, given: Given) -> float:
 
 _FACTORS = ("factors",)
 _ATTRIBUTES = ("factors", "presence", "groups")
+_FEATURES = ("directions", "true_directions")
+_RECONSTRUCTION = ("x", "output")
 _PROBE = ("labels", "train_z", "train_labels")
 _ANY = (0.0, math.inf)
 
@@ -269,6 +286,29 @@ METRICS: dict[str, Metric] = {
         better="lower",
         range=_ANY,
         unit="bits",
+    ),
+    # dictionary and codes against the features that the data were made of, and the reconstruction
+    "feature-f1": Metric(
+        *(feature_f1, lambda z, g: feature_f1(z, g.fires, g.directions, g.true_directions)),
+        needs=(*_FEATURES, "fires"),
+        code="hard",
+    ),
+    "feature-mcc": Metric(
+        feature_mcc, lambda z, g: feature_mcc(g.directions, g.true_directions), needs=_FEATURES, code="hard"
+    ),
+    "feature-uniqueness": Metric(
+        feature_uniqueness,
+        lambda z, g: feature_uniqueness(g.directions, g.true_directions),
+        needs=_FEATURES,
+        code="hard",
+    ),
+    "fvu": Metric(fvu, lambda z, g: fvu(g.x, g.output), needs=_RECONSTRUCTION, code="hard", better="lower", range=_ANY),
+    "shrinkage": Metric(
+        *(shrinkage, lambda z, g: shrinkage(g.x, g.output)),
+        needs=_RECONSTRUCTION,
+        code="hard",
+        better=None,
+        range=_ANY,
     ),
     # codes and classes
     "knn": Metric(knn_probe, _probe(knn_probe), needs=_PROBE),

@@ -23,6 +23,7 @@ from vsc.metrics import METRICS, Given, attributes, measurable
 from vsc.metrics import measure as metric_values
 from vsc.model import AE, Autoencoder, Codes
 from vsc.model.bounds import Bound
+from vsc.model.nets import Dictionary
 from vsc.model.scaling import moments_there
 from vsc.model.spikes import SPIKES
 from vsc.settings.config import Config
@@ -65,7 +66,8 @@ def linear_directions(decoder: nn.Module, outputs: int) -> Tensor | None:
     torch.Tensor or None, shape (J, M)
         None of a decoder that is not linear, or that gives more than a mean for each output.
     """
-    found = decoder.weight.T if isinstance(decoder, nn.Linear) else None
+    linear = decoder.weight if isinstance(decoder, Dictionary | nn.Linear) else None
+    found = linear.T if isinstance(decoder, nn.Linear) and linear is not None else linear
     return found if found is not None and found.shape[1] == outputs else None
 
 

@@ -10,6 +10,8 @@ Metrics of codes: numpy arrays in, numbers out. Each function can be called by i
   takes that too: then values where the attribute is absent are not looked at. `groups`, (F,): the attribute of each
   factor, its column in `presence` or its name.
 - `labels`, (N,): classes. `train_z`, (L, J), and `train_labels`, (L,): what a probe learns from.
+- `directions`, (J, M): what each latent adds to an example, the rows of a linear decoder; `truth`, (F, M): what each
+  true feature does, and `fires`, (N, F), where. `x` and `output`, (N, M): examples and their reconstructions.
 - `bins`: bins of equal width for non-zero values; exact zero has one of its own. `seed`: of everything that is drawn.
 - `kind`: `pearson`, or `spearman` on ranks (ties share their mean rank, so exact zeros are one rank). `magnitudes`:
   whether absolute values are correlated.

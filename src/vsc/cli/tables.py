@@ -204,13 +204,15 @@ def used(codes: "Codes") -> tuple[list[int], str]:
 
 
 def effects(found: "Effects", columns: Sequence[str], unit: str) -> Iterator[str]:
-    """Yield which columns of a table each latent changes, and by how much, in what is called `unit`."""
-    yield "what turning each on does to the columns, all else as it is; raised from its low to its high values where"
-    yield f"it is never off or has both signs (the three it changes most, in {unit}, as in the report):"
-    for j, turned_on, change in zip(found.latent, found.turned_on, found.change, strict=True):
+    """Yield what each latent is worth, which columns of a table it changes, and by how much, in `unit`."""
+    yield "what each is worth to examples that have it on (nats lost without it), and what turning it on does to the"
+    yield "columns, all else as it is; raised from its low to its high values where it is never off or has both signs"
+    yield f"(the three it changes most, in {unit}, as in the report):"
+    for k in (-found.drop).argsort(kind="stable"):
+        change, how = found.change[k], "on" if found.turned_on[k] else "raised"
         most = sorted(range(len(change)), key=lambda m: -abs(change[m]))[:3]
         told = ", ".join(f"{columns[m]} {change[m]:+.2f}" for m in most)
-        yield f"  latent {j:3} {'on' if turned_on else 'raised'}: {told}"
+        yield f"  latent {found.latent[k]:3}, {found.drop[k]:.1f} nats, {how}: {told}"
 
 
 def contents(loaded: "Dataset") -> Iterator[str]:

@@ -39,7 +39,7 @@ LAYERS = [
 ]
 
 DRAWING = {"plots", "studies", "report"}
-FRAMES = {"arrays", "fields", "data/table", "estimator", "cli/codes"}
+FRAMES = {"arrays", "fields", "data/table", "measure/gaps", "estimator", "cli/codes"}
 HEAVY = {
     # library -> (where it may be imported, where even at module level)
     "matplotlib": (DRAWING, DRAWING),

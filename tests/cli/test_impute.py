@@ -1,5 +1,7 @@
 """`vsc impute`: a table with gaps in, the same table without gaps out."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,7 +41,11 @@ def test_the_same_table_comes_back_without_gaps(folder, capsys, monkeypatch):
     gaps = int(given.isna().sum().sum())
     for out, read in (("filled.csv", pd.read_csv), ("deep/filled.parquet", pd.read_parquet)):
         assert main(["impute", "people", "--data", "people.csv", "--out", out, "--draws", "20"]) == 0
-        assert f"{gaps} values of 60 rows were missing" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert f"{gaps} values of 60 rows were missing" in said
+        errors = [float(error) for error in re.findall(r"[a-z]+ (\d+\.\d\d)", said)]
+        assert len(errors) > 1
+        assert ("caution" in said) == (max(errors) > 1.05)
         filled = read(out)
         assert list(filled.columns) == list(given.columns)  # the label and what was left out too
         assert not filled.isna().any().any()

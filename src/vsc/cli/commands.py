@@ -218,6 +218,7 @@ def impute(config: Impute) -> None:  # noqa: D103
     from vsc import data, files
     from vsc.data.asked import Asked
     from vsc.data.table import read_table
+    from vsc.measure.gaps import hidden_errors
     from vsc.training import runs
 
     out = _with_suffix(config.out, ".csv", ".parquet")
@@ -246,6 +247,8 @@ def impute(config: Impute) -> None:  # noqa: D103
     except ImportError as error:
         raise UsageError('to write .parquet files: pip install "variational-sparse-coding[tables]"') from error
     print(f"{gaps} values of {len(table)} rows were missing, and are filled in: {out}")
+    for line in tables.hidden(hidden_errors(model, own, config.draws, config.seed)):
+        print(line)
 
 
 def sample(config: Sample) -> None:  # noqa: D103

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vsc.files import is_path
@@ -213,6 +213,17 @@ def effects(found: "Effects", columns: Sequence[str], unit: str) -> Iterator[str
         most = sorted(range(len(change)), key=lambda m: -abs(change[m]))[:3]
         told = ", ".join(f"{columns[m]} {change[m]:+.2f}" for m in most)
         yield f"  latent {found.latent[k]:3}, {found.drop[k]:.1f} nats, {how}: {told}"
+
+
+def hidden(errors: Mapping[str, float]) -> Iterator[str]:
+    """Yield how well values of each column were filled in that had been hidden."""
+    told = sorted(errors, key=lambda name: -errors[name])
+    worse = [name for name in told if errors[name] > 1.05]
+    if told:
+        yield "a fifth of the values that are there, hidden and filled in: error, where 1 is that of the column's mean"
+        yield "(or commonest level): " + some(f"{name} {errors[name]:.2f}" for name in told)
+    if worse:
+        yield f"caution: of these the mean is the better guess: {some(worse)}"
 
 
 def contents(loaded: "Dataset") -> Iterator[str]:

@@ -77,6 +77,17 @@ def signal_data():
     return Dataset("waves", (2, 70), *parts)
 
 
+def text_data():
+    """Return rows of a table that are words of two texts, in turns; one text needs escaping."""
+    texts, spans = ("a <b> & c", "red fox"), torch.tensor([(0, 0, 1), (0, 2, 5), (1, 0, 3), (1, 4, 7)])
+    data = table_data()
+    parts = {
+        name: replace(part, extras={"span": spans[torch.arange(len(part)) % 4]})
+        for name, part in (("train", data.train), ("valid", data.valid), ("test", data.test))
+    }
+    return replace(data, texts=texts, **parts)
+
+
 def page_of(data, folder, split="test", **settings):
     """Return the page, and the survey, of an untrained model whose codes differ: gates are open half of the time."""
     config = Config(DataConfig(data.name), ModelConfig(**{"latent_dim": 6, "hidden": (16,)} | settings), TrainConfig())
@@ -101,6 +112,7 @@ CASES = {
     "pseudo-inputs": ("tiny", {"gates": "pseudo-inputs", "components": 5}),
     "table": ("rows", {}),
     "table of a vae": ("rows", {"name": "vae"}),
+    "texts": ("words", {}),
     "signals": ("waves", {"likelihood": "gaussian-shared"}),
     "nothing used": ("tiny", {"gate_init": -30.0}),
 }
@@ -109,7 +121,7 @@ CASES = {
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tiny, tmp_path_factory):
     data, settings = CASES[request.param]
-    data = {"tiny": tiny, "rows": table_data(), "waves": signal_data()}[data]
+    data = {"tiny": tiny, "rows": table_data(), "words": text_data(), "waves": signal_data()}[data]
     html, found = page_of(data, tmp_path_factory.mktemp("run") / "run", **settings)
     return request.param, html, found, Tree(html)
 
@@ -157,6 +169,24 @@ def test_every_used_latent_has_one_row_and_one_card(case):
     assert ("No latent is in use" in html) == (name == "nothing used")
 
 
+def test_a_card_has_the_words_that_its_latent_is_strongest_for(tmp_path):
+    html, found = page_of(text_data(), tmp_path / "run")
+    words = ["a", "&lt;b&gt;", "red", "fox"]
+    for j in found.shown:
+        card = re.search(rf'<article class="card text" id="latent-{j}".*?</article>', html, re.DOTALL).group()
+        value = found.value[:, j]
+        on = np.flatnonzero(value)
+        marked = re.findall(r"<mark>(.*?)</mark>", card)
+        highest = [words[i % 4] for i in sorted(on, key=lambda i: -value[i]) if value[i] > found.rest[j]][:8]
+        assert marked[: len(highest)] == highest
+        bars = re.search(r'aria-label="Pieces of texts.*?</ul>', card, re.DOTALL).group()
+        shares = dict(re.findall(r'<span class="name">(.+?)</span>.*?<span class="number">(\S+) %', bars, re.DOTALL))
+        for word in set(words):  # fewer than 100 are on, so all of them count
+            share = 100 * np.mean([words[i % 4] == word for i in on])
+            assert float(shares.get(word, 0)) == pytest.approx(share, abs=1)
+    assert "<mark>&lt;b&gt;</mark> &amp; c" in html
+
+
 def test_the_table_is_sorted_by_real_buttons(case):
     name, html, found, tree = case
     if name == "nothing used":
@@ -178,7 +208,7 @@ def test_dense_models_are_not_spoken_of_as_sparse(case):
     name, html, _, _ = case
     dense = name in ("vae", "ae", "table of a vae")
     assert ("on for every input, so none can be picked" in html) == dense
-    assert ("instead of off" in html) == (not dense and name not in ("nothing used", "signals"))
+    assert ("instead of off" in html) == (not dense and name not in ("nothing used", "signals", "texts"))
     assert ("nats per input" in html) == (name not in ("ae", "nothing used"))
 
 

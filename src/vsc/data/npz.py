@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from vsc.arrays import numeric
+from vsc.data import texts
 from vsc.data.checks import check_finite
 from vsc.data.split import Dataset, Source
 from vsc.errors import UsageError, first_line, listed, short
@@ -35,7 +36,8 @@ def write(path: str | Path, data: Dataset) -> None:
 
     The .npz file appears whole or not at all. For each part, the names ending in nothing (train), `_valid` or `_test`:
     `x` (N, *shape) as stored; `y` (N,), indices into `classes`; `factors` and `presence` (N, F); `extra_NAME` (N, ...).
-    For all of them `shape`, `high`, `NAMES` and `fields` (as JSON), as in `Dataset`. What is not known has no array.
+    For all of them `shape`, `high`, `NAMES`, `fields` (as JSON) and `texts` (as bytes, a line each), as in `Dataset`.
+    What is not known has no array.
     """
     arrays: dict[str, Any] = {"shape": data.shape}
     for part, end in ENDS.items():
@@ -46,6 +48,7 @@ def write(path: str | Path, data: Dataset) -> None:
         arrays |= {name + end: array for name, array in held.items() if array is not None and len(split)}
     arrays |= {name: getattr(data, name) for name in NAMES if getattr(data, name)}
     arrays |= {"fields": [as_json(field) for field in data.fields]} if data.fields else {}
+    arrays |= {"texts": texts.pack(data.texts)} if data.texts else {}
     write_npz(path, arrays if data.high is None else arrays | {"high": data.high})
 
 
@@ -92,7 +95,7 @@ def flattened(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(source: Source, arrays: Mapping[str, Any]) -> Source:
-    """Add what a file says of the data set as a whole: names, shape and `high`, each checked."""
+    """Add what a file says of the data set as a whole: names, shape, `high` and texts, each checked."""
     told: dict[str, Any] = {name: names(arrays, name) for name in NAMES if name in arrays}
     if "shape" in arrays:
         told["shape"] = _shape(arrays["shape"])
@@ -101,6 +104,11 @@ def described(source: Source, arrays: Mapping[str, Any]) -> Source:
         if high.shape != () or high.dtype.kind not in "fiu" or not 0 < float(high) < math.inf:
             raise UsageError("high must be one positive number, the stored value that means 1")
         told["high"] = float(high)
+    if "texts" in arrays:
+        told["texts"] = texts.unpack(arrays["texts"])
+        for part in (source.train, source.valid, source.test):
+            if part is not None and texts.SPAN in part.extras:
+                texts.check(told["texts"], part.extras[texts.SPAN].numpy())
     return source._replace(**told)
 
 

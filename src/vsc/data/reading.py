@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vsc.data import npz, pictures
+from vsc.data import npz, pictures, texts
 from vsc.data.asked import Asked, check_no_pictures, check_no_table
 from vsc.data.checks import check_shape, check_unpacked
 from vsc.data.idx import read_idx
@@ -119,7 +119,7 @@ READERS: dict[str, Callable[[Path], Found]] = {".npy": _npy, ".npz": _npz, "-uby
 
 def _folder(folder: Path) -> Found:
     """Read the .npy files of a folder one after another: part-2 before part-10."""
-    paths = [path for path in folder.glob("*.npy") if path.name != "y.npy"]
+    paths = [path for path in folder.glob("*.npy") if path.name not in ("y.npy", texts.SPANS)]
     if not paths:
         raise UsageError("a folder without .npy files; give a .npy, .npz or .csv file, or a folder of .npy files")
     paths.sort(
@@ -127,9 +127,13 @@ def _folder(folder: Path) -> Found:
             (len(d := part.lstrip("0")), d) if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", path.name)
         ]
     )
-    found = {"x": together([_opened(path) for path in paths])}
+    shards = [_opened(path) for path in paths]
+    found = {"x": together(shards)}
     if (labels := folder / "y.npy").is_file():
         found["y"] = load_numpy(labels, b"\x93NUMPY", "y.npy: ")
+    if known := texts.beside(folder):
+        found["texts"] = np.fromfile(known[texts.TEXTS], np.uint8)
+        found[npz.EXTRA + texts.SPAN] = load_numpy(known[texts.SPANS], b"\x93NUMPY", f"{texts.SPANS}: ")
     order = f"the rows of {len(paths)} files follow each other: {paths[0].name}" + ", ..." * (len(paths) > 2)
     return Found(found, notes=(f"{order}, {paths[-1].name}",))
 
@@ -154,12 +158,33 @@ def _opened(path: Path) -> np.memmap:
     return load_numpy(path, b"\x93NUMPY", f"{path.name}: ", mmap_mode="r")
 
 
+DRIFT, LOOKED_AT = 3.0, 100
+"""How many times as large as another's the values of a shard may be, and the rows of each that are looked at."""
+
+
+def _check_drift(shards: list[FileShard]) -> None:
+    """Refuse shards of real numbers that are plainly in other units than the others, as those of another layer are."""
+    sizes = {}
+    for shard in shards:
+        if shard.dtype.kind == "f" and (n := shard.shape[0]) >= LOOKED_AT:
+            rows = [shard.read(i, i + 1) for i in np.linspace(0, n - 1, LOOKED_AT).astype(int)]
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused elsewhere
+                sizes[shard.name] = float(np.sqrt(np.mean(np.square(np.concatenate(rows), dtype=np.float64))))
+    low, top = min(sizes, key=sizes.__getitem__, default=""), max(sizes, key=sizes.__getitem__, default="")
+    if sizes and 0 < DRIFT * sizes[low] < sizes[top] < math.inf:
+        raise UsageError(
+            f"the scale drifts: root mean square {sizes[top]:.3g} in {top} and {sizes[low]:.3g} in {low}; collect all "
+            "from one layer, or divide each by its own"
+        )
+
+
 def together(arrays: list[np.memmap]) -> NDArray[Any] | Stored:
     """Return memory-mapped arrays as one, which is left on disk if it is too large for memory."""
     shards = [FileShard(array, Path(str(array.filename)).name if len(arrays) > 1 else "x") for array in arrays]
     for shard in shards:
         check_shape(shard.shape, shard.name, fewest=0)
     stored = Stored(shards)
+    _check_drift(shards)
     if sum(math.prod(shard.shape) * shard.dtype.itemsize for shard in shards) > IN_MEMORY:
         return stored
     return np.concatenate([shard.read(0, shard.shape[0]) for shard in shards])

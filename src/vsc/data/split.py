@@ -99,6 +99,9 @@ class Dataset:
     directions : torch.Tensor or None, shape (F, M)
         What each of F true features adds to an example, as stored, where that is known; `extras["fires"]` (N, F), bool,
         then says in which examples it does.
+    texts : tuple of str
+        The texts that examples are pieces of (`vsc.data.texts`): `Split.extras["span"]` (N, 3) holds, for each example,
+        the text's number and the places of the piece's first character and of the one behind its last.
 
     Raises
     ------
@@ -120,6 +123,7 @@ class Dataset:
     fields: tuple[Field, ...] = ()
     first: int = 0
     directions: Tensor | None = None
+    texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         tables = (table for part in (self.train, self.valid, self.test) for table in (part.factors, part.presence))
@@ -204,6 +208,7 @@ class Source(NamedTuple):
     in_order: bool = False
     first: int = 0
     directions: Tensor | None = None
+    texts: tuple[str, ...] = ()
 
 
 def hold_out(source: Source, name: str, valid_fraction: float = 0.1, seed: int = 0) -> Dataset:

@@ -11,6 +11,7 @@ from vsc.report.words import largest, listing, measure, most_changed, most_chang
 
 COLUMNS = 6  # of a table, shown on a card
 ROWS = 4  # of a table, shown on a card, at each end
+PIECES = 8  # of texts, shown on a card
 PARTNERS = 4  # latents that go together with one, and as many that avoid it
 
 
@@ -43,7 +44,11 @@ def card(m: Material, k: int, height: int = 56) -> dict[str, Any]:
         "facts": facts(m, k),
         "classes": class_bars(m, k),
         "together": partners(m, k),
-        **(_images(m, k, height) if m.kind == "images" else {"signals": _signals, "table": _table}[m.kind](m, k)),
+        **(
+            _images(m, k, height)
+            if m.kind == "images"
+            else {"signals": _signals, "table": _table, "text": _text}[m.kind](m, k)
+        ),
     }
 
 
@@ -218,6 +223,19 @@ def _table(m: Material, k: int) -> dict[str, Any]:
         "example": m.seen.row(m.swept.example[k]),
         "rows": rows,
         "words": f"Latent {j} {most_changed(change, m.features)}.",
+    }
+
+
+def _text(m: Material, k: int) -> dict[str, Any]:
+    """Return the pieces that its strongest inputs are, and these inputs in their texts."""
+    j, found = int(m.found.shown[k]), m.pieces[k][:PIECES]
+    contexts = []
+    for words, index in (("highest", m.ends.highest[k]), ("lowest", m.ends.lowest[k])):
+        value = [number(float(m.found.value[i, j]), ".2f") for i in index]
+        contexts += [(words, v, m.label(i), m.context(i)) for i, v in zip(index, value, strict=True) if i >= 0]
+    return {
+        "pieces": bars([s for _, s in found], [p for p, _ in found], [percent(s) for _, s in found], 1.0),
+        "contexts": contexts,
     }
 
 

@@ -44,7 +44,7 @@ def example(m: Material, i: int, heights: tuple[int, int] = (96, 56)) -> dict[st
         **(
             _images(m, i, parts, heights)
             if m.kind == "images"
-            else {"signals": _signals, "table": _table}[m.kind](m, i, parts)
+            else {"signals": _signals, "table": _table, "text": _text}[m.kind](m, i, parts)
         ),
     }
 
@@ -90,6 +90,11 @@ def _signals(m: Material, i: int, parts: Parts) -> dict[str, Any]:
         reach = (min(0.0, float(change[c].min())), max(0.0, float(change[c].max())))
         added.append(lines.chart([("plain", change[c])], reach, alt, f"latent {latent} adds to channel {c}"))
     return {"charts": charts, "adds": added}
+
+
+def _text(m: Material, i: int, parts: Parts) -> dict[str, Any]:
+    error = float(np.sum((m.x[i] - parts.reconstruction) ** 2) / np.sum((m.x[i] - m.middle) ** 2))
+    return {"context": m.context(i), "error": number(error, ".2f")}
 
 
 def _table(m: Material, i: int, parts: Parts) -> dict[str, Any]:

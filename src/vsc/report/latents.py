@@ -69,6 +69,8 @@ def headings(m: Material) -> list[Heading]:
     if m.kind == "table":
         how = "on instead of off, or raised where its values have both signs" if m.found.gated else "raised"
         out += [Heading("columns", "Columns", "that it moves most", f"{how}, in {m.unit}", True)]
+    if m.kind == "text":
+        out += [Heading("pieces", "Pieces", "of texts", "what its strongest inputs are most often", True)]
     return out
 
 
@@ -86,7 +88,9 @@ def groups(m: Material) -> list[str]:
 
 
 def hint(m: Material, k: int) -> str:
-    """Say in two words what the k-th used latent is about: the column that it moves most, or a class; or nothing."""
+    """Say in two words what the k-th used latent is about: a column that it moves, a piece or a class; or nothing."""
+    if m.kind == "text":
+        return next((piece for piece, _ in m.pieces[k]), "")
     if m.kind == "table":
         change = m.moved.change[k]
         c = largest(change, 1)[0]
@@ -104,6 +108,9 @@ def _cell(m: Material, k: int, key: str) -> Cell:
     if key == "class":
         name, rate = top_class(m, k)
         return Cell(f"{name} ({rate})" if rate else name, name)
+    if key == "pieces":
+        words = [f"{piece} {percent(share)}" for piece, share in m.pieces[k][:3]]
+        return Cell(", ".join(words), words[0] if words else "")
     if key == "columns":
         change = m.moved.change[k]
         words = [f"{m.names[c]} {number(float(change[c]), '+.2f')}" for c in largest(change, 3)]

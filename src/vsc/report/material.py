@@ -1,15 +1,20 @@
 """What the cards and the examples of one run's page are made from, and how numbers become bars."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from vsc.data import texts
 from vsc.measure.measured import Measured
 from vsc.model.scaling import moments_there
 from vsc.plots.drawing import is_image, value_limits
 from vsc.report.words import feature_names, number
+
+STRONGEST = 100
+"""Inputs of a latent over which pieces of texts are counted."""
 
 
 class Material:
@@ -33,7 +38,9 @@ class Material:
 
     @property
     def kind(self) -> str:
-        """`images`, `signals` or `table`: how examples are shown."""
+        """`text`, `images`, `signals` or `table`: how examples are shown."""
+        if self.seen.data.texts and texts.SPAN in self.seen.part.extras:
+            return "text"
         return "images" if is_image(self.shape) else "signals" if len(self.shape) == 2 else "table"
 
     @cached_property
@@ -56,7 +63,11 @@ class Material:
     def unit(self) -> str:
         """What a change of 1 is."""
         if self.scale == "standard" or self.seen.model.likelihood.own_units:
-            return "standard deviations of the column" if self.kind == "table" else "standard deviations of the data"
+            return (
+                "standard deviations of the column"
+                if self.kind in ("table", "text")
+                else "standard deviations of the data"
+            )
         full = self.kind == "images" and self.scale == "unit-interval"
         return "model units (1 is the step from black to white)" if full else "model units"
 
@@ -83,6 +94,21 @@ class Material:
     def middle(self) -> np.ndarray:
         """The columns' means, in model units, (M,)."""
         return np.nan_to_num(moments_there(self.seen.x)[0].numpy())
+
+    def context(self, i: int) -> texts.Context:
+        """Return the piece of a text that an example is, and what stands beside it."""
+        return texts.context(self.seen.data.texts, self.seen.part.extras[texts.SPAN][i].tolist())
+
+    @cached_property
+    def pieces(self) -> list[list[tuple[str, float]]]:
+        """For each used latent, which pieces of texts its strongest inputs are, and what share of them each is."""
+        out = []
+        for j in self.found.shown:
+            value = np.abs(self.found.value[:, int(j)])
+            strongest = [i for i in np.argsort(-value, kind="stable")[:STRONGEST] if value[i] > 0]
+            count = Counter(self.context(i).piece.strip().lower() for i in strongest)
+            out.append([(piece, n / len(strongest)) for piece, n in count.most_common()])
+        return out
 
     def label(self, i: int) -> str:
         """Return the class of an example, or nothing."""

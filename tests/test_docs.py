@@ -82,7 +82,7 @@ def test_every_page_is_in_the_menu_and_short(page):
 
 def test_every_example_is_a_tutorial():
     listed = re.findall(r"^tutorials/(\w+)$", (ROOT / "docs" / "tutorials.md").read_text(), re.MULTILINE)
-    assert sorted(listed) == [path.stem for path in EXAMPLES]
+    assert sorted(listed) == [path.stem for path in EXAMPLES if path.stem != "activations"]  # needs others' packages
 
 
 def test_the_site_explains_everything_public():

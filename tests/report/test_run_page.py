@@ -223,6 +223,16 @@ def test_tables_speak_of_their_columns_and_are_escaped(case):
     assert len(tree.all("img")) == 1  # the training curves
 
 
+def test_the_opening_names_the_latents_that_matter(case):
+    name, html, found, _ = case
+    short = html.split("In short")[1].split("</section>")[0]
+    named = [int(j) for j in re.findall(r"latent (\d+) \(on for", short)]
+    assert set(named) <= set(found.shown.tolist())
+    assert len(named) == min(3, len(found.shown))
+    assert ("PSNR" in short) == (not name.startswith("table"))
+    assert ("changes" in short) == name.startswith("table")
+
+
 def test_examples_show_each_class_and_lead_to_the_cards(case):
     name, html, found, tree = case
     examples = [a["id"] for a in tree.all("article") if a["id"].startswith("example-")]
@@ -350,7 +360,7 @@ def test_the_card_the_command_and_python_explain_a_latent_alike(tmp_path, capsys
     html, found = page_of(data, tmp_path / "run", latent_dim=4)
     monkeypatch.chdir(tmp_path)
     assert main(["encode", "run", "--out", "codes.npz"]) == 0
-    printed = dict(re.findall(r"latent +(\d+) \w+: (.*)", capsys.readouterr().out))
+    printed = dict(re.findall(r"latent +(\d+), [-\d.]+ nats, \w+: (.*)", capsys.readouterr().out))
     effects = Measured(tmp_path / "run", data).effects
     assert set(printed) == {str(j) for j in found.shown} == {str(j) for j in effects.latent}
     for j, change in zip(effects.latent, effects.change, strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 
 from vsc.report.cards import top_class
 from vsc.report.material import Material, percent
-from vsc.report.words import largest, number
+from vsc.report.words import largest, listing, most_changed, number
 
 
 class Heading(NamedTuple):
@@ -44,6 +44,17 @@ class Cell(NamedTuple):
 
     text: str
     value: float | str
+
+
+def worth_most(m: Material, most: int = 3) -> str:
+    """Name the used latents that are worth most to an input, and what they change of a table; of none, nothing."""
+    total = np.nan_to_num(m.moved.rate * m.moved.drop)
+    told = []
+    for k in np.argsort(-total, kind="stable")[:most]:
+        worth = f"on for {percent(float(m.moved.rate[k]))}, worth {number(float(m.moved.drop[k]), '.1f')} nats there"
+        does = f" {most_changed(m.moved.change[k], m.features)}" if m.kind == "table" else ""
+        told.append(f"latent {m.moved.latent[k]} ({worth}){does}")
+    return f"Worth most over all inputs: {'; '.join(told) if m.kind == 'table' else listing(told)}." if told else ""
 
 
 def headings(m: Material) -> list[Heading]:

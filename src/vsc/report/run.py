@@ -77,6 +77,11 @@ def _render(folder: Path, seen: Measured, path: Path, decodes: bool) -> str:
         test_examples=len(seen),
         seeds=[str(config.train.seed)],
     )
+    said = summary.sentences(facts)
+    if m.kind == "table":  # of which a PSNR says nothing
+        said = [sentence for sentence in said if sentence.topic != "Noise"]
+    if most := latents.worth_most(m):
+        said.insert(-1, summary.Sentence("Latents", most))
     own += [] if decodes else ["--live", "no"]
     chosen = choose_examples(seen.part, EXAMPLES).tolist()
     carried = live(m, chosen) if decodes and len(K) else None
@@ -92,7 +97,7 @@ def _render(folder: Path, seen: Measured, path: Path, decodes: bool) -> str:
         folder=folder.resolve().name,
         split=HELD_OUT[seen.split],
         model=model,
-        sentences=summary.sentences(facts),
+        sentences=said,
         cautions=[f"{label} {said}" for said in seen.cautions(config=config, history=history)],
         numbers=[(column, cell) for column, cell in numbers if cell.text != "–"],
         headings=latents.headings(m),

@@ -108,6 +108,9 @@ def test_the_probe_comes_with_its_sampling_error(scores):
     text = said(facts([scores], [True]))["Classes"]
     assert "±1.5 points" in text
     assert "between seeds it can move by more" in text
+    few = facts([scores._replace(probe=1.0)], [True])._replace(test_examples=36)
+    # 38 of 40: sqrt(0.95 * 0.05 / 40) = 3.4 %; 36 right of 36 are no proof of always
+    assert "±3.4 points" in said(few)["Classes"]
 
 
 def test_a_single_seed_is_called_no_proof(scores):

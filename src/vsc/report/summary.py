@@ -155,8 +155,9 @@ def _probe(facts: Facts) -> str:
     if not known:
         return ""
     parts = [f"{number(100 * value, '.1f')} % with {name}" for name, value in known]
-    middle = max(known, key=lambda pair: pair[1])[1]
-    error = number(100 * sqrt(middle * (1 - middle) / max(facts.test_examples, 1)), ".1f")
+    n = max(facts.test_examples, 1)
+    middle = (n * max(value for _, value in known) + 2) / (n + 4)  # Agresti and Coull: no error is no certainty
+    error = number(100 * sqrt(middle * (1 - middle) / (n + 4)), ".1f")
     return (
         f"From the code alone, a linear classifier names the right class for {listing(parts)}. With "
         f"{count(facts.test_examples)} held-out examples, chance alone moves this by about ±{error} points; "

@@ -112,8 +112,9 @@ def activations(texts, layer):
 # %% [markdown]
 # ## The shards
 #
-# `vsc.load_data` and `vsc train --data FOLDER` read such a folder: `part-0.npy`, `part-1.npy`, ... hold the rows, `y.npy` a
-# class for each. `texts.txt` and `spans.npy` say which text each row belongs to; with them, reports show contexts.
+# `vsc.load_data` and `vsc train --data FOLDER` read such a folder: `part-0.npy`, `part-1.npy`, ... hold the rows,
+# `y.npy` a class for each. `texts.txt` and `spans.npy` say which text each row belongs to; with them, reports show
+# contexts.
 
 
 # %%

@@ -226,7 +226,7 @@ def test_tables_speak_of_their_columns_and_are_escaped(case):
 def test_the_opening_names_the_latents_that_matter(case):
     name, html, found, _ = case
     short = html.split("In short")[1].split("</section>")[0]
-    named = [int(j) for j in re.findall(r"latent (\d+) \(on for", short)]
+    named = [int(j) for j in re.findall(r"latent (\d+) \([^()]*on for", short)]
     assert set(named) <= set(found.shown.tolist())
     assert len(named) == min(3, len(found.shown))
     assert ("PSNR" in short) == (not name.startswith("table"))

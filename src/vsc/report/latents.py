@@ -47,13 +47,14 @@ class Cell(NamedTuple):
 
 
 def worth_most(m: Material, most: int = 3) -> str:
-    """Name the used latents that are worth most to an input, and what they change of a table; of none, nothing."""
+    """Name the used latents that are worth most to an input, and say what they are about; of none, nothing."""
     total = np.nan_to_num(m.moved.rate * m.moved.drop)
     told = []
     for k in np.argsort(-total, kind="stable")[:most]:
         worth = f"on for {percent(float(m.moved.rate[k]))}, worth {number(float(m.moved.drop[k]), '.1f')} nats there"
         does = f" {most_changed(m.moved.change[k], m.features)}" if m.kind == "table" else ""
-        told.append(f"latent {m.moved.latent[k]} ({worth}){does}")
+        about = f"{shown}, " if not does and (shown := hint(m, int(k))) else ""
+        told.append(f"latent {m.moved.latent[k]} ({about}{worth}){does}")
     return f"Worth most over all inputs: {'; '.join(told) if m.kind == 'table' else listing(told)}." if told else ""
 
 

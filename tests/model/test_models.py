@@ -61,7 +61,7 @@ def vae_and_its_vsc(**options):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("estimator", SPIKES)
+@pytest.mark.parametrize("estimator", [name for name in SPIKES if name != "analytic"])  # which needs a linear decoder
 def test_vsc_with_open_gates_is_the_vae(estimator, training):
     vae, vsc = vae_and_its_vsc(spikes=SPIKES[estimator])
     terms, gradients = [], []

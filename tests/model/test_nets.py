@@ -1,12 +1,14 @@
 """Nets: the shapes that they take and give, and what they refuse."""
 
+import copy
 import math
 
 import pytest
 import torch
+from torch import nn
 
 from vsc.errors import UsageError
-from vsc.model.nets import NETS, Dictionary, conv, conv1d, linear, mlp
+from vsc.model.nets import NETS, Dictionary, Refining, conv, conv1d, linear, lista, mlp
 
 IMAGES = [(1, 28, 28), (1, 8, 8), (3, 32, 32), (1, 5, 7), (1, 4, 4), (2, 9, 6)]
 SIGNALS = [(9, 128), (1, 7), (3, 1), (2, 2), (50,), (1,), (1, 4, 33)]
@@ -133,3 +135,45 @@ def test_a_linear_encoder_starts_at_projections():
         slope = (gate[a] - gate[b]) / (u[a] - u[b])
         torch.testing.assert_close(slope, slope[0].expand(5), rtol=1e-3, atol=1e-3)
         assert slope[0] > 0
+
+
+@pytest.mark.parametrize("refinements", [0, 1, 2, 3])
+def test_refinements_see_what_the_others_left(refinements):
+    """The same by a loop over latents: what a direction projects of x less what all others decode to."""
+    torch.manual_seed(2)
+    encoder, decoder = lista((12,), 15, 5, 1, refinements)
+    assert isinstance(encoder, Refining)
+    with torch.no_grad():
+        decoder.bias.normal_()
+        encoder.steps.normal_()
+        encoder.read.normal_()
+    x, D, b = torch.randn(12), decoder.weight, decoder.bias
+    z = torch.zeros(5)
+    for t in range(refinements + 1):
+        u = torch.stack([D[j] @ (x - b - (z @ D - z[j] * D[j])) for j in range(5)])  # E is D' at the start
+        if t < refinements:
+            (p, a), (q, c) = encoder.steps[t]
+            z = torch.sigmoid(a * u + c) * (p * u + q)
+    expected = torch.cat([encoder.read[0, k] * u + encoder.read[1, k] for k in range(3)])
+    torch.testing.assert_close(encoder(x[None])[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_dictionary_that_an_encoder_shares_is_one_in_a_copy_and_saved_once():
+    encoder, decoder = lista((12,), 15, 5, 1)
+    both = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+    twin = copy.deepcopy(both)
+    assert twin["encoder"].shared[0] is twin["decoder"]
+    assert {name for name in both.state_dict() if "directions" in name} == {"decoder.directions"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"outputs": 2}, "gaussian-shared"),
+        ({"inputs": 24}, "complete data"),
+        ({"refinements": 11}, "from 0 to 10, not 11"),
+    ],
+)
+def test_lista_refuses(given, message):
+    with pytest.raises(UsageError, match=message):
+        lista(**{"shape": (12,), "features": 15, "latent_dim": 5, "outputs": 1} | given)

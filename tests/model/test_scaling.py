@@ -90,6 +90,17 @@ class TestEveryScale:
         assert torch.equal(again(x), scaler(x))
 
 
+@pytest.mark.parametrize("x", [BYTES, FLOATS], ids=["uint8", "float"])
+def test_whole_is_one_factor_for_all(x):
+    scaler = fit_scaler("whole", x, None)
+    torch.testing.assert_close(scaler(x).square().mean(), torch.tensor(1.0))
+    torch.testing.assert_close(scaler(x), x.float() * scaler.factor)
+    assert scaler.factor.shape == (1,)
+    holes = torch.tensor([[3.0, math.nan], [math.nan, 4.0]])
+    assert fit_scaler("whole", holes, None).factor.item() == pytest.approx(12.5**-0.5)
+    assert fit_scaler("whole", torch.zeros(2, 3), None).factor.item() == 1
+
+
 def test_unknown_kind():
     with pytest.raises(UsageError, match="did you mean 'unit-norm'"):
         fit_scaler("unit-nrm", BYTES, 255.0)

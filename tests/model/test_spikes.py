@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from vsc.errors import UsageError
+from vsc.model import VSC
 from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
-from vsc.model.spikes import SPIKES, concrete, hard, sigmoid, straight_through
+from vsc.model.likelihoods import GaussianFixed, GaussianShared, Laplace
+from vsc.model.nets import linear, mlp
+from vsc.model.spikes import SPIKES, analytic, concrete, hard, sigmoid, straight_through
 
 HARD_DRAWS = {"hard": hard, "straight-through": straight_through}
+OF_ANY = [name for name in SPIKES if name != "analytic"]  # those that take any log p(x|z)
 RELAXED = {"sigmoid": (sigmoid, 4.0), "concrete": (concrete, 0.7)}
 
 
@@ -127,7 +131,7 @@ def test_hard_passes_no_gradient_to_gamma():
     assert torch.autograd.grad(value.sum(), logits, allow_unused=True)[0] is None
 
 
-@pytest.mark.parametrize("name", SPIKES)
+@pytest.mark.parametrize("name", OF_ANY)
 class TestEverySpikeEstimator:
     relaxation = 2.0
 
@@ -246,7 +250,7 @@ class TestThresholdedLaplace:
         assert ((estimate.mean(0) - truth.mean(0)).abs() <= allowed).all()
         assert (truth.mean(0).abs() > 2 * allowed).any()
 
-    @pytest.mark.parametrize("name", SPIKES)
+    @pytest.mark.parametrize("name", OF_ANY)
     def test_gradient_reaches_every_parameter(self, name):
         parts = self.leaves(64)
         value = SPIKES[name](ThresholdedLaplace(*parts), wavy, 2.0)
@@ -288,3 +292,98 @@ def test_exact_is_the_sum_over_all_gates():
 def test_exact_refuses_many_latents():
     with pytest.raises(UsageError, match="at most 10 latents, not 11"):
         SPIKES["exact"](SpikeAndSlab(torch.zeros(1, 11), torch.zeros(1, 11), gamma=torch.full((1, 11), 0.5)), wavy, 0.0)
+
+
+class TestAnalytic:
+    """The expectation in closed form, of a VSC with a linear decoder and one variance."""
+
+    J, M = 4, 6
+
+    def model(self, likelihood=None, net=linear, missing=False):
+        torch.manual_seed(8)
+        likelihood = GaussianShared() if likelihood is None else likelihood
+        nets = net((self.M,), 3 * self.J, self.J, likelihood.outputs)
+        model = VSC(*nets, shape=(self.M,), latent_dim=self.J, likelihood=likelihood, missing=missing, spikes=analytic)
+        with torch.no_grad():
+            for part in model.parameters():
+                part.add_(0.3 * torch.randn_like(part))
+        return model.double()
+
+    def leaves(self, n, logvar=-1.0):
+        """Return the same mu, logvar and logits in n rows, and one x."""
+        generator = torch.Generator().manual_seed(9)
+        mu, logits, x = (torch.randn(k, generator=generator, dtype=torch.float64) for k in (self.J, self.J, self.M))
+        return [part.repeat(n, 1).requires_grad_() for part in (2 * mu, torch.full_like(mu, logvar), logits)], x.repeat(
+            n, 1
+        )
+
+    def test_is_the_expected_squared_error(self):
+        model = self.model(GaussianFixed(0.3))
+        (mu, logvar, logits), x = self.leaves(1)
+        gamma, D, b = torch.sigmoid(logits), model.decoder.weight, model.decoder.bias
+        spread = gamma * (logvar.exp() + mu.square()) - (gamma * mu).square()
+        error = (x - b - (gamma * mu) @ D).square().sum() + (D.square().sum(1) * spread).sum()
+        expected = -0.5 * error / 0.3 - 0.5 * self.M * math.log(2 * math.pi * 0.3)
+        torch.testing.assert_close(analytic(SpikeAndSlab(mu, logvar, spike_logits=logits), model.given(x))[0], expected)
+
+    @pytest.mark.parametrize("likelihood", [GaussianShared(), GaussianFixed(0.3)])
+    def test_is_the_mean_of_hard_draws(self, likelihood):
+        model, n = self.model(likelihood), 100_000
+        leaves, x = self.leaves(n)
+        qz = SpikeAndSlab(leaves[0], leaves[1], spike_logits=leaves[2])
+        with torch.no_grad():
+            draws = hard(qz, model.given(x))
+            assert abs(draws.mean() - analytic(qz[:1], model.given(x[:1]))) <= 4 * draws.std() / math.sqrt(n)
+
+    def test_without_spread_it_is_the_sum_over_all_gates_with_all_its_gradients(self):
+        model = self.model()
+        found = []
+        for estimator in (analytic, SPIKES["exact"]):
+            (mu, _, logits), x = self.leaves(1)
+            qz = SpikeAndSlab(mu, torch.full_like(mu, -200), spike_logits=logits)
+            value = estimator(qz, model.given(x), 0.0)
+            weights = [*model.decoder.parameters(), *model.likelihood.parameters()]
+            found.append([value, *torch.autograd.grad(value.sum(), [mu, logits, *weights])])
+        torch.testing.assert_close(*found)
+
+    def test_with_spread_it_is_the_mean_of_that_sum_with_all_its_gradients(self):
+        model, n = self.model(), 20_000
+        torch.manual_seed(10)
+        rows, x = self.leaves(n)
+        value = SPIKES["exact"](SpikeAndSlab(rows[0], rows[1], spike_logits=rows[2]), model.given(x), 0.0)
+        one, x = self.leaves(1)
+        closed = analytic(SpikeAndSlab(one[0], one[1], spike_logits=one[2]), model.given(x))
+        drawn = [value.detach()[:, None], *torch.autograd.grad(value.sum(), rows)]
+        for draws, expected in zip(drawn, [closed[:, None], *torch.autograd.grad(closed.sum(), one)], strict=True):
+            allowed = 4 * draws.std(0) / math.sqrt(n)
+            assert ((draws.mean(0) - expected[0]).abs() <= allowed + 1e-9).all()
+            assert (expected[0].abs() > 2 * allowed).any()
+
+    def test_what_is_missing_adds_nothing(self):
+        model, n = self.model(missing=False), 100_000
+        model.missing = True
+        leaves, x = self.leaves(n)
+        x[:, [1, 4]] = math.nan
+        qz = SpikeAndSlab(leaves[0], leaves[1], spike_logits=leaves[2])
+        with torch.no_grad():
+            draws = hard(qz, model.given(x))
+            assert abs(draws.mean() - analytic(qz[:1], model.given(x[:1]))) <= 4 * draws.std() / math.sqrt(n)
+
+    def test_training_has_no_noise(self):
+        model = self.model()
+        x = self.leaves(3)[1]
+        assert torch.equal(model(x).elbo, model(x).elbo)
+        model.eval()
+        assert not torch.equal(model(x).elbo, model(x).elbo)  # what is reported is drawn hard, as of all models
+
+    @pytest.mark.parametrize(("likelihood", "net"), [(Laplace(), linear), (GaussianShared(), mlp)])
+    def test_refuses_what_is_not_quadratic(self, likelihood, net):
+        model, x = self.model(likelihood, net), self.leaves(2)[1]
+        with pytest.raises(UsageError, match=r"model.net linear or lista and model.likelihood gaussian-shared"):
+            model(x)
+        model.eval()(x)  # to measure, nothing is needed
+
+    def test_refuses_a_plain_function(self):
+        qz = SpikeAndSlab(torch.zeros(1, 2), torch.zeros(1, 2), gamma=torch.full((1, 2), 0.5))
+        with pytest.raises(UsageError, match="needs the curvature"):
+            analytic(qz, wavy)

@@ -128,6 +128,8 @@ def test_one_likelihood_suits_the_digits_whoever_trains_on_them():
     model = build.resolve(Config(), digits).model
     assert (model.likelihood, model.variance) == ("gaussian-fixed", 0.02)
     for name, (_, settings) in PRESETS.items():
+        if "data.scale" in settings:  # in other units nats are others
+            continue
         one = build.resolve(changed(Config(), settings), digits).model
         assert (one.likelihood, one.variance) == (model.likelihood, model.variance), name
     own = build.resolve(Config(model=ModelConfig(likelihood="bernoulli")), digits).model

@@ -34,11 +34,14 @@ class Elsewhere(TorchDispatchMode):
 def config_of(name, **model):
     own = ModelConfig(hidden=(8,), latent_dim=4, **model)
     config = changed(Config(model=own, train=TrainConfig(steps=10, batch_size=16, device="cpu")), PRESETS[name][1])
+    config = build.without(config, set(build.unused(config)) & {"model.hidden"})
     return config if config.model.components is None else changed(config, {"model.components": 5})
 
 
 LIKELIHOODS = ["bernoulli", "gaussian", "continuous-bernoulli"]
 CASES = {("vae", one) for one in LIKELIHOODS} | set(zip(PRESETS, cycle(LIKELIHOODS), strict=False))
+ANALYTIC = [name for name, (_, settings) in PRESETS.items() if settings.get("model.spikes") == "analytic"]
+CASES = {(name, "gaussian-shared" if name in ANALYTIC else likelihood) for name, likelihood in CASES}
 
 
 @pytest.mark.parametrize(("name", "likelihood"), sorted(CASES))

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,8 +15,10 @@ from vsc.fields import Field
 from vsc.model.bounds import Bound
 from vsc.model.filling import filled
 from vsc.model.likelihoods import Bernoulli, Likelihood
+from vsc.model.nets import Dictionary
 from vsc.model.priors import Prior
 from vsc.model.scaling import Examples, Scaler, as_examples, identity
+from vsc.model.spikes import Curved
 from vsc.torchstate import seeded
 
 TOGETHER = 20_000
@@ -169,6 +172,34 @@ class Autoencoder(nn.Module, ABC):
         """Return log p(x|z) in nats, shape (B,), of x (B, M) and z (B, J)."""
         out = self.from_decoder(z)
         return self.likelihood.log_prob(x.to(out.dtype), out, self.missing)
+
+    def given(self, x: Tensor) -> Curved:
+        """Return z -> log p(x|z) of x (B, M), as spike estimators take it."""
+        return Curved(partial(self.log_px, x), partial(self.curvature, x))
+
+    def curvature(self, x: Tensor) -> Tensor:
+        """
+        Return -d^2 log p(x|z) / dz_j^2, the same for every z: |d_j|^2 / sigma^2, over what is there of x (B, M).
+
+        Returns
+        -------
+        torch.Tensor, shape (J,), or (B, J) where values may be missing
+            Nats.
+
+        Raises
+        ------
+        UsageError
+            If log p(x|z) is not quadratic in z.
+        """
+        precision = self.likelihood.precision
+        if precision is None or not isinstance(self.decoder, Dictionary):
+            raise UsageError(
+                "spikes analytic needs a linear decoder and one variance: choose model.net linear or lista and "
+                "model.likelihood gaussian-shared or gaussian-fixed, or another model.spikes"
+            )
+        if not self.missing:  # directions have unit norm
+            return precision.to(x).expand(self.latent_dim)
+        return precision.to(x) * ((~x.isnan()).to(x) @ self.decoder.weight.to(x).square().T)
 
     def log_weights(self, x: Tensor, draws: int) -> Tensor:
         """

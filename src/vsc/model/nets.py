@@ -227,6 +227,91 @@ SCALE, SHIFT = (1.0, 0.0, 1.0), (0.0, 0.0, -2.0)
 """Where the three features of a latent, its mean, log-variance and gate, start as scale u + shift of a projection u."""
 
 
+class Refining(nn.Module):
+    """
+    An encoder that explains away: of each latent it sees what the others have left of x (LISTA; Gregor & LeCun 2010).
+
+    From z = 0 on, u = (x - b - z D) E + z is what x would project on each direction without the others, and the next
+    z = S(a u + c) (p u + q). The features are scale u + shift of the last u. D and b are the decoder's; E starts as D'.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        The decoder, which is shared and no part of the encoder.
+    features : int
+        Encoder outputs, a multiple of J.
+    refinements : int
+        How often z is corrected; 0 is a linear layer whose features share one direction for each latent.
+    """
+
+    def __init__(self, dictionary: Dictionary, features: int, refinements: int):
+        super().__init__()
+        J, n = len(dictionary.directions), features // len(dictionary.directions)
+        self.shared = (dictionary,)  # in a tuple torch does not see it: its weights are saved once, as the decoder's
+        self.projections = nn.Parameter(dictionary.weight.detach().clone())
+        start = torch.tensor([SCALE, SHIFT]).unsqueeze(-1)  # (2, 3, 1)
+        self.steps = nn.Parameter(start[:, ::2].repeat(refinements, 1, 1, J))  # (refinements, 2, 2, J)
+        self.read = nn.Parameter(start[:, :n].repeat(1, 1, J))  # (2, n, J)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of x (B, M)."""
+        (dictionary,) = self.shared
+        x, weight = x - dictionary.bias, dictionary.weight
+        u = x @ self.projections.T
+        for scale, shift in self.steps:
+            value, gate = (torch.addcmul(c, a, u) for a, c in zip(scale, shift, strict=True))
+            z = torch.sigmoid(gate) * value
+            u = torch.addmm(z, torch.addmm(x, z, weight, alpha=-1), self.projections.T)
+        return torch.cat([torch.addcmul(c, a, u) for a, c in zip(*self.read, strict=True)], -1)
+
+
+def lista(
+    shape: Shape,
+    features: int,
+    latent_dim: int,
+    outputs: int,
+    refinements: int = 2,
+    inputs: int | None = None,
+    width: int | None = None,
+):
+    """
+    Build an encoder that refines its code by what the dictionary leaves of x (`Refining`), and a `Dictionary`.
+
+    Parameters
+    ----------
+    shape, features, latent_dim, outputs, inputs, width
+        As for `mlp`; inputs and outputs must both be the M values of an example.
+    refinements : int
+        Steps, from 0 to `MOST_REFINEMENTS`.
+
+    Returns
+    -------
+    encoder : Refining
+        (B, M) -> (B, features).
+    decoder : Dictionary
+        (B, J) -> (B, M).
+
+    Raises
+    ------
+    UsageError
+        If the decoder's outputs are not values of x, or the number of refinements is out of range.
+    """
+    M = math.prod(shape)
+    if (inputs or M) != M or (width or outputs * M) != M:
+        raise UsageError(
+            "net 'lista' subtracts what it decodes from x: it needs complete data and a likelihood with one output for "
+            "each value, such as gaussian-shared; else choose net linear"
+        )
+    if not 0 <= refinements <= MOST_REFINEMENTS:
+        raise UsageError(f"refinements must be from 0 to {MOST_REFINEMENTS}, not {refinements}")
+    decoder = Dictionary(latent_dim, M)
+    return Refining(decoder, features, refinements), decoder
+
+
+MOST_REFINEMENTS = 10
+"""Refinements that net lista may have; each costs as much as encoding and decoding once."""
+
+
 def _dense(widths: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
@@ -236,4 +321,4 @@ def _dense(widths: Sequence[int]) -> nn.Sequential:
 
 NetBuilder = Callable[..., tuple[nn.Module, nn.Module]]
 """(shape, features, latent_dim, outputs, and settings of the model by their names) -> encoder, decoder."""
-NETS: dict[str, NetBuilder] = {"mlp": mlp, "conv": conv, "conv1d": conv1d, "linear": linear}
+NETS: dict[str, NetBuilder] = {"mlp": mlp, "conv": conv, "conv1d": conv1d, "linear": linear, "lista": lista}

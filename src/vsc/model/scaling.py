@@ -192,7 +192,7 @@ def _there(x: Examples) -> Examples:
     return x[~x.isnan()] if isinstance(x, Tensor) and x.is_floating_point() and x.isnan().any() else x
 
 
-def _rows(x: Tensor) -> int:
+def _rows(x: Examples) -> int:
     """Return how many rows to take at a time, so that they need little memory in float64."""
     return max(1, 2**22 // x.shape[1])
 
@@ -205,10 +205,19 @@ def _unit_norm(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
     return torch.zeros(1), torch.tensor([1.0 / (high or 1.0)])
 
 
+def _whole(x: Examples, high: float | None) -> tuple[Tensor, Tensor]:
+    total = there = torch.zeros((), dtype=torch.float64)
+    for part in x.split(_rows(x)):
+        total, there = total + part.double().square().nansum(), there + (~part.isnan()).sum()
+    # data of nothing but zeros have no scale
+    return torch.zeros(1), torch.where(total > 0, (there / total).sqrt(), 1.0).reshape(1)
+
+
 SCALES: dict[str, Callable[[Examples, float | None], tuple[Tensor, Tensor]]] = {
     "unit-interval": _unit_interval,
     "unit-norm": _unit_norm,
     "standard": _standard,
+    "whole": _whole,
     "none": _none,
 }
 
@@ -222,6 +231,7 @@ def fit_scaler(kind: str, x: Examples, high: float | None, unscaled: Tensor | No
     kind : str
         `unit-interval`: to [0, 1], by `high` if it is known, else by the smallest and largest value of the training
         set; `unit-norm`: every example to L2 norm 1 (ICLR, UAI); `standard`: every column to mean 0 and variance 1;
+        `whole`: one factor for all, so that the mean square of a value is 1, and columns keep their relations;
         `none`: values as they are stored.
     x : torch.Tensor or Chunked, shape (N, M)
         Training examples as stored; NaN is missing, and stays so.

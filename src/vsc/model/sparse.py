@@ -132,7 +132,7 @@ class VSC(Autoencoder):
         # q(z|x)  (B, J)       ICLR eq. 5; a prior's pseudo-inputs pass the encoder beside x
         qz, posterior = self.prior.encoded(x, partial(self.posterior, lam=lam))
         relaxation = self.relaxation if relaxation is None else relaxation
-        log_px = estimate(qz, partial(self.log_px, x), relaxation)  # E_q log p(x|z)  (B,)
+        log_px = estimate(qz, self.given(x), relaxation)  # E_q log p(x|z)  (B,)
         kl = self.prior.kl(qz, x, posterior)  # (B,)       ICLR eq. 9, UAI eq. 6
         tc = slab_correlation(qz, self.prior.origin) if self.correlated and self.training else torch.zeros_like(log_px)
         return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma, kl.penalty, tc)
@@ -215,7 +215,7 @@ class ThresholdedLaplaceVSC(Autoencoder):
         """Return the terms of the ELBO of x (B, M); in eval mode the spikes are hard, whatever the estimator."""
         estimate = self.spikes if self.training else estimators.hard
         qz = self.posterior(x)  # q(z|x)  (B, J)
-        log_px = estimate(qz, partial(self.log_px, x), self.relaxation if relaxation is None else relaxation)
+        log_px = estimate(qz, self.given(x), self.relaxation if relaxation is None else relaxation)
         kl = self.prior.kl(qz, x, self.posterior)  # (B,)
         zero = torch.zeros_like(log_px)
         return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma, kl.penalty, zero)

@@ -13,8 +13,8 @@ from vsc.errors import UsageError, at_least, short
 from vsc.settings.schedule import Schedule
 
 Kind = Literal["ae", "vae", "tcvae", "laplace", "vsc", "thresholded-laplace"]
-Scale = Literal["auto", "unit-interval", "unit-norm", "standard", "none"]
-Net = Literal["mlp", "conv", "conv1d", "linear"]
+Scale = Literal["auto", "unit-interval", "unit-norm", "standard", "whole", "none"]
+Net = Literal["mlp", "conv", "conv1d", "linear", "lista"]
 LikelihoodName = Literal[
     "auto",
     "bernoulli",
@@ -30,7 +30,7 @@ LikelihoodName = Literal[
 GatesName = Literal["auto", "fixed", "learned", "mixture", "pseudo-inputs"]
 SlabName = Literal["auto", "unit", "learned", "own"]
 SelectorName = Literal["optimal", "softmax", "paper", "released"]
-SpikesName = Literal["sigmoid", "concrete", "straight-through", "mean", "disarm", "rloo", "exact"]
+SpikesName = Literal["sigmoid", "concrete", "straight-through", "mean", "disarm", "rloo", "exact", "analytic"]
 HeadName = Literal["logit", "log-relu"]
 
 
@@ -45,7 +45,8 @@ class DataConfig:
     """Folder of downloaded data and converted pictures; by default the environment's VSC_DATA, else a cache folder of
     the user's."""
     scale: Scale = "auto"
-    """How stored values are scaled; auto is unit-interval where the values' range is known, else standard."""
+    """How stored values are scaled; auto is unit-interval where the values' range is known, else standard. whole is one
+    factor for all columns, for activations."""
     binarise: bool = False
     """Draw every grey value anew as a bit in each batch (dynamic binarisation), for likelihood comparisons."""
     valid_fraction: float = 0.1
@@ -80,10 +81,13 @@ class ModelConfig:
     """Encoder and decoder."""
     hidden: tuple[int, ...] = (400,)
     """Widths of the encoder's hidden layers, mirrored in the decoder (net mlp)."""
+    refinements: int = 2
+    """How often the encoder corrects its code by what the dictionary leaves of x (net lista)."""
     likelihood: LikelihoodName = "auto"
     """p(x|z); auto is bernoulli for values in [0, 1], gaussian-fixed for the digits, columns, each column's own, for
     tables with columns that are no measurements, and for others gaussian, or gaussian-shared with fewer than 300
-    training examples or where a quarter of the columns have two values. For counts: negative-binomial or poisson."""
+    training examples, with data.scale whole, or where a quarter of the columns have two values. For counts: negative-
+    binomial or poisson."""
     variance: float | None = None
     """Variance of the likelihood gaussian-fixed; None is 1, or 0.02 for the digits."""
     variance_floor: float = 1e-6
@@ -110,7 +114,8 @@ class ModelConfig:
     nu: float | None = None
     """Sharpen the gates of the pseudo-inputs to S(nu (gamma - 1/2)); the released code has 10. None leaves them."""
     spikes: SpikesName = "straight-through"
-    """Spike estimator: how gradient passes the gates (VSC)."""
+    """Spike estimator: how gradient passes the gates (VSC); analytic, without noise, is for the nets linear and lista
+    with the likelihoods gaussian-shared and gaussian-fixed."""
     head: HeadName = "logit"
     """How encoder outputs become spike logits (VSC); log-relu is ICLR's."""
     gate_init: float = 0.0

@@ -52,6 +52,21 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "train.lr": f"1e-3 -> 1e-4 at {20 / 70:.4f}",
         },
     ),
+    # Of scale whole the likelihood is gaussian-shared. A gate is not worth its price before its direction is found, so
+    # the KL rises slowly.
+    "vsc-linear": (
+        "VSC, linear",
+        LINEAR := {
+            "model.name": "vsc",
+            "model.net": "linear",
+            "model.gates": "learned",
+            "model.slab": "learned",
+            "model.spikes": "analytic",
+            "data.scale": "whole",
+            "train.beta": "0 -> 1 at 0 over 0.3",
+        },
+    ),
+    "vsc-lista": ("VSC, linear, two refinements", LINEAR | {"model.net": "lista"}),
     "beta-tcvae": ("beta-TCVAE (beta 4)", {"model.name": "tcvae", "train.total_correlation": 3.0}),
     "laplace": ("Laplace VAE", {"model.name": "laplace"}),
     "thresholded-laplace": ("thresholded Laplace", {"model.name": "thresholded-laplace"}),

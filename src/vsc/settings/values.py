@@ -65,7 +65,8 @@ def likelihood(config: Config, data: Dataset, scale: str) -> tuple[str, float | 
     elif named == "auto" and _in_unit_interval(data, scale):
         named = "bernoulli"
     elif named == "auto":  # a variance for each output is soon that of one example, or of a value that never changes
-        named = "gaussian-shared" if len(data.train) < 300 or _is_binary(data) else "gaussian"
+        shared = scale == "whole" or len(data.train) < 300 or _is_binary(data)
+        named = "gaussian-shared" if shared else "gaussian"
     if named == "gaussian-fixed" and variance is None:
         variance = own or 1.0
     return named, variance

@@ -37,6 +37,11 @@ class Likelihood(nn.Module, ABC):
     learns_variances = False
     response = ""
 
+    @property
+    def precision(self) -> Tensor | None:
+        """1 / variance, shape (), of a Gaussian with one variance for all values, whatever the outputs; else None."""
+        return None
+
     def width(self, M: int) -> int:
         """Return how many outputs the decoder has for examples of M values."""
         return self.outputs * M

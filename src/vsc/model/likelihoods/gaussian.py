@@ -107,6 +107,10 @@ class GaussianFixed(Spread):
         return out.new_full((1, 1), self.variance)
 
     @property
+    def precision(self):
+        return torch.tensor(1 / self.variance)
+
+    @property
     def label(self):
         return f"gaussian-fixed (variance {self.variance:g})"
 
@@ -120,6 +124,10 @@ class GaussianShared(Floored):
 
     def variances(self, out):
         return (exp(self.logvar) + self.variance_floor).expand(1, 1)
+
+    @property
+    def precision(self):
+        return 1 / (exp(self.logvar) + self.variance_floor)
 
     def without_latents(self, x):
         """Return also a likelihood with the variance about the means: the learned one is that about reconstructions."""

@@ -758,7 +758,7 @@ def test_data_says_how_values_are_taken_and_what_to_type_for_the_other_reading(c
         assert other in out
         says(capsys, "train", "--data", name, *SMALL, *other.split(), "--overwrite", "--out", "run")
     out = says(capsys, "data", "grey.npz")
-    assert "by default: scale unit-interval, likelihood bernoulli; for measurements: --data.scale standard" in out
+    assert "by default: scale unit-interval, likelihood gaussian-shared; for measurements: --data.scale standard" in out
 
 
 def test_data_lists_few_of_many_names(capsys):

@@ -216,6 +216,32 @@ def test_auto_is_gaussian_where_values_leave_the_unit_interval(scale):
     assert resolved.model.likelihood == "gaussian"
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (torch.rand(400, 9), "gaussian-shared"),  # variance 1/12 of 1/4: a third
+        (torch.randint(256, (400, 1, 3, 3), dtype=torch.uint8), "gaussian-shared"),
+        ((torch.rand(400, 9) < 0.3).float(), "bernoulli"),  # all of it
+        ((torch.rand(400, 9) < 0.3).float() * 0.6 + 0.1, "gaussian-shared"),  # .36 x .21 of .28 x .72: .375
+        ((torch.rand(400, 9) < 0.5).float() * 0.9 + 0.05, "bernoulli"),  # .81
+    ],
+)
+def test_shades_of_grey_are_told_from_black_and_white(own, expected):
+    data = vsc.from_arrays(own)
+    assert build.resolve(config(), data).model.likelihood == expected
+    binarised = replace(config(), data=DataConfig(scale="unit-interval", binarise=True))
+    assert build.resolve(binarised, data).model.likelihood == "bernoulli"
+
+
+def test_a_learned_variance_starts_at_that_of_the_data():
+    x = torch.rand(2000, 9) * torch.linspace(0.1, 1, 9)  # U(0, a) has variance a^2 / 12
+    data = vsc.from_arrays(x)
+    resolved = build.resolve(config(likelihood="gaussian-shared"), data)
+    start = build.new_model(resolved, data).likelihood.get_parameter("logvar").exp()
+    assert resolved.data.scale == "unit-interval"
+    assert start.item() == pytest.approx((torch.linspace(0.1, 1, 9) ** 2 / 12).mean().item(), rel=0.1)
+
+
 def test_defaults_of_torch_do_not_reach_a_model(tiny):
     resolved = build.resolve(config(slab="learned", slab_mean=1.0, gates="mixture"), tiny)
     torch.set_default_dtype(torch.float64)

@@ -404,6 +404,8 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
     built = build_model(config.model, data.shape, scaler=scaler, **known)
     if isinstance(built.encoder, nn.Sequential) and isinstance(front := built.encoder[0], Front):
         front.fit(built.scaler(data.train.x[:MOST]))
+    if built.likelihood.learns_variances:
+        built.likelihood.start_at(built.scaler(data.train.x[:MOST]))
     prior = getattr(built, "prior", None)
     if prior is not None and prior.wants:
         chosen = torch.randperm(len(data.train), device="cpu")[: prior.wants]
@@ -415,7 +417,7 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
 
 
 MOST = 100_000
-"""Training examples that counts are standardised by, in what the encoder sees."""
+"""Training examples that counts are standardised by, in what the encoder sees, and that variances start at."""
 
 
 @torch.no_grad()

@@ -84,10 +84,10 @@ class ModelConfig:
     refinements: int = 2
     """How often the encoder corrects its code by what the dictionary leaves of x (net lista)."""
     likelihood: LikelihoodName = "auto"
-    """p(x|z); auto is bernoulli for values in [0, 1], gaussian-fixed for the digits, columns, each column's own, for
-    tables with columns that are no measurements, and for others gaussian, or gaussian-shared with fewer than 300
-    training examples, with data.scale whole, or where a quarter of the columns have two values. For counts: negative-
-    binomial or poisson."""
+    """p(x|z); auto is, for values in [0, 1], bernoulli where most are near 0 or 1 and gaussian-shared for shades of
+    grey (gaussian-fixed for the digits); columns, each column's own, for tables with columns that are no measurements;
+    and for others gaussian, or gaussian-shared with fewer than 300 training examples, with data.scale whole, or where a
+    quarter of the columns have two values. For counts: negative-binomial or poisson."""
     variance: float | None = None
     """Variance of the likelihood gaussian-fixed; None is 1, or 0.02 for the digits."""
     variance_floor: float = 1e-6

@@ -79,8 +79,9 @@ RENAMED = {"vsc-paper": "vsc-iclr", "vsc-pseudo": "vsc"}
 SUITS: dict[str, tuple[str, float | None]] = {
     # grey cross-entropy of 64 pixels is nearly all constant; squared error shows what the codes hold
     "digits": ("gaussian-fixed", 0.02),
+    "fashion-mnist": ("bernoulli", None),  # the sources'
 }
-"""Data sets that another likelihood suits better than their kind's -> it and its variance, where these are open."""
+"""Data sets with a likelihood other than their kind's -> it and its variance, where these are open."""
 
 
 DEMO = {

@@ -63,13 +63,24 @@ def likelihood(config: Config, data: Dataset, scale: str) -> tuple[str, float | 
     if named == "auto" and suits:
         named = suits
     elif named == "auto" and _in_unit_interval(data, scale):
-        named = "bernoulli"
+        named = "gaussian-shared" if grey and _shaded(data) else "bernoulli"
     elif named == "auto":  # a variance for each output is soon that of one example, or of a value that never changes
         shared = scale == "whole" or len(data.train) < 300 or _is_binary(data)
         named = "gaussian-shared" if shared else "gaussian"
     if named == "gaussian-fixed" and variance is None:
         variance = own or 1.0
     return named, variance
+
+
+SHADED = 2 / 3
+"""Share of the variance of bits of the same means below which values in [0, 1] are shades of grey."""
+
+
+def _shaded(data: Dataset) -> bool:
+    """Whether a bernoulli, which takes each value for noisy bits, would leave latents little to tell."""
+    x = data.train.x[:FEW].double() / (data.high or 1.0)
+    mean = x.nanmean(0)
+    return bool((x - mean).square().nanmean(0).nansum() < SHADED * (mean * (1 - mean)).nansum())
 
 
 def _is_binary(data: Dataset) -> bool:

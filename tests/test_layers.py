@@ -32,6 +32,7 @@ LAYERS = [
     "report",  # what was measured -> pages
     "studies",  # one file per experiment; a comparison is one of them
     "export",  # a model as ONNX graphs
+    "saelens",  # to and from SAELens
     "hub",  # to and from a model hub
     "cli",  # commands, options, tables
     "__main__",  # python -m vsc

@@ -300,12 +300,28 @@ def push(config: Push) -> None:  # noqa: D103
 def export(config: Export) -> None:  # noqa: D103
     from vsc import export, hub
 
-    if not config.onnx:
-        raise UsageError("say in which format: --onnx")
+    if config.onnx == config.saelens:
+        raise UsageError("say in which format: --onnx or --saelens")
+    if config.saelens:
+        _saelens(Path(config.run), config)
+        return
     near = Path() if config.run.startswith(hub.PREFIX) else Path(config.run)
     folder = Path(config.out) if config.out else near / "onnx"
     for name, far in export.onnx(hub.load(config.run), folder).items():
         print(f"{folder / name}.onnx: opset {export.OPSET}, at most {far:.1g} off PyTorch's output")
+
+
+def _saelens(run: Path, config: Export) -> None:
+    from vsc import saelens
+    from vsc.training import runs
+
+    folder = Path(config.out) if config.out else run / "saelens"
+    saved, model = runs.read_config(run), runs.load(run)
+    loaded = _of_run(run, saved, model, config.data_root)
+    found = saelens.write(model, folder, (loaded.valid if len(loaded.valid) else loaded.test).x)
+    off = f"codes differ by {found.values:.1%} of their size"
+    print(f"{folder}: SAELens' {found.architecture}, on where our gates are open; {off}")
+    print(f"unexplained variance of held-out examples {found.fvu:.4f}, by the run itself {found.ours:.4f}")
 
 
 COMMANDS: dict[str, Callable[[Any], None]] = {

@@ -222,14 +222,18 @@ class Push:
 
 @dataclass(frozen=True)
 class Export:
-    """Write a trained model for use without PyTorch: encoder.onnx (gamma, mu, hard) and decoder.onnx."""
+    """Write a trained model for others: without PyTorch (encoder.onnx and decoder.onnx), or for SAELens."""
 
     run: str
     """Run folder, or hf://USER/NAME."""
     onnx: bool = False
-    """As ONNX, for batches of any size: the one format that there is."""
+    """As ONNX, for batches of any size: gamma, mu and hard of examples, and examples of codes."""
+    saelens: bool = False
+    """As cfg.json and sae_weights.safetensors, which SAELens loads with SAE.load_from_disk: of a linear VSC."""
     out: str | None = None
-    """Folder for the two files; by default onnx in the run folder."""
+    """Folder for the two files; by default onnx or saelens in the run folder."""
+    data_root: str | None = None
+    """Folder of downloaded data, which SAELens' values are fitted to, where it is not the run's own."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def signals():
 
 def untrained(data, **settings):
     """Return a model of given settings, and all of them."""
-    hidden = {} if settings.get("net") == "conv" else {"hidden": (16,)}
+    hidden = {"hidden": (16,)} if settings.get("net", "mlp") == "mlp" else {}
     model = ModelConfig(**{"latent_dim": 6} | hidden | settings)
     config = build.resolve(Config(DataConfig(data.name), model), data)
     torch.manual_seed(0)

@@ -11,9 +11,11 @@ from markupsafe import Markup
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from vsc.model import Autoencoder
 from vsc.model.base import evaluating
+from vsc.model.nets import Dictionary
 from vsc.report import words
 from vsc.report.latents import hint
 from vsc.report.material import Material
@@ -85,10 +87,14 @@ def unfit(model: Autoencoder) -> str:
 
 
 def layers(net: nn.Module) -> Iterator[nn.Module]:
-    """Yield the layers of nested `Sequential`s in their order; any other module is one layer."""
+    """Yield the layers of nested `Sequential`s in their order, a dictionary as linear; any other module is one."""
     if type(net) is nn.Sequential:
         for part in net:
             yield from layers(part)
+    elif type(net) is Dictionary:
+        plain = skip_init(nn.Linear, *net.directions.shape)
+        plain.weight, plain.bias = nn.Parameter(net.weight.T), net.bias
+        yield plain
     else:
         yield net
 

@@ -93,8 +93,9 @@ def lines(
             if curve.dashed:
                 look = {"color": "#8a8a8a", "linestyle": DASHES[names.index(name) % len(DASHES)], "linewidth": 1.1}
             else:
-                k = ours.index(name) % 7
-                look = {"color": PALETTE[k], "marker": MARKERS[k], "markersize": 4.5, "linewidth": 1.5}
+                k = ours.index(name)
+                marker = MARKERS[(k + k // 7) % 7]  # with the eighth, colours come again and markers do not
+                look = {"color": PALETTE[k % 7], "marker": marker, "markersize": 4.5, "linewidth": 1.5}
             (handles[name],) = axes.plot(x[keep], y[keep], label=plain_text(name, 60), **look)
             if spread is not None and spread.any():
                 low, high = (y - spread)[keep], (y + spread)[keep]

@@ -16,6 +16,7 @@ from vsc.studies import (
     collapse,
     conditional,
     denoise,
+    features,
     interpolation,
     latent_grid,
     smiley,
@@ -47,6 +48,7 @@ STUDIES: dict[str, Study] = {
     "collapse": collapse.STUDY,
     "smiley": smiley.STUDY,
     "soft-sparsity": soft_sparsity.STUDY,
+    "features": features.STUDY,
 }
 
 
@@ -77,7 +79,8 @@ def run(asked: RunStudy, command: str, progress: bool = False) -> None:
         pass
     for name, one in chosen.items():
         given = asked.data.name
-        own = replace(asked.data, name=one.data if given == "auto" else given)
+        usual = (asked.full and one.full_data) or one.data
+        own = replace(asked.data, name=usual if given == "auto" else given)
         common = Config(own, asked.model, asked.train)
         if asked.study == "all" and (lacking := lacks(name, one, Ask(dataset(own)))):
             print(f"left out: {lacking}")

@@ -201,9 +201,11 @@ class Study:
     draw : callable
         (Ask, groups in the order of the rows) -> Finding.
     needs : tuple of str
-        What the data must have: images, labels, attributes (factors that can be absent).
+        What the data must have: images, labels, attributes (factors that can be absent), features.
     data : str
         The data set of the source.
+    full_data : str or None
+        That of the source's own settings, where it is another.
     """
 
     title: str
@@ -214,6 +216,7 @@ class Study:
     draw: Callable[[Ask, list[Group]], Finding]
     needs: tuple[str, ...] = ()
     data: str = "mnist"
+    full_data: str | None = None
 
 
 def tabulate(groups: Sequence[Group], columns: Sequence[str], found: Sequence[Sequence[Numbers]] = ()) -> Table:

@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vsc.data.split import Dataset
+from vsc.data.synth import WORLDS
 from vsc.errors import UsageError, choose
 from vsc.files import whole, write_json
 from vsc.measure.measured import pick
@@ -32,6 +33,10 @@ NEEDS = {
     "attributes": (
         lambda ask: ask.data.test.presence is not None,
         "needs true factors that can be absent, which {data} does not know; take --data smiley",
+    ),
+    "features": (
+        lambda ask: ask.data.name in WORLDS,
+        "needs features whose directions and rates are known, and {data} has none; take --data synth",
     ),
 }
 """What a study can need of its data -> whether it is there, and what to say if not."""

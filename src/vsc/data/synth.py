@@ -11,7 +11,7 @@ makes every rate exactly what `World.rates` says; the copula then joins children
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -221,7 +221,7 @@ def load(root: Path) -> Source:
     1024 features in 192 dimensions; `world()` knows their directions and rates. `extras["fires"]` (N, 1024), bool, of
     the validation and test parts says which fire. Always the same rows; nothing is downloaded to `root`.
     """
-    return _source("synth")
+    return source("synth")
 
 
 def load_published(root: Path) -> Source:
@@ -230,13 +230,15 @@ def load_published(root: Path) -> Source:
 
     Training rows are a stream without end; 8192 others each are there to validate and to test on.
     """
-    return _source("synth-16k")._replace(notes=("training rows are generated as they are needed, without end",))
+    found = source("synth-16k")
+    notes = ("training rows are generated as they are needed, without end",)
+    return found._replace(train=replace(found.train, stream=world("synth-16k").stream), notes=notes)
 
 
-def _source(name: str) -> Source:
+def source(name: str) -> Source:
+    """Return the data set of a name in `WORLDS`, of as many rows as `ROWS` says."""
     one, (train, held) = world(name), ROWS[name]
-    x = torch.cat([rows.x for rows in one.rows(train)])
-    known = Split(x, stream=one.stream if name == "synth-16k" else None)
+    known = Split(torch.cat([rows.x for rows in one.rows(train)]))
     valid, test = _known(one, held, VALID), _known(one, held, TEST)
     return Source(known, test, shape=(one.plan.width,), valid=valid, directions=one.directions)
 

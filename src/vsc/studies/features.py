@@ -151,9 +151,9 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
     more = lines({"at each model's best l0": found}, "rate (log scale)", "share found", log=True)
     table = tabulate(groups, ("active", *METRICS, "dead", "minutes"), [[_numbers(one) for one in own] for own in runs])
     words = [
-        f"The world has {len(truth.rates)} features in {truth.plan.width} dimensions; {truth.l0:.1f} of them fire in a row, "
-        f"and {reach:.1f} of the {dim} most frequent. There are {dim} latents. Models that are told an l0 are compared at "
-        "the value with the best F1 on the validation rows; F1, MCC and FVU are of the test rows.",
+        f"The world has {len(truth.rates)} features in {truth.plan.width} dimensions; {truth.l0:.1f} of them fire in a "
+        f"row, and {reach:.1f} of the {dim} most frequent. There are {dim} latents. Models that are told an l0 are "
+        "compared at the value with the best F1 on the validation rows; F1, MCC and FVU are of the test rows.",
         _verdict(best),
         _elsewhere([group for group in groups if group["l0 asked"] != "own"]),
         *(_said(name, group, runs[groups.index(group)]) for name, group in best.items()),
@@ -222,9 +222,9 @@ def _said(name: str, group: Group, runs: Sequence[Looked]) -> str:
     asked = "" if group["l0 asked"] == "own" else f" (asked {group['l0 asked']:g})"
     f1, mcc, unexplained, dead = (group.mean(name) for name in (*METRICS[:2], "fvu", "dead"))
     return (
-        f"{name}, {group.mean('active'):.1f} on{asked}: F1 {f1:.3f}, MCC {mcc:.3f}, FVU {unexplained:.3f}. It has found "
-        f"{share:.0%} of the features with a rate above {FREQUENT:g}; {missed:.3g} frequent children are missed whose "
-        f"parent is found, {absorbed:.3g} parents are absorbed by a child, {mixed:.3g} latents mix two features, "
+        f"{name}, {group.mean('active'):.1f} on{asked}: F1 {f1:.3f}, MCC {mcc:.3f}, FVU {unexplained:.3f}. It has "
+        f"found {share:.0%} of the features with a rate above {FREQUENT:g}; {missed:.3g} frequent children are missed "
+        f"whose parent is found, {absorbed:.3g} parents are absorbed by a child, {mixed:.3g} latents mix two features, "
         f"{repeated:.3g} share their nearest feature, {dead:.3g} are dead."
     )
 

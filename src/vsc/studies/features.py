@@ -34,6 +34,14 @@ MIXED = 0.4
 """Cosine with a second feature from which on a latent mixes two: no two true directions are so near by chance."""
 ABSORBED = 0.5
 """Share of a parent's examples with a child in which its latent is on, below which the child has absorbed it."""
+WRONG = (
+    "frequent children missed whose parent is found",
+    "parents absorbed by a child",
+    "latents of two features",
+    "latents with a feature that another has too",
+    "dead",
+)
+"""What a model gets wrong, in the words of the page."""
 BINS = 8
 """Bins of equal numbers of the features that the curve over rates is drawn of."""
 
@@ -44,6 +52,7 @@ def rows(ask: Ask) -> list[Row]:
         "train.steps": steps(ask, 2000, 195_312),
         "train.batch_size": 1024,
         "model.latent_dim": (ask.dims or (FULL_J if ask.full else J,))[0],
+        "data.scale": "whole",
     }
     found = []
     for name in (name for name in (*FREE, *ASKED) if name in PRESETS):
@@ -59,14 +68,14 @@ def rows(ask: Ask) -> list[Row]:
 
 class Errors(NamedTuple):
     """
-    What a model gets wrong: a number of features or latents each, among the F' frequent features and J latents.
+    What a model gets wrong: how well it detects each of F features, and numbers of features or latents.
 
     Attributes
     ----------
-    found : NDArray, shape (F,), bool
-        Which features some latent has found.
+    best : NDArray, shape (F,)
+        The largest F1 of the latents that are nearest to each feature; 0 where there are none.
     frequent : float
-        Share of the frequent features that are found.
+        Share of the frequent features that some latent has found.
     swallowed : int
         Frequent children that are not found though their parent is.
     absorbed : int
@@ -77,7 +86,7 @@ class Errors(NamedTuple):
         Latents whose nearest feature is another one's too.
     """
 
-    found: NDArray[np.bool_]
+    best: NDArray[np.float64]
     frequent: float
     swallowed: int
     absorbed: int
@@ -89,8 +98,9 @@ def errors(known: Detection, z: NDArray, fires: NDArray, alike: NDArray, truth: 
     """Say what is wrong, of codes `z` (N, J), where features fire (N, F), and cosines `alike` (J, F) of the two."""
     F, parents = len(truth.rates), truth.parents.numpy()
     frequent = truth.rates.numpy() > FREQUENT
-    found = np.zeros(F, dtype=bool)
-    found[known.feature[known.f1 >= FOUND]] = True
+    best = np.zeros(F)
+    np.maximum.at(best, known.feature, known.f1)
+    found = best >= FOUND
     missed = frequent & ~found & (parents >= 0)
     absorbed = set()
     for latent, feature in enumerate(known.feature):
@@ -102,7 +112,7 @@ def errors(known: Detection, z: NDArray, fires: NDArray, alike: NDArray, truth: 
     second = np.partition(alike, -2, axis=1)[:, -2]
     counts = np.bincount(known.feature, minlength=F)
     return Errors(
-        found=found,
+        best=best,
         frequent=float(found[frequent].mean()) if frequent.any() else math.nan,
         swallowed=int(found[parents[missed]].sum()),
         absorbed=len(absorbed),
@@ -147,8 +157,15 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
             [reach] * 2, [min(heights), max(heights)], dashed=True
         )
     figure = lines(panels, "latents on (per example)", ("F1", "MCC", "unexplained share"))
-    found = {name: _by_rate(runs[groups.index(group)], truth, dim) for name, group in best.items()}
-    more = lines({"at each model's best l0": found}, "rate (log scale)", "share found", log=True)
+    more = lines(
+        {
+            title: {name: _by_rate(runs[groups.index(group)], truth, dim, at) for name, group in best.items()}
+            for title, at in ((f"found (F1 at least {FOUND:g})", FOUND), ("F1 of the best latent", None))
+        },
+        "rate of the feature (log scale)",
+        ("share of the features", "mean F1"),
+        log=True,
+    )
     table = tabulate(groups, ("active", *METRICS, "dead", "minutes"), [[_numbers(one) for one in own] for own in runs])
     words = [
         f"The world has {len(truth.rates)} features in {truth.plan.width} dimensions; {truth.l0:.1f} of them fire in a "
@@ -159,7 +176,7 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
         *(_said(name, group, runs[groups.index(group)]) for name, group in best.items()),
     ]
     alt = "F1, MCC and FVU against the number of latents that are on."
-    return Finding(figure, alt, table, words, {"found": Picture(more, "Share of features found against their rate.")})
+    return Finding(figure, alt, table, words, {"found": Picture(more, "How well features are found, over their rate.")})
 
 
 def _over_l0(own: Sequence[Group], metric: str) -> Curve:
@@ -181,12 +198,12 @@ def _numbers(one: Looked) -> dict[str, float]:
     }
 
 
-def _by_rate(runs: Sequence[Looked], truth: World, dim: int) -> Curve:
-    """Return the share of features that are found in bins of rates, down to twice as many features as latents."""
+def _by_rate(runs: Sequence[Looked], truth: World, dim: int, at: float | None) -> Curve:
+    """Return F1, or the share of it that is `at` least so high, in bins of rates down to twice as many as latents."""
     order = truth.rates.argsort(descending=True).numpy()[: 2 * dim]
-    share = np.mean([one.errors.found for one in runs], 0)
+    shown = np.mean([one.errors.best if at is None else one.errors.best >= at for one in runs], 0)
     bins = np.array_split(order, BINS)
-    return Curve([float(truth.rates[b].mean()) for b in bins], [float(share[b].mean()) for b in bins])
+    return Curve([float(f"{truth.rates[b].mean():.2g}") for b in bins], [float(shown[b].mean()) for b in bins])
 
 
 def _verdict(best: dict[str, Group]) -> str:
@@ -216,16 +233,15 @@ def _elsewhere(told: Sequence[Group]) -> str:
 
 
 def _said(name: str, group: Group, runs: Sequence[Looked]) -> str:
-    share, missed, absorbed, mixed, repeated = (
+    share, *counts = (
         statistics.fmean(column) for column in zip(*(_numbers(one).values() for one in runs), strict=True)
     )
-    asked = "" if group["l0 asked"] == "own" else f" (asked {group['l0 asked']:g})"
+    asked = "" if group["l0 asked"] == "own" else f", asked {group['l0 asked']:g}"
     f1, mcc, unexplained, dead = (group.mean(name) for name in (*METRICS[:2], "fvu", "dead"))
+    wrong = [f"{count:.3g} {what}" for count, what in zip([*counts, dead], WRONG, strict=True) if count]
     return (
-        f"{name}, {group.mean('active'):.1f} on{asked}: F1 {f1:.3f}, MCC {mcc:.3f}, FVU {unexplained:.3f}. It has "
-        f"found {share:.0%} of the features with a rate above {FREQUENT:g}; {missed:.3g} frequent children are missed "
-        f"whose parent is found, {absorbed:.3g} parents are absorbed by a child, {mixed:.3g} latents mix two features, "
-        f"{repeated:.3g} share their nearest feature, {dead:.3g} are dead."
+        f"{name} ({group.mean('active'):.1f} on{asked}): F1 {f1:.3f}, MCC {mcc:.3f}, FVU {unexplained:.3f}; "
+        f"{share:.0%} of the features of rate above {FREQUENT:g} found" + (f", {', '.join(wrong)}." if wrong else ".")
     )
 
 

@@ -147,7 +147,6 @@ def test_a_file_of_ones_own_may_have_factors_of_every_part(tmp_path):
         ({"x_valid": np.ones((5, 4), np.uint8)}, "x_valid has shape"),
         ({"factors_test": None}, "factors and x_test are given without factors_test"),
         ({"presence_valid": None}, "presence and x_valid are given without presence_valid"),
-        ({"extra_subject": None}, "extra_subject_test is given without extra_subject"),
         ({"extra_subject_valid": np.arange(4)}, "extra_subject_valid has shape .* 5 rows"),
         ({"x_test": None}, "given without x_test"),
         ({"factors_valid": np.ones((5, 2))}, "as many columns in every part"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vsc.data import synth
+from vsc.data import load, npz, synth
+from vsc.data.split import hold_out
 from vsc.data.synth import BLOCK, TEST, TRAIN, Plan, World
 from vsc.errors import UsageError
 
@@ -127,13 +128,22 @@ def test_rows_are_a_function_of_their_place(world):
     assert torch.equal(streamed, whole)
 
 
-def test_the_data_set_knows_its_truth(monkeypatch):
+def test_the_data_set_knows_its_truth(monkeypatch, tmp_path):
     monkeypatch.setitem(synth.ROWS, "synth", (3000, 1500))
-    found = synth.load(None)
+    found = synth.load(tmp_path)
     assert (len(found.train), len(found.valid), len(found.test)) == (3000, 1500, 1500)
     assert found.shape == (192,)
     assert found.test.extras["fires"].shape == (1500, 1024)
     assert torch.equal(found.directions, synth.world().directions)
+
+
+def test_a_file_of_it_keeps_what_is_known_of_held_out_rows(monkeypatch, tmp_path):
+    monkeypatch.setitem(synth.ROWS, "synth", (300, 100))
+    data = hold_out(synth.load(tmp_path), "synth")
+    npz.write(tmp_path / "rows.npz", data)
+    again = load(tmp_path / "rows.npz")
+    assert torch.equal(again.test.extras["fires"], data.test.extras["fires"])
+    assert not again.train.extras
 
 
 def test_more_trees_than_features():

@@ -131,12 +131,16 @@ def fields(arrays: Mapping[str, Any]) -> tuple[Field, ...]:
 
 
 def check_complete(arrays: Mapping[str, Any]) -> None:
-    """Refuse labels, factors, presence or extras without their examples, or for only some of the parts."""
+    """
+    Refuse labels, factors, presence or extras without their examples, or for only some of the parts.
+
+    Extras may be of held-out examples alone: what is known of generated data would be large for all.
+    """
     kinds = {_part_of(name)[0] for name in arrays}
     for what in sorted(name for name in kinds if name in ("y", "factors", "presence") or name.startswith(EXTRA)):
         for end in ("_test", "_valid"):
             one, x = what + end, "x" + end
-            for other in (what, x):
+            for other in (x,) if what.startswith(EXTRA) else (what, x):
                 if one in arrays and other not in arrays:
                     raise UsageError(f"{one} is given without {other}")
             if what in arrays and x in arrays and one not in arrays:

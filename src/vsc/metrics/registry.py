@@ -151,7 +151,7 @@ def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
     for name, metric in wanted.items():
         missing = _missing(given, metric)
         if missing:
-            hint = "; a decoder has directions if it is linear" if "directions" in missing else ""
+            hint = "; a decoder has directions if it is linear and gives means alone" if "directions" in missing else ""
             raise UsageError(f"metric {name!r} needs {' and '.join(missing)}, not known of these data{hint}")
     _check_size(given)
     codes = {"mean": lambda: given.z, "gamma": lambda: given.gamma, "hard": lambda: given.hard}

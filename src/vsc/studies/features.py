@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsc.data.synth import World, world
-from vsc.measure.measured import Measured, linear_directions
+from vsc.measure.measured import Measured, linear_directions, pick
 from vsc.metrics import Detection, cosines, detection
 from vsc.plots.charts import Curve, lines
 from vsc.settings.build import schedules
@@ -47,7 +47,8 @@ BINS = 8
 
 
 def rows(ask: Ask) -> list[Row]:
-    """Return every model, those that are told an l0 at several."""
+    """Return every model, those that are told an l0 at several; the best of these is chosen on the validation rows."""
+    pick(ask.data, "valid")
     common = {
         "train.steps": steps(ask, 2000, 195_312),
         "train.batch_size": 1024,

@@ -324,7 +324,8 @@ class TestEveryModel:
     def test_one_step_lowers_the_loss(self, name, net, likelihood):
         model, x = self.model(name, net, likelihood), torch.rand(64, 64)
         losses = one_step(model, x, penalty=0.1)
-        assert losses[1] < losses[0]
+        if name != "jumprelu":  # whose gradient is that of an expected loss, not of a batch's
+            assert losses[1] < losses[0]
 
     def test_encode(self, name, net, likelihood):
         model = self.model(name, net, likelihood).eval()
@@ -338,7 +339,7 @@ class TestEveryModel:
 
     def test_sample(self, name, net, likelihood):
         model = self.model(name, net, likelihood)
-        if isinstance(model, AE):
+        if not model.bounded:
             with pytest.raises(UsageError, match="no prior"):
                 model.sample(3)
         else:
@@ -349,7 +350,7 @@ class TestEveryModel:
 
     def test_log_weights(self, name, net, likelihood):
         model, x = self.model(name, net, likelihood).eval(), torch.rand(9, 64)
-        if isinstance(model, AE):
+        if not model.bounded:
             with pytest.raises(UsageError, match="no bound"):
                 model.log_weights(x, 3)
         else:

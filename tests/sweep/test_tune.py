@@ -124,7 +124,7 @@ def test_the_default_space_suits_the_model(settings, names, tmp_path):
         ({"space": "model.nu=-1..5"}, r"space: model.nu=-1..5: nu must be a positive number"),
         ({"space": "model.gates=learned|x"}, r"space: model.gates=learned\|x: unknown gates 'x'"),
         ({"space": "model.likelihood=bernoulli|gaussian"}, "elbo does not compare across model.likelihood"),
-        ({"space": "model.name=vae|ae"}, "an AE has no ELBO"),
+        ({"space": "model.name=vae|ae"}, "model ae has no ELBO"),
         ({"storage": "none/journal.log"}, "its folder does not exist"),
     ],
 )

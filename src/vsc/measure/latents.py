@@ -110,7 +110,7 @@ def survey(model: Autoencoder, x: Tensor, codes: Codes, batch_size: int = 1000) 
         The numbers of each latent.
     """
     prior = getattr(model, "prior", None)
-    gated = model.spiked and not model.prior.gates_open
+    gated = model.gated
     on, value, z = codes.active.numpy(), codes.hard.numpy(), codes.z.numpy()
     rate, variance = on.mean(0), z.var(0, dtype=np.float64)
     ends = [

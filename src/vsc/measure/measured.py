@@ -21,7 +21,7 @@ from vsc.measure.latents import Extremes, Survey, Together
 from vsc.measure.scores import Scores
 from vsc.metrics import METRICS, Given, attributes, measurable
 from vsc.metrics import measure as metric_values
-from vsc.model import AE, Autoencoder, Codes
+from vsc.model import Autoencoder, Codes
 from vsc.model.bounds import Bound
 from vsc.model.nets import Dictionary
 from vsc.model.scaling import moments_there
@@ -273,7 +273,7 @@ class Measured:
         noisy = scoring.add_noise(x, self.seed, unit)
         peak, rate = scoring.value_range(x / unit), codes.active.double().mean(0)
         denoised = scoring.squared_error(scoring.reconstruct(model, scoring.encode(model, noisy)), x, unit)
-        bound = not isinstance(model, AE)
+        bound = model.bounded
         learned = self.learned
         return Scores(
             elbo=hard.elbo.mean().item() if bound else None,
@@ -300,7 +300,7 @@ class Measured:
     def far(self, samples: int = 5) -> str:
         """Say which examples are so far out that they rule the means, to follow the model's name; mostly nothing."""
         hard = self.bounds(samples)[0]
-        values = hard.log_px if isinstance(self.model, AE) else hard.elbo
+        values = hard.elbo if self.model.bounded else hard.log_px
         rows = scoring.far_out(values)
         if not len(rows):
             return ""
@@ -308,7 +308,7 @@ class Measured:
         rest[rows] = False
         named = ", ".join(str(self.row(int(i))) for i in rows[:10]) + ", ..." * (len(rows) > 10)
         without = f"{values[rest].mean():.2f} nats" if rest.any() else "nothing"
-        name = "log p(x|z)" if isinstance(self.model, AE) else "ELBO"
+        name = "ELBO" if self.model.bounded else "log p(x|z)"
         return (
             f"is ruled by examples that lie far out: {named} (by their {self.counted}). With them its {name} "
             f"is {values.mean():.4g}, without them {without}. Look at these values, or leave them out."

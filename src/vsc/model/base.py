@@ -95,12 +95,16 @@ class Autoencoder(nn.Module, ABC):
     """Names of the settings of training that bear on it, but for the optimiser's."""
     spiked = False
     """Whether latents have gates, so that codes have exact zeros."""
+    bounded = True
+    """Whether it has p(z) and q(z|x), and its forward a bound on log p(x)."""
+    asks_l0 = False
+    """Whether it needs an l0 to go to, `train.target_l0`, where none is given."""
     own_prior: Callable[[int], Prior] | None = None
     """J -> p(z), of a model that takes no other."""
     prior: Prior
-    """p(z); an AE has none."""
+    """p(z); one without a bound has none."""
     posterior: Callable[..., Any]
-    """x (B, M) -> q(z|x), (B, J); an AE has none."""
+    """x (B, M) -> q(z|x), (B, J); one without a bound has none."""
 
     def __init__(
         self,
@@ -127,9 +131,13 @@ class Autoencoder(nn.Module, ABC):
         self.encoder, self.decoder = encoder, decoder
         if self.own_prior is not None:
             self.prior = self.own_prior(latent_dim)
+        self.begin()
         rows, images = (math.prod(self.shape),), self.shape
         self._taken = _fitting(encoder, [rows, images], self.features * latent_dim, "encoder")
         _fitting(decoder, [(latent_dim,)], self.likelihood.width(math.prod(self.shape)), "decoder")
+
+    def begin(self) -> None:
+        """Make what a kind of model has besides, of which its constructor is not told: by default nothing."""
 
     @abstractmethod
     def forward(self, x: Tensor, lam: float = 1.0, relaxation: float | None = None) -> Bound:
@@ -154,6 +162,11 @@ class Autoencoder(nn.Module, ABC):
     @abstractmethod
     def codes(self, x: Tensor) -> Codes:
         """Return the codes of model inputs x (B, M)."""
+
+    @property
+    def gated(self) -> bool:
+        """Whether its latents have gates that are not all held open."""
+        return self.spiked and not (self.bounded and self.prior.gates_open)
 
     @property
     def device(self) -> torch.device:

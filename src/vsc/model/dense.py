@@ -1,5 +1,7 @@
 """Models whose latents are all on: AE, VAE, beta-TCVAE and the Laplace VAE. Each forward is read straight down."""
 
+from abc import ABC
+
 import torch
 from torch import Tensor
 from torch.distributions import Laplace, Normal
@@ -11,7 +13,26 @@ from vsc.model.distributions import WIDEST, laplace_like
 from vsc.model.priors import LaplacePrior, NormalPrior
 
 
-class AE(Autoencoder):
+class Unbounded(Autoencoder, ABC):
+    """An autoencoder with one code of an example, and no prior that it could be drawn from: it has no bound."""
+
+    bounded = False
+
+    def sample_code(self, n):
+        """Refuse: there is no prior."""
+        raise UsageError(f"{_a(self)} has no prior to sample from; train a VAE or a VSC")
+
+    def weighted(self, x, draws):
+        """Return the one code that there is, with weight 1."""
+        z = self.codes(x).z[None]
+        return z, z.new_zeros(z.shape[:2])
+
+    def log_weights(self, x, draws):
+        """Refuse: there is no bound."""
+        raise UsageError(f"{_a(self)} has no bound on log p(x); train a VAE or a VSC")
+
+
+class AE(Unbounded):
     """
     Autoencoder: z = encoder(x), maximise log p(x|z). No distribution over z, so no bound and no prior.
 
@@ -29,19 +50,6 @@ class AE(Autoencoder):
         """Return z = mu = encoder(x), gamma = 1."""
         return _codes(self.from_encoder(x))
 
-    def sample_code(self, n):
-        """Refuse: an AE has no prior."""
-        raise UsageError("an AE has no prior to sample from; train a VAE or a VSC")
-
-    def weighted(self, x, draws):
-        """Return the one code that there is, with weight 1."""
-        z = self.from_encoder(x)[None]
-        return z, z.new_zeros(z.shape[:2])
-
-    def log_weights(self, x, draws):
-        """Refuse: an AE has no bound."""
-        raise UsageError("an AE has no bound on log p(x); train a VAE or a VSC")
-
 
 class VAE(Autoencoder):
     """
@@ -56,7 +64,7 @@ class VAE(Autoencoder):
 
     def posterior(self, x: Tensor) -> Normal:
         """Return q(z|x), shape (B, J), of x (B, M)."""
-        return _normal(self.from_encoder(x))
+        return normal(self.from_encoder(x))
 
     def forward(self, x, lam=1.0, relaxation=None):
         """Return the terms of the ELBO of x (B, M)."""
@@ -83,7 +91,7 @@ class TCVAE(Autoencoder):
 
     def posterior(self, x: Tensor) -> Normal:
         """Return q(z|x), shape (B, J), of x (B, M)."""
-        return _normal(self.from_encoder(x))
+        return normal(self.from_encoder(x))
 
     def forward(self, x, lam=1.0, relaxation=None):
         """Return the terms of the ELBO of x (B, M), and the total correlation of the batch."""
@@ -129,10 +137,17 @@ class LaplaceVAE(Autoencoder):
         return _codes(self.posterior(x).loc)
 
 
-def _normal(out: Tensor) -> Normal:
+def normal(out: Tensor) -> Normal:
+    """Return N(mu, s^2) of an encoder's output, mu beside ln s^2, (B, 2 J)."""
     mu, logvar = out.chunk(2, -1)
     return Normal(mu, (0.5 * logvar.clamp(-WIDEST, WIDEST)).exp(), validate_args=False)
 
 
 def _codes(mu: Tensor) -> Codes:
     return Codes(mu, torch.ones_like(mu), mu)
+
+
+def _a(model: Autoencoder) -> str:
+    """Name a kind of model with its article."""
+    name = type(model).__name__
+    return f"{'an' if name.startswith('A') else 'a'} {name}"

@@ -186,10 +186,12 @@ def conditional(model: Autoencoder, x: Any, n: int, seed: int = 0) -> Samples:
         does not say what its slab is.
     """
     at_least(1, n, "the number of draws, n,")
-    if not model.spiked or model.prior.gates_open:
+    if not model.gated:
         raise UsageError(
             "conditional sampling keeps an input's active latents, and in this model all latents are on; use ancestral"
         )
+    if not model.bounded:
+        raise UsageError("this model has no prior to draw values from; train a VSC")
     with evaluating(model), seeded(seed, model.device):
         inputs = model.scaled(x)
         qz = model.posterior(inputs)

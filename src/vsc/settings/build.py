@@ -223,13 +223,16 @@ def _described(model: ModelConfig) -> str:
 def _target(config: Config, heard: frozenset[str]) -> tuple[Schedule | None, float]:
     """Return the l0 to go to, None for none, and the alpha that goes with it."""
     model, target = config.model, config.train.target_l0
+    if target is None and model.name != CUSTOM and MODELS[model.name].asks_l0 and not config.train.penalty:
+        target = Schedule(float(max(1, round(model.latent_dim / 10))))
     if not target or "target_l0" not in heard:
         return target, model.alpha
     if target.last >= model.latent_dim:
         raise UsageError(
             f"train.target_l0 must end below the number of latents, {model.latent_dim}, not at {target.last:g}"
         )
-    if (gates := _gates(model)) is not None and gates.mixture:
+    gates = _gates(model)
+    if "alpha" not in taken(model) or (gates is not None and gates.mixture):
         return target, model.alpha
     alpha = target.last / model.latent_dim
     return target, model.alpha if math.isclose(alpha, model.alpha) else alpha  # resolving twice changes nothing
@@ -401,6 +404,8 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
     known["correlated"] = bool(config.train.total_correlation)
     if config.train.relaxation is not None:
         known["relaxation"] = config.train.relaxation.last
+    if config.train.target_l0 is not None:
+        known["k"] = config.train.target_l0.last
     built = build_model(config.model, data.shape, scaler=scaler, **known)
     if isinstance(built.encoder, nn.Sequential) and isinstance(front := built.encoder[0], Front):
         front.fit(built.scaler(data.train.x[:MOST]))

@@ -12,7 +12,20 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 from vsc.errors import UsageError, at_least, short
 from vsc.settings.schedule import Schedule
 
-Kind = Literal["ae", "vae", "tcvae", "laplace", "vsc", "thresholded-laplace"]
+Kind = Literal[
+    "ae",
+    "vae",
+    "tcvae",
+    "laplace",
+    "vsc",
+    "thresholded-laplace",
+    "topk",
+    "batch-topk",
+    "matryoshka",
+    "jumprelu",
+    "gated",
+    "vaease",
+]
 Scale = Literal["auto", "unit-interval", "unit-norm", "standard", "whole", "none"]
 Net = Literal["mlp", "conv", "conv1d", "linear", "lista"]
 LikelihoodName = Literal[
@@ -210,7 +223,8 @@ class TrainConfig:
     is then a beta-TCVAE of beta = 1 + this)."""
     penalty: Schedule = Schedule(0.0)
     """Weight in the loss, never in a bound, of J KL(mean gamma of the components || alpha), with the priors
-    pseudo-inputs and mixture (UAI)."""
+    pseudo-inputs and mixture (UAI); of the number of active latents (jumprelu), or of the L1 norm of what opens them
+    (gated)."""
     cap: float | None = None
     """Largest share of the data that a latent may be on for: one that is on more often comes to cost more in the loss,
     never in a bound, until it is not. This makes a code sparse without naming an l0. None is 0.4, or 2 / sqrt(J) for
@@ -221,7 +235,8 @@ class TrainConfig:
     above, as "24 -> 6 at 0.1 over 0.3", but where training may stop early (train.patience) or the prior asks for few
     latents itself, as the gates fixed do. On the way from one value to the next it falls by the same share at each
     step, and before the last one is reached the price is not negative. None leaves l0 to the data and the cap, but for
-    a limit of 2 sqrt(J)."""
+    a limit of 2 sqrt(J). The models topk, batch-topk and matryoshka keep so many, jumprelu and gated are held there,
+    and None is a tenth of the latents for them all, but where train.penalty is given."""
     clip: float | None = None
     """Largest norm of the gradient; None is 10 with likelihoods whose variances are learned, which can run away, and
     does not clip otherwise."""

@@ -8,6 +8,9 @@ from typing import Any
 
 from vsc.settings.config import Config
 
+SAE = {"model.net": "linear", "model.likelihood": "gaussian-fixed", "data.scale": "whole"}
+"""What sparse autoencoders have in common: a dictionary, and squared error of inputs on one scale."""
+
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "ae": ("AE", {"model.name": "ae"}),
     "vae": ("VAE", {"model.name": "vae"}),
@@ -70,6 +73,12 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "beta-tcvae": ("beta-TCVAE (beta 4)", {"model.name": "tcvae", "train.total_correlation": 3.0}),
     "laplace": ("Laplace VAE", {"model.name": "laplace"}),
     "thresholded-laplace": ("thresholded Laplace", {"model.name": "thresholded-laplace"}),
+    "topk": ("TopK", {"model.name": "topk", **SAE}),
+    "batch-topk": ("BatchTopK", {"model.name": "batch-topk", **SAE}),
+    "jumprelu": ("JumpReLU", {"model.name": "jumprelu", **SAE}),
+    "gated": ("Gated", {"model.name": "gated", **SAE}),
+    "matryoshka": ("Matryoshka BatchTopK", {"model.name": "matryoshka", **SAE}),
+    "vaease": ("VAEase", {"model.name": "vaease", **SAE, "model.likelihood": "gaussian-shared"}),
 }
 """What can be compared: name -> (title, the settings that differ from the common ones)."""
 

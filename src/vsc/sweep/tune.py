@@ -21,6 +21,7 @@ from vsc.files import claimed, whole, write_json
 from vsc.measure.measured import measure, pick
 from vsc.measure.results import Results
 from vsc.metrics import METRICS, metric_of
+from vsc.model import MODELS
 from vsc.settings import build
 from vsc.settings.commands import Tune
 from vsc.settings.config import Config, as_plain
@@ -194,8 +195,8 @@ def _search(config: Tune, folder: Path) -> Search:
                 checked(changed(common, {setting.name: value}), loaded)
             except UsageError as error:
                 raise UsageError(f"space: {setting}: {error}") from error
-    if config.metric == "elbo" and "ae" in names:
-        raise UsageError("an AE has no ELBO; choose another --metric, such as mse")
+    if config.metric == "elbo" and (unbounded := [name for name in names if not MODELS[name].bounded]):
+        raise UsageError(f"model {unbounded[0]} has no ELBO; choose another --metric, such as mse")
     searched = {setting.name for setting in space}
     unlike = searched & {"model.likelihood", "model.variance", "model.variance_floor"}
     if unlike and config.metric in WHILE_TRAINING:

@@ -20,7 +20,7 @@ from vsc.data.batches import batches_of, mixed
 from vsc.data.split import Dataset
 from vsc.errors import Caution, Interrupted, RunError, UsageError
 from vsc.files import claimed
-from vsc.model import AE, Autoencoder
+from vsc.model import Autoencoder
 from vsc.model.bounds import TERMS, Bound
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, TrainConfig
@@ -275,8 +275,10 @@ def step(
     now = settings.knobs(done.step)
     bound: Bound = wrapped(x, lam=now.lam, relaxation=now.relaxation)
     prices = None
-    if settings.target_l0 or (settings.cap or 1.0) < 1:
-        rates = gather(fabric, bound.gamma.detach().float().mean(0)).mean(0).to(bound.gamma.device)
+    if bound.gamma.requires_grad and (settings.target_l0 or (settings.cap or 1.0) < 1):
+        rates = bound.gamma.detach().float().mean(0)
+        if fabric.world_size > 1:  # by way of the CPU, for which an accelerator would have to wait at every step
+            rates = gather(fabric, rates).mean(0).to(rates.device)
         at = done.pressure or pressure.begin(rates)
         prices, at = pressure.prices(at, rates, now, settings, done.step)
         done = done._replace(pressure=at)
@@ -327,7 +329,7 @@ def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1
             inputs = torch.bernoulli(inputs) if config.data.binarise else inputs
             terms = module(inputs).terms
             kl = None
-            if not isinstance(module, AE):
+            if module.bounded:
                 kl = module.prior.latent_kl(module.posterior(inputs), inputs, module.posterior)
             parts.append([None if part is None else part.cpu() for part in (terms, module.codes(inputs).gamma, kl)])
     module.train(was_training)
@@ -346,10 +348,10 @@ def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1
 
 
 def _row(module: Autoencoder, terms: Tensor, gamma: Tensor) -> dict[str, Any]:
-    """Name the means of a bound's `TERMS` and count latents from gamma (N, J). An AE has no bound."""
+    """Name the means of a bound's `TERMS`, of a model that has a bound, and count latents from gamma (N, J)."""
     named = dict(zip(TERMS, terms.tolist(), strict=True))
     row = {"log_px": named["log_px"]}
-    if not isinstance(module, AE):
+    if module.bounded:
         parts = {name: named[name] for name in ("kl_slab", "kl_spike", "kl_selection")}
         row = {"elbo": named["log_px"] - sum(parts.values())} | row | parts
     rate = (gamma > 0.5).float().mean(0)

@@ -106,6 +106,8 @@ def test_it_runs_from_end_to_end(tiny, tmp_path, monkeypatch):
 
 def test_what_is_told_an_l0_is_compared_at_several(monkeypatch):
     """Of those that are said to be told one, an AE does not hear it, and is trained once."""
+    usual = {row.facets["model"] for row in features.rows(Ask(DIGITS))}
+    assert usual == {PRESETS[name][0] for name in (*features.FREE, *features.ASKED)}
     monkeypatch.setattr(features, "FREE", ("vsc",))
     monkeypatch.setattr(features, "ASKED", ("vsc-fixed", "ae"))
     for full, l0, J in ((False, features.L0, 256), (True, features.FULL_L0, 4096)):

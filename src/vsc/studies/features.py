@@ -56,7 +56,7 @@ def rows(ask: Ask) -> list[Row]:
         "data.scale": "whole",
     }
     found = []
-    for name in (name for name in (*FREE, *ASKED) if name in PRESETS):
+    for name in (*FREE, *ASKED):
         title, settings = PRESETS[name]
         settings = common | settings
         told = name in ASKED and "target_l0" in schedules(changed(Config(), settings).model)

@@ -265,6 +265,9 @@ class TrainConfig:
     """Machines, for SLURM; torchrun's own number wins."""
     precision: str = "32-true"
     """lightning-fabric's precision: 32-true, bf16-mixed, 16-mixed or 64-true."""
+    compile: bool = False
+    """Let torch.compile join the model's operations on a GPU: the same numbers but for rounding. Elsewhere it does
+    nothing."""
 
     def __post_init__(self):
         _take_plain(self)

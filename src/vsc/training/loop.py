@@ -176,6 +176,8 @@ def _train(
         by_lead(fabric, lambda: runs.describe(folder, config))
     if lead and not done.step and (said := diagnosis.beforehand(data, module.latent_dim)):
         tell(said)
+    if lead and settings.compile and device.type != "cuda":
+        tell(f"train.compile does nothing on {device.type}: it is for a GPU")
 
     log = Log(folder if lead else None, done.step)
     bar = tqdm(total=settings.steps, initial=done.step, disable=not (progress and lead), unit="step")
@@ -233,6 +235,8 @@ def _set_up(fabric, config: Config, data: Dataset, model: Autoencoder | None):
         module = build.new_model(config, data, model)
         adam = torch.optim.Adam(paces(module), lr=1e-3, fused=device.type in ("cpu", "cuda"))
         wrapped, optimizer = fabric.setup(module, adam)
+        if settings.compile and device.type == "cuda":  # with the noise that it would have otherwise
+            wrapped = torch.compile(wrapped, options={"fallback_random": True})
         batch_of = batches_of(
             data.train,
             module.scaler,

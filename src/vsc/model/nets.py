@@ -190,7 +190,13 @@ class Dictionary(nn.Module):
 
 
 def linear(
-    shape: Shape, features: int, latent_dim: int, outputs: int, inputs: int | None = None, width: int | None = None
+    shape: Shape,
+    features: int,
+    latent_dim: int,
+    outputs: int,
+    slab_mean: float = 0.0,
+    inputs: int | None = None,
+    width: int | None = None,
 ):
     """
     Build an encoder of one linear layer and a `Dictionary`, as sparse autoencoders have them.
@@ -202,6 +208,8 @@ def linear(
     ----------
     shape, features, latent_dim, outputs, inputs, width
         As for `mlp`.
+    slab_mean : float
+        What means are counted from at the start (`priors.LearnedSlab`), so that they start as projections all the same.
 
     Returns
     -------
@@ -216,15 +224,17 @@ def linear(
         known = min(M, encoder.in_features)
         encoder.weight.zero_()
         encoder.bias.zero_()
-        for start, scale, shift in zip(range(0, features, latent_dim), SCALE, SHIFT, strict=False):
+        for start, (scale, shift) in zip(range(0, features, latent_dim), _start(slab_mean), strict=False):
             part = slice(start, start + latent_dim)
             encoder.weight[part, :known] = scale * decoder.weight[:, :known]
             encoder.bias[part] = shift
     return encoder, decoder
 
 
-SCALE, SHIFT = (1.0, 0.0, 1.0), (0.0, 0.0, -2.0)
-"""Where the three features of a latent, its mean, log-variance and gate, start as scale u + shift of a projection u."""
+def _start(slab_mean: float) -> tuple[tuple[float, float], ...]:
+    """Return how a latent's mean, log-variance and gate start from a projection u: a and c of a u + c."""
+    # in data of scale whole a direction that is not there has |u| near 1, and one that is about 4
+    return (1.0, -slab_mean), (0.0, -1.0), (2.0, -4.0)
 
 
 class Refining(nn.Module):
@@ -242,16 +252,18 @@ class Refining(nn.Module):
         Encoder outputs, a multiple of J.
     refinements : int
         How often z is corrected; 0 is a linear layer whose features share one direction for each latent.
+    slab_mean : float
+        As for `linear`.
     """
 
-    def __init__(self, dictionary: Dictionary, features: int, refinements: int):
+    def __init__(self, dictionary: Dictionary, features: int, refinements: int, slab_mean: float = 0.0):
         super().__init__()
         J, n = len(dictionary.directions), features // len(dictionary.directions)
         self.shared = (dictionary,)  # in a tuple torch does not see it: its weights are saved once, as the decoder's
         self.projections = nn.Parameter(dictionary.weight.detach().clone())
-        start = torch.tensor([SCALE, SHIFT]).unsqueeze(-1)  # (2, 3, 1)
-        self.steps = nn.Parameter(start[:, ::2].repeat(refinements, 1, 1, J))  # (refinements, 2, 2, J)
-        self.read = nn.Parameter(start[:, :n].repeat(1, 1, J))  # (2, n, J)
+        step, read = (torch.tensor(_start(mean)).T.unsqueeze(-1) for mean in (0.0, slab_mean))  # (2, 3, 1)
+        self.steps = nn.Parameter(step[:, ::2].repeat(refinements, 1, 1, J))  # (refinements, 2, 2, J)
+        self.read = nn.Parameter(read[:, :n].repeat(1, 1, J))  # (2, n, J)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of x (B, M)."""
@@ -271,6 +283,7 @@ def lista(
     latent_dim: int,
     outputs: int,
     refinements: int = 2,
+    slab_mean: float = 0.0,
     inputs: int | None = None,
     width: int | None = None,
 ):
@@ -283,6 +296,8 @@ def lista(
         As for `mlp`; inputs and outputs must both be the M values of an example.
     refinements : int
         Steps, from 0 to `MOST_REFINEMENTS`.
+    slab_mean : float
+        As for `linear`.
 
     Returns
     -------
@@ -305,7 +320,7 @@ def lista(
     if not 0 <= refinements <= MOST_REFINEMENTS:
         raise UsageError(f"refinements must be from 0 to {MOST_REFINEMENTS}, not {refinements}")
     decoder = Dictionary(latent_dim, M)
-    return Refining(decoder, features, refinements), decoder
+    return Refining(decoder, features, refinements, slab_mean), decoder
 
 
 MOST_REFINEMENTS = 10

@@ -18,6 +18,7 @@ from vsc.model.priors import GATES
 from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.training import loop
 from vsc.training.loop import Interrupted, Progress, runs, train, validate
 
 # 60 examples in batches of 16 are epochs of 3 steps, so that steps 4, 5, 7, 8 end inside an epoch
@@ -539,3 +540,15 @@ def test_a_learning_rate_far_too_large_names_step_and_setting(tiny):
     for name in ("vsc", "thresholded-laplace"):
         with pytest.raises(RunError, match=r"at step \d+ .*lower train\.lr"):
             train(tiny, config(name, replace(SHORT, lr=1e10)))
+
+
+def test_of_many_latents_a_row_has_quantiles(tiny, monkeypatch):
+    config = build.resolve(Config(model=ModelConfig(latent_dim=12)), tiny)
+    model = build.new_model(config, tiny)
+    all_of_them = loop.validate(model, tiny.valid.x, config)
+    monkeypatch.setattr(loop, "LISTED", 11)
+    row = loop.validate(model, tiny.valid.x, config)
+    for name in ("rates", "kl_latent"):
+        assert len(row[name]) == 11
+        np.testing.assert_allclose(row[name], np.quantile(all_of_them[name], np.linspace(0, 1, 11)), atol=1e-4)
+    assert row | {"rates": 0, "kl_latent": 0} == all_of_them | {"rates": 0, "kl_latent": 0}

@@ -202,7 +202,8 @@ def linear(
     Build an encoder of one linear layer and a `Dictionary`, as sparse autoencoders have them.
 
     Values and gates start tied to the dictionary: a latent's value is the projection on its direction, and its gate
-    opens where that is large.
+    opens where that is large. With gates, mean, log-variance and gate go on sharing one direction (`Refining` without
+    refinements), as in gated sparse autoencoders; it finds more features than a direction for each.
 
     Parameters
     ----------
@@ -213,17 +214,19 @@ def linear(
 
     Returns
     -------
-    encoder : torch.nn.Linear
+    encoder : torch.nn.Module
         (B, inputs) -> (B, features).
     decoder : Dictionary
         (B, J) -> (B, width).
     """
     M = math.prod(shape)
-    encoder, decoder = nn.Linear(inputs or M, features), Dictionary(latent_dim, width or outputs * M)
+    inputs, width = inputs or M, width or outputs * M
+    decoder = Dictionary(latent_dim, width)
+    if features == 3 * latent_dim and inputs == width == M:
+        return Refining(decoder, features, 0, slab_mean), decoder
+    encoder, known = nn.Linear(inputs, features), min(M, inputs)
     with torch.no_grad():
-        known = min(M, encoder.in_features)
         encoder.weight.zero_()
-        encoder.bias.zero_()
         for start, (scale, shift) in zip(range(0, features, latent_dim), _start(slab_mean), strict=False):
             part = slice(start, start + latent_dim)
             encoder.weight[part, :known] = scale * decoder.weight[:, :known]
@@ -242,7 +245,8 @@ class Refining(nn.Module):
     An encoder that explains away: of each latent it sees what the others have left of x (LISTA; Gregor & LeCun 2010).
 
     From z = 0 on, u = (x - b - z D) E + z is what x would project on each direction without the others, and the next
-    z = S(a u + c) (p u + q). The features are scale u + shift of the last u. D and b are the decoder's; E starts as D'.
+    z = S(a u + c) (p u + q). The features are scale u + shift of the last u. D and b are the decoder's. E starts as D',
+    and p and q at 0: with directions that are not yet found, explaining away makes several latents of one feature.
 
     Parameters
     ----------
@@ -261,8 +265,10 @@ class Refining(nn.Module):
         J, n = len(dictionary.directions), features // len(dictionary.directions)
         self.shared = (dictionary,)  # in a tuple torch does not see it: its weights are saved once, as the decoder's
         self.projections = nn.Parameter(dictionary.weight.detach().clone())
-        step, read = (torch.tensor(_start(mean)).T.unsqueeze(-1) for mean in (0.0, slab_mean))  # (2, 3, 1)
-        self.steps = nn.Parameter(step[:, ::2].repeat(refinements, 1, 1, J))  # (refinements, 2, 2, J)
+        _, _, gate = _start(0.0)
+        step = torch.tensor([(0.0, 0.0), gate]).T.unsqueeze(-1)  # (2, 2, 1)
+        read = torch.tensor(_start(slab_mean)).T.unsqueeze(-1)  # (2, 3, 1)
+        self.steps = nn.Parameter(step.repeat(refinements, 1, 1, J))  # (refinements, 2, 2, J)
         self.read = nn.Parameter(read[:, :n].repeat(1, 1, J))  # (2, n, J)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -55,8 +55,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "train.lr": f"1e-3 -> 1e-4 at {20 / 70:.4f}",
         },
     ),
-    # Of scale whole the likelihood is gaussian-shared. A gate is not worth its price before its direction is found, so
-    # the KL rises slowly.
+    # Of scale whole the likelihood is gaussian-shared, and a latent of l0 that are on is about sqrt(M / l0), which a
+    # slab from 0 hardly gets to. A gate is not worth its price before its direction is found: the KL rises late.
     "vsc-linear": (
         "VSC, linear",
         LINEAR := {
@@ -64,6 +64,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "model.net": "linear",
             "model.gates": "learned",
             "model.slab": "learned",
+            "model.slab_mean": 4.0,
             "model.spikes": "analytic",
             "data.scale": "whole",
             "train.beta": "0 -> 1 at 0 over 0.3",

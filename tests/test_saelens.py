@@ -6,11 +6,14 @@ import re
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
+from vsc.model.peers import BatchTopK, Gated, JumpReLU, Matryoshka, TopK
+from vsc.model.peers.topk import Counted
 
 from vsc import saelens
 from vsc.cli.running import main
-from vsc.errors import UsageError
+from vsc.errors import RunError, UsageError
+from vsc.hub import load
 from vsc.model import AE, VSC
 from vsc.model.likelihoods import Bernoulli, GaussianShared
 from vsc.model.nets import Dictionary, linear, mlp
@@ -99,8 +102,8 @@ def test_what_is_lost_of_other_values_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        ({"kind": AE}, "only a vsc with model.net linear"),
-        ({"net": mlp}, "only a vsc with model.net linear"),
+        ({"kind": AE}, "only a vsc or sae with model.net linear"),
+        ({"net": mlp}, "only a vsc or sae with model.net linear"),
         ({"likelihood": Bernoulli()}, "model.likelihood gaussian-shared"),
     ],
 )
@@ -117,16 +120,111 @@ def test_an_encoder_that_bends_is_refused(tmp_path):
         saelens.write(model, tmp_path / "out", X)
 
 
-def test_saelens_reads_it(tmp_path):
+def sae_of(kind, scaler="none"):
+    """Make a sparse autoencoder with weights of its own."""
+    known = {"k": 3} if issubclass(kind, Counted) else {}
+    torch.manual_seed(0)
+    encoder, decoder = linear((M,), J, J, 1)
+    scaled = {"likelihood": GaussianShared(), "scaler": SCALERS[scaler]()}
+    model = kind(encoder, decoder, shape=(M,), latent_dim=J, **scaled, **known).eval()
+    with torch.no_grad():
+        for weight in (encoder.weight, encoder.bias, decoder.bias):
+            weight.normal_()
+        if kind is Gated:
+            model.log_scale.normal_()
+            model.shift.normal_()
+        elif kind is JumpReLU:
+            model.log_threshold.normal_()
+        elif kind is not TopK:
+            model.threshold.fill_(0.7)
+    return model
+
+
+SAES = (TopK, BatchTopK, Matryoshka, JumpReLU, Gated)
+
+
+@pytest.mark.parametrize("scaler", SCALERS)
+@pytest.mark.parametrize("kind", SAES)
+def test_a_sparse_autoencoder_comes_back_as_it_went(kind, scaler, tmp_path):
+    model = sae_of(kind, scaler)
+    told = saelens.write(model, tmp_path, X)
+    assert told.values < 1e-5
+    assert told.fvu == pytest.approx(told.ours, rel=1e-4)
+    if kind is TopK and scaler == "standard":  # the largest are others where directions have another length
+        with pytest.raises(UsageError, match="several lengths"):
+            load(tmp_path)
+        return
+    back = load(tmp_path)
+    assert type(back) is {BatchTopK: JumpReLU, Matryoshka: JumpReLU}.get(kind, kind)
+    there, here = model.encode(X), back.encode(X)
+    np.testing.assert_array_equal(there.active, here.active)
+    output = model.scaler.inverse(model.decode(there.hard))
+    np.testing.assert_allclose(back.decode(here.hard).detach(), output.detach(), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [VSC, *SAES])
+def test_saelens_reads_it(kind, tmp_path):
     sae_lens = pytest.importorskip("sae_lens", reason="sae-lens is not installed; the reader above stands in for it")
-    model = model_of("standard")
+    model = model_of("standard") if kind is VSC else sae_of(kind)
     saelens.write(model, tmp_path, X)
     sae = sae_lens.SAE.load_from_disk(tmp_path)
+    codes = model.encode(X)
     with torch.no_grad():
         z, output = sae.encode(X), sae(X)
-    theirs = Reader(tmp_path)
-    np.testing.assert_allclose(z.numpy(), theirs.encode(X.numpy()), atol=1e-4)
-    np.testing.assert_allclose(output.numpy(), theirs.decode(theirs.encode(X.numpy())), atol=1e-4)
+        expected = model.scaler.inverse(model.decode(codes.hard))
+    np.testing.assert_array_equal(z != 0, codes.active)
+    np.testing.assert_allclose(output, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("norm", [1.0, 3.0])
+def test_what_saelens_saves_is_read(norm, tmp_path):
+    """Of architecture standard, whose directions have any length and whose input has b_dec taken off."""
+    rng = np.random.default_rng(0)
+    shapes = {"W_enc": (M, J), "W_dec": (J, M), "b_enc": J, "b_dec": M}
+    weights = {name: (norm * rng.normal(size=shape)).astype(np.float32) for name, shape in shapes.items()}
+    config = {"architecture": "standard", "metadata": {"sae_lens_version": "6.54.12"}}
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    save_file(weights, tmp_path / "sae_weights.safetensors")
+    z = np.maximum((X.numpy() - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"], 0)
+    model = load(tmp_path)
+    hard = model.encode(X).hard
+    np.testing.assert_allclose(hard, z * np.linalg.norm(weights["W_dec"], axis=1), rtol=1e-3, atol=1e-3 * norm**3)
+    output = z @ weights["W_dec"] + weights["b_dec"]
+    np.testing.assert_allclose(model.decode(hard).detach(), output, rtol=1e-3, atol=1e-3 * norm**3)
+
+
+GOOD = {"architecture": "jumprelu", "metadata": {"sae_lens_version": "6.0.0"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "said"),
+    [
+        (GOOD | {"metadata": {"sae_lens_version": "7.1.0"}}, UsageError, "is of SAELens '7.1.0', and 6 can be read"),
+        ({"architecture": "jumprelu"}, UsageError, "is of SAELens 'None', and 6 can be read"),
+        (GOOD | {"architecture": "temporal"}, UsageError, "architecture 'temporal'; read are standard, jumprelu"),
+        (GOOD | {"normalize_activations": "layer_norm"}, UsageError, "normalize_activations 'layer_norm'"),
+        (GOOD | {"architecture": "gated"}, RunError, "its arrays do not fit each other"),
+        ([], RunError, "damaged, or not of SAELens 6"),
+        ("{", RunError, "damaged, or not of SAELens 6"),
+    ],
+)
+def test_foreign_files_are_refused_in_a_line(config, error, said, tmp_path):
+    saelens.write(sae_of(JumpReLU), tmp_path, X)
+    (tmp_path / "cfg.json").write_text(config if config == "{" else json.dumps(config))
+    with pytest.raises(error, match=said) as found:
+        load(tmp_path)
+    assert len(str(found.value).replace(str(tmp_path), "")) < 200
+
+
+def test_weights_that_are_cut_short_are_refused(tmp_path):
+    saelens.write(sae_of(JumpReLU), tmp_path, X)
+    weights = tmp_path / "sae_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-40])
+    with pytest.raises(RunError, match="damaged"):
+        load(tmp_path)
+    weights.unlink()
+    with pytest.raises(UsageError, match="holds no model of SAELens"):
+        saelens.read(tmp_path)
 
 
 def test_the_command_says_what_is_lost_which_of_net_linear_is_nothing(tmp_path, capsys):

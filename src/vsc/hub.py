@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vsc import saelens
 from vsc.errors import RunError, UsageError, first_line, short
 from vsc.files import read_json
 from vsc.model import Autoencoder
@@ -22,7 +23,8 @@ def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
     Parameters
     ----------
     path : str or Path
-        A run folder, its `model` folder, or a model on the hub: hf://USER/NAME or hf://USER/NAME@REVISION. What comes
+        A run folder, its `model` folder, one that SAELens has saved (`vsc.saelens.read`), or a model on the hub:
+        hf://USER/NAME or hf://USER/NAME@REVISION. What comes
         from the hub is kept in huggingface-hub's cache, and checked as a run's files are: no pickle is read.
     model : Autoencoder, optional
         For a run of a model of your own: one built in the same way, which the saved weights are put into.
@@ -40,7 +42,7 @@ def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
         If its files are damaged, or were written by something else.
     """
     if not str(path).startswith(PREFIX):
-        return runs.load(path, model)
+        return saelens.read(path) if model is None and saelens.is_saelens(Path(path)) else runs.load(path, model)
     folder = _fetched(str(path))
     try:
         return runs.load(folder, model)

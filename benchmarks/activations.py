@@ -64,7 +64,7 @@ def parted(folder: Path, rows: int) -> Parts:
         raise UsageError(f"{folder} has no texts.txt or no y.npy; make it with examples/activations.py --collect")
     both = (whole.train.take(slice(None)), whole.test)
     order = torch.cat([torch.as_tensor(part.index) for part in both]).argsort()[:rows]  # as they lie in the folder
-    x, y = torch.cat([part.x for part in both])[order], torch.cat([whole.train.y, whole.test.y])[order]
+    x, y = torch.cat([part.x[: len(part)] for part in both])[order], torch.cat([whole.train.y, whole.test.y])[order]
     text = torch.cat([part.extras["span"] for part in both])[order, 0]
     held = torch.from_numpy(np.random.default_rng(0).random(len(whole.texts)) < 0.2)[text]
     train, test = Split(x[~held], y[~held]), Split(x[held], y[held])

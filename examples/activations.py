@@ -168,7 +168,7 @@ data = vsc.load_data(asked.out)
 print(f"{len(data.train)} rows to train on, {data.shape[0]} units, {len(data.texts)} texts")
 config = vsc.Config(
     model=vsc.ModelConfig(net="linear", latent_dim=512, likelihood="gaussian-shared"),
-    train=vsc.TrainConfig(steps=int(os.environ.get("STEPS", "2000")), batch_size=1024, target_l0=16),
+    train=vsc.TrainConfig(steps=int(os.environ.get("STEPS", "2000")), batch_size=1024, target_l0=16),  # pyright: ignore[reportArgumentType]
 )
 model = vsc.train(data, config)
 print(vsc.evaluate(model, data))

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
-from vsc.model.peers import BatchTopK, Gated, JumpReLU, Matryoshka, TopK
-from vsc.model.peers.topk import Counted
 
 from vsc import saelens
 from vsc.cli.running import main
@@ -17,6 +15,8 @@ from vsc.hub import load
 from vsc.model import AE, VSC
 from vsc.model.likelihoods import Bernoulli, GaussianShared
 from vsc.model.nets import Dictionary, linear, mlp
+from vsc.model.peers import BatchTopK, Gated, JumpReLU, Matryoshka, TopK
+from vsc.model.peers.topk import Counted
 from vsc.model.scaling import Scaler
 
 M, J = 6, 9

@@ -97,7 +97,7 @@ def write(model: Autoencoder, folder: str | Path, x: Any) -> Written:
     folder, stored = Path(folder), model.stored(x)
     if folder.suffix == ".safetensors" or folder.is_file():
         raise UsageError(f"out is a folder, for {CONFIG} and {WEIGHTS}, and {str(folder)!r} is a file's name")
-    about, weights, unit = _gates(model, *maps, stored) if isinstance(model, VSC) else _as_it_is(model, *maps)
+    about, weights, unit = _gates(model, maps, stored) if isinstance(model, VSC) else _as_it_is(model, maps[0])
     weights = {name: weight.detach().float().contiguous() for name, weight in weights.items()}
     M, J = weights["W_enc"].shape
     config = about | {"d_in": M, "d_sae": J, "dtype": "float32", "device": "cpu", "apply_b_dec_to_input": False}
@@ -115,9 +115,9 @@ def _decoder(model: Autoencoder) -> tuple[Tensor, dict[str, Tensor]]:
     return dictionary, {"W_dec": dictionary, "b_dec": model.scaler.inverse(model.decoder.bias.detach())}
 
 
-def _gates(model: Autoencoder, gate: Linear, value: Linear, x: Examples) -> tuple[dict[str, Any], Weights, Tensor]:
+def _gates(model: Autoencoder, maps: list[Linear], x: Examples) -> tuple[dict[str, Any], Weights, Tensor]:
     """Return the settings and weights of a VSC, and what its codes are multiplied with, (J,)."""
-    slope, shift, sign = _fitted(gate, value, x)
+    gate, (slope, shift, sign) = maps[0], _fitted(maps[0], maps[1], x)
     dictionary, weights = _decoder(model)
     norm = dictionary.norm(dim=1)
     weights |= {"W_dec": sign[:, None] * dictionary / norm[:, None], "W_enc": gate.weight, "b_gate": gate.bias}
@@ -141,7 +141,8 @@ def _as_it_is(model: Autoencoder, pre: Linear) -> tuple[dict[str, Any], Weights,
         weights |= {"b_enc": pre.bias}
     else:
         # ours keep what reaches the threshold of a batch, and SAELens what exceeds it
-        reach = model.threshold.nextafter(torch.zeros(())) if isinstance(model, Batched) else model.log_threshold.exp()
+        one = isinstance(model, Batched) and torch.nextafter(model.get_buffer("threshold"), torch.zeros(()))
+        reach = one if isinstance(one, Tensor) else model.get_parameter("log_threshold").exp()
         weights |= {"b_enc": pre.bias, "threshold": reach.detach().expand(model.latent_dim)}
     return about, weights, torch.ones(model.latent_dim)
 
@@ -205,7 +206,7 @@ def _compared(model: Autoencoder, about: dict[str, Any], weights: Weights, unit:
     mean = torch.cat([part.double().mean(0, keepdim=True) * len(part) for part in x.split(ROWS)]).sum(0) / len(x)
     variance = torch.zeros((), dtype=torch.float64)
     for part in x.split(ROWS):
-        z, theirs, part = model.encode(part).hard * unit, codes(about, weights, part), part.double()
+        z, theirs, part = model.encode(part).hard * unit, _codes(about, weights, part), part.double()
         output = model.scaler.inverse(model.decode(z / unit))
         far, size = far + (theirs - z).square().sum(), size + z.square().sum()
         lost = lost + (part - theirs @ weights["W_dec"] - weights["b_dec"]).square().sum()
@@ -215,7 +216,7 @@ def _compared(model: Autoencoder, about: dict[str, Any], weights: Weights, unit:
     )
 
 
-def codes(about: Mapping[str, Any], weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def _codes(about: Mapping[str, Any], weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Return the codes of stored examples x (B, M) as SAELens' architecture has them, without b_dec in the input."""
     pre = x.float() @ weights["W_enc"]
     if about["architecture"] == "gated":

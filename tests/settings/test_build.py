@@ -233,13 +233,15 @@ def test_shades_of_grey_are_told_from_black_and_white(own, expected):
     assert build.resolve(binarised, data).model.likelihood == "bernoulli"
 
 
-def test_a_learned_variance_starts_at_that_of_the_data():
+def test_a_learned_variance_starts_at_a_quarter_of_that_of_the_data():
     x = torch.rand(2000, 9) * torch.linspace(0.1, 1, 9)  # U(0, a) has variance a^2 / 12
     data = vsc.from_arrays(x)
     resolved = build.resolve(config(likelihood="gaussian-shared"), data)
     start = build.new_model(resolved, data).likelihood.get_parameter("logvar").exp()
     assert resolved.data.scale == "unit-interval"
-    assert start.item() == pytest.approx((torch.linspace(0.1, 1, 9) ** 2 / 12).mean().item(), rel=0.1)
+    assert start.item() == pytest.approx((torch.linspace(0.1, 1, 9) ** 2 / 48).mean().item(), rel=0.1)
+    standard = build.resolve(replace(config(likelihood="gaussian-shared"), data=DataConfig(scale="standard")), data)
+    assert build.new_model(standard, data).likelihood.get_parameter("logvar").item() == 0
 
 
 def test_defaults_of_torch_do_not_reach_a_model(tiny):

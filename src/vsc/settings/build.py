@@ -409,7 +409,7 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
     built = build_model(config.model, data.shape, scaler=scaler, **known)
     if isinstance(built.encoder, nn.Sequential) and isinstance(front := built.encoder[0], Front):
         front.fit(built.scaler(data.train.x[:MOST]))
-    if built.likelihood.learns_variances:
+    if built.likelihood.learns_variances and config.data.scale not in ("standard", "whole"):  # in which it is 1
         built.likelihood.start_at(built.scaler(data.train.x[:MOST]))
     prior = getattr(built, "prior", None)
     if prior is not None and prior.wants:

@@ -98,7 +98,7 @@ class Likelihood(nn.Module, ABC):
         return self, self.constant(x)
 
     def start_at(self, x: Tensor) -> None:
-        """Begin training at what is known of x (N, M) without latents, as far as that is the likelihood's own."""
+        """Begin training at what suits x (N, M), as far as that is the likelihood's own."""
 
     def at_floor(self, out: Tensor) -> Tensor | None:
         """Return the share of an example's outputs whose variance is below 10 floors, shape (B,); None: no floor."""

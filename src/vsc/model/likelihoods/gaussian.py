@@ -132,13 +132,13 @@ class GaussianShared(Floored):
     def without_latents(self, x):
         """Return also a likelihood with the variance about the means: the learned one is that about reconstructions."""
         own = copy.deepcopy(self).requires_grad_(False)
-        own.start_at(x)
+        own.start_at(x, 1.0)
         return own, self.constant(x)
 
     @torch.no_grad()
-    def start_at(self, x):
-        """Take the variance about the columns' means: one far above it says that nothing is worth a latent's price."""
-        var = mean_there((exactly(x) - mean_there(x)).square().reshape(-1)) - self.variance_floor
+    def start_at(self, x, share=0.25):
+        """Take a share of the variance about the columns' means: at all of it, no latent may be worth its price."""
+        var = share * mean_there((exactly(x) - mean_there(x)).square().reshape(-1)) - self.variance_floor
         self.logvar.fill_(var.clamp_min(1e-3 * self.variance_floor).log().item())
 
     @property

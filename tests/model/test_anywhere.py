@@ -14,7 +14,8 @@ from vsc.fields import Field
 from vsc.model import MODELS, VSC
 from vsc.model.distributions import SpikeAndSlab
 from vsc.model.likelihoods import LIKELIHOODS, Columns
-from vsc.model.spikes import SPIKES, hard
+from vsc.model.nets import NETS
+from vsc.model.spikes import SPIKES, Curved, analytic, hard
 
 B, M, J = 6, 5, 3
 MIXED = [Field("a", "gaussian"), Field("b", "categorical", ("u", "v", "w")), Field("c", "negative-binomial")]
@@ -117,11 +118,15 @@ def test_likelihoods_and_estimators_stay_on_their_device_without_float64():
             ]
             assert {t.dtype for t in found if t is not None} == {torch.float32}
         for estimator in (*SPIKES.values(), hard):
-            assert estimator(qz, lambda z: z.sum(-1), 0.5).shape == (B,)
+            log_px = Curved(lambda z: -z.square().sum(-1), lambda: torch.full((J,), 2.0, device="meta"))
+            assert estimator(qz, log_px, 0.5).shape == (B,)
 
 
 def model(kind, likelihood=None, **options):
-    """Build a model of M outputs and J latents whose nets have one hidden layer."""
+    """Build a model of M outputs and J latents whose nets have one hidden layer, or those that its estimator needs."""
+    if options.get("spikes") is analytic:
+        nets = NETS["lista"]((M,), kind.features * J, J, 1)
+        return kind(*nets, shape=(M,), latent_dim=J, likelihood=LIKELIHOODS["gaussian-shared"](), **options)
     width = likelihood.width(M) if likelihood else M
     encoder = nn.Sequential(nn.Linear(M, 4), nn.ReLU(), nn.Linear(4, kind.features * J))
     decoder = nn.Sequential(nn.Linear(J, 4), nn.ReLU(), nn.Linear(4, width))

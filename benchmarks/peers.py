@@ -24,7 +24,6 @@ import torch
 from torch import nn
 
 import vsc
-from vsc.settings.presets import PRESETS, changed
 
 M, J, HIDDEN, B = 784, 200, 400, 128
 D, WIDTH, ROWS = 128, 1024, 1024
@@ -71,9 +70,7 @@ def ours(data, preset: str, **settings):
     """Return what trains a preset for some steps."""
 
     def train(steps):
-        config = changed(
-            vsc.Config(), PRESETS[preset][1] | settings | {"train.steps": steps, "train.valid_every": 10**9}
-        )
+        config = vsc.preset(preset, settings | {"train.steps": steps, "train.valid_every": 10**9})
         return vsc.train(data, config)
 
     return train

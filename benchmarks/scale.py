@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 
 import vsc
-from vsc.settings.presets import PRESETS, changed
 
 M, B = 384, 1024
 
@@ -39,7 +38,7 @@ def step(J: int, preset: str, steps: int) -> None:
     """Train on noise, and say what a step takes; the first does not count."""
     x = torch.randn(2 * B, M, generator=torch.Generator().manual_seed(0))
     settings = {"model.latent_dim": J, "train.batch_size": B, "train.steps": steps + 1, "train.log_every": 1}
-    config = changed(vsc.Config(), PRESETS[preset][1] | settings | {"train.device": "cpu", "train.patience": 0})
+    config = vsc.preset(preset, settings | {"train.device": "cpu", "train.patience": 0})
     with tempfile.TemporaryDirectory() as folder:
         vsc.train(vsc.from_arrays(x.numpy()), config, Path(folder) / "run", tell=lambda said: None)
         lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()

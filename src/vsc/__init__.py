@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vsc.settings.config import DataConfig as DataConfig
     from vsc.settings.config import ModelConfig as ModelConfig
     from vsc.settings.config import TrainConfig as TrainConfig
+    from vsc.settings.presets import preset as preset
     from vsc.training.loop import train as train
 
 _HOME = {
@@ -62,6 +63,7 @@ _HOME = {
     "from_torch": "data",
     "load": "hub",
     "load_data": "data",
+    "preset": "settings.presets",
     "train": "training.loop",
 }
 """Where each public name lives; imported when it is first used, so that `import vsc` stays quick."""
@@ -94,6 +96,7 @@ __all__ = [
     "measure",
     "metrics",
     "plots",
+    "preset",
     "sampling",
     "train",
 ]

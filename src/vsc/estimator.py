@@ -19,13 +19,13 @@ from vsc.arrays import is_frame, numeric
 from vsc.data import from_arrays
 from vsc.data.checks import FEWEST, check_finite
 from vsc.data.split import Dataset
-from vsc.errors import Caution, UsageError, short
+from vsc.errors import Caution, UsageError
 from vsc.fields import collapse
 from vsc.measure.scores import bounds
 from vsc.model import Autoencoder
 from vsc.settings import build, values
 from vsc.settings.config import Config, DataConfig, as_plain
-from vsc.settings.presets import changed
+from vsc.settings.presets import changed, no_setting
 from vsc.settings.schedule import Schedule
 from vsc.settings.upgrade import from_plain
 from vsc.torchstate import modes, seeded
@@ -307,12 +307,8 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             if self.target_l0 is not None:
                 raise UsageError("prior_sparsity and target_l0 both say how sparse codes are; give one of them")
             given["model.gates"] = "fixed"
-        known = {f"{part}.{name}" for part, own in asdict(Config()).items() for name in own} - ELSEWHERE
-        if unknown := [name for name in self.settings or {} if name not in known]:
-            raise UsageError(
-                f"settings cannot have {short(unknown[0])}; names are dotted, as in {{'train.lr': 1e-3}}: those of "
-                "vsc.ModelConfig, vsc.TrainConfig and, of how values are taken, vsc.DataConfig"
-            )
+        if elsewhere := [name for name in self.settings or {} if name in ELSEWHERE]:
+            raise no_setting(elsewhere[0])
         return changed(Config(), given | dict(self.settings or {}))
 
     def _checked(self, X: Any, reset: bool = False) -> Any:

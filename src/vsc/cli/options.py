@@ -106,7 +106,7 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
     if "-h" in words or "--help" in words:
         _add_choices(parser)
         _hide_groups(parser)
-    words = _expand(kind, words)
+    words = _expand(kind, _presets(words) if kind in (TrainRun, Tune) else words)
     if issubclass(kind, Config):
         words = _settings_of_files(words)
         _refuse_gone(words)
@@ -128,6 +128,22 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
     values.pop("config", None)
     values.pop("format", None)
     return kind(**values)
+
+
+def _presets(words: list[str]) -> list[str]:
+    """Put what `--model NAME` stands for before all other options, but after a file of settings."""
+    from vsc.settings.presets import PRESETS, word
+
+    first = 0
+    for i, typed in enumerate(words):
+        option, equals, value = typed.partition("=")
+        behind = i + (1 if equals else 2)
+        first = behind if option == "--config" else first
+        name = value if equals else "".join(words[i + 1 : behind])
+        if option == "--model" and name in PRESETS:
+            settings = [f"--{setting}={word(value)}" for setting, value in PRESETS[name][1].items()]
+            return [*words[:first], *settings, *words[first:i], *words[behind:]]
+    return words
 
 
 def _expand(kind: type, words: list[str]) -> list[str]:
@@ -310,6 +326,9 @@ def _add_choices(parser) -> None:
         "name": DATASETS,
     }
     for action in parser._actions:
+        if action.dest == "model.name":
+            own = [name for name, (_, settings) in PRESETS.items() if len(settings) > 1]
+            action.help = f"{action.help} As --model NAME these stand for several settings: {', '.join(own)}."
         if action.dest in registries:
             action.help = f"{(action.help or '').rstrip('.')}. One of: {', '.join(registries[action.dest])}."
 

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from vsc.errors import UsageError, choose, short
 from vsc.settings.config import Config
 
 SAE = {"model.net": "linear", "model.likelihood": "gaussian-fixed", "data.scale": "whole"}
@@ -103,12 +104,46 @@ DEMO = {
 
 
 def changed(config: Config, settings: Mapping[str, Any]) -> Config:
-    """Return `config` with dotted settings replaced, such as {"train.beta": 4.0}."""
+    """Return `config` with dotted settings replaced, such as {"train.beta": 4.0}; UsageError of a name that is none."""
     parts: dict[str, dict[str, Any]] = {}
     for dotted, value in settings.items():
-        part, name = dotted.split(".")
+        part, _, name = dotted.partition(".")
+        if not hasattr(getattr(Config(), part, None), name):
+            raise no_setting(dotted)
         parts.setdefault(part, {})[name] = value
     return replace(config, **{part: replace(getattr(config, part), **own) for part, own in parts.items()})
+
+
+def no_setting(name: str) -> UsageError:
+    """Say that there is no setting of a name, or none that may be given there."""
+    return UsageError(
+        f"settings cannot have {short(name)}; names are dotted, as in {{'train.lr': 1e-3}}: those of "
+        "vsc.ModelConfig, vsc.TrainConfig and, of how values are taken, vsc.DataConfig"
+    )
+
+
+def preset(name: str, settings: Mapping[str, Any] | None = None) -> Config:
+    """
+    Return the settings that a model's name stands for.
+
+    Parameters
+    ----------
+    name : str
+        One of `vsc.settings.presets.PRESETS`, such as `vsc-linear`, `batch-topk` or `beta-vae`.
+    settings : mapping of str to Any, optional
+        Dotted settings on top of these, such as `{"model.latent_dim": 256, "train.target_l0": 8}`.
+
+    Returns
+    -------
+    Config
+        For `vsc.train`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such name, or a setting has another type.
+    """
+    return changed(changed(Config(), choose(PRESETS, name, "preset")[1]), settings or {})
 
 
 def training_command(config: Config, folder: Path | None = None) -> str:

@@ -63,3 +63,11 @@ def test_the_caller_chooses_how_many_rows_are_looked_at():
     assert seen[0].index[-1] == 399
     lost = seen[0]["size"].isna() & frame.loc[seen[0].index, "size"].notna()
     assert 1 < lost.sum() < 25  # a fifth of some 43
+
+
+def test_modules_of_measure_are_there_when_asked_for():
+    import vsc
+
+    assert vsc.measure.gaps.hidden_errors is hidden_errors
+    with pytest.raises(AttributeError, match=r"module 'vsc.measure' has no attribute 'nope'"):
+        _ = vsc.measure.nope

@@ -50,3 +50,8 @@ def test_the_kind_alone_is_named_in_full():
 def test_names_that_are_none_are_one_line(name, settings, said):
     with pytest.raises(vsc.UsageError, match=said):
         vsc.preset(name, settings)
+
+
+def test_a_misspelt_name_is_told_with_the_nearest():
+    with pytest.raises(vsc.UsageError, match="unknown model 'vsc-liner'; did you mean 'vsc-linear'"):
+        typed("--model", "vsc-liner")

@@ -318,10 +318,13 @@ def _saelens(run: Path, config: Export) -> None:
     folder = Path(config.out) if config.out else run / "saelens"
     saved, model = runs.read_config(run), runs.load(run)
     loaded = _of_run(run, saved, model, config.data_root)
+    part = "validation" if len(loaded.valid) else "test"
     found = saelens.write(model, folder, (loaded.valid if len(loaded.valid) else loaded.test).x)
-    off = f"codes differ by {found.values:.1%} of their size"
+    off = f"codes, in stored units, differ by {found.values:.1%} of their size"
     print(f"{folder}: SAELens' {found.architecture}, on where our gates are open; {off}")
-    print(f"unexplained variance of held-out examples {found.fvu:.4f}, by the run itself {found.ours:.4f}")
+    print(f"unexplained variance of the {part} examples {found.fvu:.4f}, by the run itself {found.ours:.4f}")
+    if model.bounded:
+        print("lost, since it has no place there: how probable each gate is, variances, the prior and the bound")
 
 
 COMMANDS: dict[str, Callable[[Any], None]] = {

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from vsc.errors import UsageError, choose, short
 from vsc.files import is_path
@@ -27,7 +27,7 @@ from vsc.settings.commands import (
     TrainRun,
     Tune,
 )
-from vsc.settings.config import KINDS, Config, TrainConfig
+from vsc.settings.config import KINDS, Config, Kind, TrainConfig
 from vsc.settings.schedule import SYNTAX, Schedule
 from vsc.settings.upgrade import GONE, INSTEAD, read_settings, upgraded
 
@@ -140,6 +140,8 @@ def _presets(words: list[str]) -> list[str]:
         behind = i + (1 if equals else 2)
         first = behind if option == "--config" else first
         name = value if equals else "".join(words[i + 1 : behind])
+        if option == "--model" and name and name not in get_args(Kind):
+            choose(PRESETS, name, "model")
         if option == "--model" and name in PRESETS:
             settings = [f"--{setting}={word(value)}" for setting, value in PRESETS[name][1].items()]
             return [*words[:first], *settings, *words[first:i], *words[behind:]]

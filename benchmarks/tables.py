@@ -106,7 +106,8 @@ def robustness() -> dict[str, tuple[Settings, int]]:
     for name in ("mnist", "fashion-mnist"):
         for n in (200, 1000, 5000, 54_000):
             for J in (8, 32, 100, 200, 500):
-                rows[f"{name}, n {n}, J {J}"] = ({"data.name": source(name, n), "model.latent_dim": J}, 1)
+                own = {"data.name": source(name, n), "model.latent_dim": J, "model.likelihood": "bernoulli"}
+                rows[f"{name}, n {n}, J {J}"] = (own, 1)
     for name in ("digits", "har-signals", "wine", "breast_cancer", "diabetes"):
         for J in (8, 16, 50, 200):
             rows[f"{name}, J {J}"] = ({"data.name": source(name), "model.latent_dim": J}, 1)

@@ -128,7 +128,7 @@ def test_a_column_is_looked_at_to_its_end_and_a_large_table_no_farther_than_it_m
     x = np.random.default_rng(0).normal(size=(9000, 2))
     x[:, 1], seen = 3.0, []
     data = from_arrays(x, x_test=x[:9])
-    assert "1 has one value throughout" in beforehand(data, 2)
+    assert "column 1 has one value throughout" in beforehand(data, 2)
     data.train.x[-1, 1] = 4.0
     assert not beforehand(data, 2)
     data.train.x[1] = 7.0

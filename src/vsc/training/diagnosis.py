@@ -28,7 +28,7 @@ def beforehand(data: Dataset, latent_dim: int) -> str:
     elif latent_dim > n:
         said.append(f"there are more latents, {latent_dim}, than training examples, {n}; lower model.latent_dim")
     if len(data.shape) == 1:
-        still = [data.features[i] if data.features else str(i) for i in _still(data)]
+        still = [data.features[i] if data.features else f"column {i}" for i in _still(data)]
         if still:
             verb = "has" if len(still) == 1 else "have"
             named = ", ".join(still[:3]) + (f" and {len(still) - 3} more" if len(still) > 3 else "")

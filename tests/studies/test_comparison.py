@@ -7,6 +7,8 @@ import shutil
 import signal
 from dataclasses import replace
 from functools import wraps
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -358,3 +360,9 @@ def test_the_settings_of_a_comparison_are_kept_as_yaml(compared):
     assert kept["models"] == "vsc,ae"
     assert kept["train"]["steps"] == 5
     assert kept["model"]["hidden"] == [16]
+
+
+def test_likelihoods_that_differ_are_named_with_their_models():
+    models: Any = [SimpleNamespace(likelihood=own, title=title) for own, title in zip("aba", "XYZ", strict=True)]
+    assert comparison.likelihoods(models[:1]) == "a"
+    assert comparison.likelihoods(models) == "a of X and Z; b of Y: their nats do not compare"

@@ -91,7 +91,7 @@ def _compare(config: Compare, command: str) -> None:
     stability = [one.returning.effects if one.returning else None for one in trained]
     titles, means, spreads = zip(*((one.title, one.mean, one.spread) for one in trained), strict=True)
     print(tables.scores(titles, means, spreads, stability))
-    print(f"\n{len(loaded.test)} test examples, hard spikes, likelihood {trained[0].likelihood}.")
+    print(f"\n{len(loaded.test)} test examples, hard spikes, likelihood {comparison.likelihoods(trained)}.")
     if who := equal.contest(trained):
         models, first = [one.contender for one in trained], trained[who.lead].first
         print(f"\nWhat the sparse code of {models[who.lead].label} buys, and what it costs:")

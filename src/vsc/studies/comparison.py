@@ -20,6 +20,7 @@ from vsc.measure.returning import Returning, match_runs, read_trace
 from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
 from vsc.report.lead import Contest
+from vsc.report.words import listing
 from vsc.settings import build, upgrade
 from vsc.settings.commands import Compare
 from vsc.settings.config import Config, as_plain
@@ -212,6 +213,17 @@ def _write_results(trained: list[Trained], contest: Contest | None, data: Datase
     write_json(folder / "results.json", about | {"environment": runs.environment(), "models": models})
 
 
+def likelihoods(trained: list[Trained]) -> str:
+    """Name the likelihood of the models, or of each, where nats of one do not compare with those of another."""
+    found: dict[str, list[str]] = {}
+    for one in trained:
+        found.setdefault(one.likelihood, []).append(one.title)
+    if len(found) == 1:
+        return next(iter(found))
+    told = [f"{likelihood} of {listing(titles)}" for likelihood, titles in found.items()]
+    return f"{'; '.join(told)}: their nats do not compare"
+
+
 def _write_page(trained: list[Trained], contest: Contest | None, data: Dataset, folder: Path, command: str) -> None:
     entries = []
     for one in trained:
@@ -247,7 +259,7 @@ def _write_page(trained: list[Trained], contest: Contest | None, data: Dataset, 
         command=command,
         environment=runs.environment(),
         latent_dim=trained[0].config.model.latent_dim,
-        likelihood=trained[0].likelihood,
+        likelihood=likelihoods(trained),
         test_examples=len(data.test),
         contest=contest,
         lead=None if contest is None else trained[contest.lead].first,

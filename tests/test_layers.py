@@ -236,3 +236,10 @@ def test_every_public_name_of_the_package_is_there():
     assert vsc.__version__ == version("variational-sparse-coding")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         vsc.nothing  # noqa: B018
+
+
+def test_modules_are_there_by_the_names_that_pages_and_messages_give():
+    names = "vsc.model.front.Front, vsc.model.nets.Dictionary, vsc.measure.gaps.hidden_errors, vsc.hub.push"
+    subprocess.run([sys.executable, "-c", f"import vsc; {names}"], check=True)
+    with pytest.raises(AttributeError, match="module 'vsc' has no attribute 'modle'"):
+        _ = vsc.modle

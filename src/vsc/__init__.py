@@ -11,6 +11,7 @@ torch.Size([360, 32])
 
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -105,11 +106,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("variational-sparse-coding")
-    if name in _MODULES:
-        return import_module(f"vsc.{_MODULES[name]}")
-    if name not in _HOME:
+    if name in _HOME:
+        return getattr(import_module(f"vsc.{_HOME[name]}"), "load" if name == "load_data" else name)
+    where = f"vsc.{_MODULES.get(name, name)}"  # any other too, by the name that the pages give
+    if name.startswith("_") or not name.isidentifier() or find_spec(where) is None:
         raise AttributeError(f"module 'vsc' has no attribute {name!r}")
-    return getattr(import_module(f"vsc.{_HOME[name]}"), "load" if name == "load_data" else name)
+    return import_module(where)
 
 
 def __dir__() -> list[str]:

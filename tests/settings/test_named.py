@@ -55,3 +55,9 @@ def test_names_that_are_none_are_one_line(name, settings, said):
 def test_a_misspelt_name_is_told_with_the_nearest():
     with pytest.raises(vsc.UsageError, match="unknown model 'vsc-liner'; did you mean 'vsc-linear'"):
         typed("--model", "vsc-liner")
+
+
+@pytest.mark.parametrize("asked", [vsc.preset, lambda name: typed("--model", name)])
+def test_a_name_of_earlier_versions_is_told_with_todays(asked):
+    with pytest.raises(vsc.UsageError, match="the model vsc-paper is now called vsc-iclr"):
+        asked("vsc-paper")

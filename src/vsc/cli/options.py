@@ -132,7 +132,7 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
 
 def _presets(words: list[str]) -> list[str]:
     """Put what `--model NAME` stands for before all other options, but after a file of settings."""
-    from vsc.settings.presets import PRESETS, word
+    from vsc.settings.presets import PRESETS, named, word
 
     first = 0
     for i, typed in enumerate(words):
@@ -140,10 +140,8 @@ def _presets(words: list[str]) -> list[str]:
         behind = i + (1 if equals else 2)
         first = behind if option == "--config" else first
         name = value if equals else "".join(words[i + 1 : behind])
-        if option == "--model" and name and name not in get_args(Kind):
-            choose(PRESETS, name, "model")
-        if option == "--model" and name in PRESETS:
-            settings = [f"--{setting}={word(value)}" for setting, value in PRESETS[name][1].items()]
+        if option == "--model" and name and (name in PRESETS or name not in get_args(Kind)):
+            settings = [f"--{setting}={word(value)}" for setting, value in named(name)[1].items()]
             return [*words[:first], *settings, *words[first:i], *words[behind:]]
     return words
 

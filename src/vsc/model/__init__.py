@@ -1,5 +1,6 @@
 """AE, VAE, beta-TCVAE, VSC, their soft-sparse relatives, and sparse autoencoders to compare with."""
 
+from vsc.model import front as front
 from vsc.model.base import Autoencoder as Autoencoder
 from vsc.model.base import Codes as Codes
 from vsc.model.dense import AE as AE

@@ -217,7 +217,7 @@ def _carried(m: Material, chosen: Sequence[int], store: Store) -> dict[str, Any]
         "factor": _short(m.factor),
         "each": _short(m.each),
         "unit": m.unit,
-        "kind": _laid_out(m),
+        "kind": m.layout,
         "shape": list(m.shape),
         "gated": f.gated,
         "rest": store.put(f.rest),
@@ -232,11 +232,6 @@ def _carried(m: Material, chosen: Sequence[int], store: Store) -> dict[str, Any]
     }
 
 
-def _laid_out(m: Material) -> str:
-    """Return how what is decoded is shown: `images`, `signals` or `table`, as which the rows of texts are too."""
-    return "table" if m.kind == "text" else m.kind
-
-
 def _example(m: Material, i: int, store: Store) -> dict[str, Any]:
     order, there = m.seen.parts(i).latent, m.stored(m.x[i])
     return {
@@ -245,7 +240,7 @@ def _example(m: Material, i: int, store: Store) -> dict[str, Any]:
         "order": [int(j) for j in order],
         # what a table holds is shown as it is, and not as half precision has it
         "input": ["–" if np.isnan(v) else measure(float(v)) for v in there]
-        if _laid_out(m) == "table"
+        if m.layout == "table"
         else store.put(m.x[i]),
     }
 
@@ -255,7 +250,7 @@ def _places(m: Material) -> list[dict[str, Any]]:
     if m.kind == "images":
         return []
     size = np.abs(m.moved.change).max(0, initial=0)
-    if _laid_out(m) == "table":
+    if m.layout == "table":
         return [{"at": c, "name": m.names[c]} for c in sorted(largest(size, COLUMNS))]
     channels = sorted(largest(size.reshape(tuple(m.shape)).max(-1), COLUMNS))
     return [{"at": c, "low": m.channel_limits[c][0], "high": m.channel_limits[c][1]} for c in channels]

@@ -43,6 +43,11 @@ class Material:
             return "text"
         return "images" if is_image(self.shape) else "signals" if len(self.shape) == 2 else "table"
 
+    @property
+    def layout(self) -> str:
+        """How the values themselves are laid out: `images`, `signals` or `table`, as those of texts are too."""
+        return "table" if self.kind == "text" else self.kind
+
     @cached_property
     def names(self) -> list[str]:
         """The columns' names, or their numbers."""
@@ -63,11 +68,7 @@ class Material:
     def unit(self) -> str:
         """What a change of 1 is."""
         if self.scale == "standard" or self.seen.model.likelihood.own_units:
-            return (
-                "standard deviations of the column"
-                if self.kind in ("table", "text")
-                else "standard deviations of the data"
-            )
+            return f"standard deviations of the {'column' if self.layout == 'table' else 'data'}"
         full = self.kind == "images" and self.scale == "unit-interval"
         return "model units (1 is the step from black to white)" if full else "model units"
 

@@ -114,6 +114,13 @@ def changed(config: Config, settings: Mapping[str, Any]) -> Config:
     return replace(config, **{part: replace(getattr(config, part), **own) for part, own in parts.items()})
 
 
+def named(name: str, what: str = "model") -> tuple[str, dict[str, Any]]:
+    """Return the title and settings of a name in `PRESETS`, or say what it is called now, or which is nearest."""
+    if name in RENAMED:
+        raise UsageError(f"the model {name} is now called {RENAMED[name]}")
+    return choose(PRESETS, name, what)
+
+
 def no_setting(name: str) -> UsageError:
     """Say that there is no setting of a name, or none that may be given there."""
     return UsageError(
@@ -143,7 +150,7 @@ def preset(name: str, settings: Mapping[str, Any] | None = None) -> Config:
     UsageError
         If there is no such name, or a setting has another type.
     """
-    return changed(changed(Config(), choose(PRESETS, name, "preset")[1]), settings or {})
+    return changed(changed(Config(), named(name, "preset")[1]), settings or {})
 
 
 def training_command(config: Config, folder: Path | None = None) -> str:

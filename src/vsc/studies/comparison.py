@@ -13,7 +13,7 @@ import yaml
 
 from vsc import report
 from vsc.data.split import Dataset
-from vsc.errors import UsageError, choose
+from vsc.errors import UsageError
 from vsc.files import whole, write_json
 from vsc.measure.measured import Measured
 from vsc.measure.returning import Returning, match_runs, read_trace
@@ -24,7 +24,7 @@ from vsc.report.words import listing
 from vsc.settings import build, upgrade
 from vsc.settings.commands import Compare
 from vsc.settings.config import Config, as_plain
-from vsc.settings.presets import PRESETS, RENAMED, changed
+from vsc.settings.presets import PRESETS, changed, named
 from vsc.studies import equal
 from vsc.studies.trained import Trained
 from vsc.sweep.jobs import Job, checked, sweep
@@ -105,9 +105,7 @@ def _plan(config: Compare, data: Dataset, folder: Path) -> dict[str, list[Job]]:
     if config.train.devices * config.train.nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("compare runs in one process; use train for each model to train it in several")
     common = Config(config.data, config.model, config.train)
-    if gone := [name for name in names if name in RENAMED]:
-        raise UsageError(f"the model {gone[0]} is now called {RENAMED[gone[0]]}")
-    models = {name: changed(common, choose(PRESETS, name, "model to compare")[1]) for name in names}
+    models = {name: changed(common, named(name, "model to compare")[1]) for name in names}
     idle = {name: build.unused(one) for name, one in models.items()}
     if nowhere := set.intersection(*map(set, idle.values())):
         raise UsageError(f"{min(nowhere)} does nothing with any of these models; leave it out")

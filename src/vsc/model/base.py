@@ -207,8 +207,8 @@ class Autoencoder(nn.Module, ABC):
         precision = self.likelihood.precision
         if precision is None or not isinstance(self.decoder, Dictionary):
             raise UsageError(
-                "spikes analytic needs a linear decoder and one variance: choose model.net linear or lista and "
-                "model.likelihood gaussian-shared or gaussian-fixed, or another model.spikes"
+                "spikes analytic and refined codes need a linear decoder and one variance: choose model.net linear or "
+                "lista and model.likelihood gaussian-shared or gaussian-fixed, or do without them"
             )
         if not self.missing:  # directions have unit norm
             return precision.to(x).expand(self.latent_dim)

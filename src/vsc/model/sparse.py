@@ -15,6 +15,7 @@ from vsc.model.bounds import Bound, decompose_kl
 from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, exp
 from vsc.model.likelihoods import Likelihood
 from vsc.model.priors import FixedGates, Prior, SpikeSlabPrior, ThresholdedLaplacePrior
+from vsc.model.refining import ascend
 from vsc.model.scaling import Scaler
 from vsc.model.spikes import SpikeEstimator
 
@@ -67,6 +68,11 @@ class VSC(Autoencoder):
     correlated : bool
         Whether training is given the total correlation of the slabs, which takes B x B x J numbers.
 
+    Attributes
+    ----------
+    sweeps : int
+        Sweeps of `refining.ascend` that codes, and in eval mode bounds, take from where the encoder puts q(z|x); 0.
+
     Raises
     ------
     UsageError
@@ -75,6 +81,7 @@ class VSC(Autoencoder):
 
     features = 3
     spiked = True
+    sweeps = 0
     schedules = frozenset({"beta", "total_correlation", "cap", "target_l0", "relaxation", "lam"})
 
     def __init__(
@@ -131,6 +138,8 @@ class VSC(Autoencoder):
         estimate = self.spikes if self.training else estimators.hard
         # q(z|x)  (B, J)       ICLR eq. 5; a prior's pseudo-inputs pass the encoder beside x
         qz, posterior = self.prior.encoded(x, partial(self.posterior, lam=lam))
+        if self.sweeps and not self.training:
+            qz = ascend(self, x, qz, self.sweeps)
         relaxation = self.relaxation if relaxation is None else relaxation
         log_px = estimate(qz, self.given(x), relaxation)  # E_q log p(x|z)  (B,)
         kl = self.prior.kl(qz, x, posterior)  # (B,)       ICLR eq. 9, UAI eq. 6
@@ -140,6 +149,8 @@ class VSC(Autoencoder):
     def codes(self, x):
         """Return z = gamma mu, gamma and mu."""
         qz = self.posterior(x)
+        if self.sweeps:
+            qz = ascend(self, x, qz, self.sweeps)
         return Codes(qz.mean, qz.gamma, qz.mu)
 
 

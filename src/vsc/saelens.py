@@ -132,7 +132,7 @@ def _as_it_is(model: Autoencoder, pre: Linear) -> tuple[dict[str, Any], Weights,
     if isinstance(model, Gated):
         about = {"architecture": "gated"}
         weights |= {
-            "b_gate": pre.bias,
+            "b_gate": pre.bias - model.opens,
             "r_mag": model.log_scale,
             "b_mag": model.shift + model.log_scale.exp() * pre.bias,
         }
@@ -140,9 +140,10 @@ def _as_it_is(model: Autoencoder, pre: Linear) -> tuple[dict[str, Any], Weights,
         about = {"architecture": "topk", "k": int(model.k), "rescale_acts_by_decoder_norm": False}
         weights |= {"b_enc": pre.bias}
     else:
-        # ours keep what reaches the threshold of a batch, and SAELens what exceeds it
-        one = isinstance(model, Batched) and torch.nextafter(model.get_buffer("threshold"), torch.zeros(()))
-        reach = one if isinstance(one, Tensor) else model.get_parameter("log_threshold").exp()
+        assert isinstance(model, Batched | JumpReLU)
+        reach = model.threshold
+        if isinstance(model, Batched):  # ours keep what reaches the threshold of a batch, and SAELens what exceeds it
+            reach = torch.nextafter(reach, torch.zeros(()))
         weights |= {"b_enc": pre.bias, "threshold": reach.detach().expand(model.latent_dim)}
     return about, weights, torch.ones(model.latent_dim)
 
@@ -264,7 +265,7 @@ def read(folder: str | Path) -> Autoencoder:
             raise UsageError(f"{folder}: its directions have several lengths, which TopK here has not; fold them first")
         known = {"k": about.get("k", 0)}
     model = kind(encoder, decoder, shape=(M,), latent_dim=J, likelihood=GaussianFixed(), **known)
-    first = weights["b_gate" if kind is Gated else "b_enc"]
+    first = weights["b_gate"] + model.opens if isinstance(model, Gated) else weights["b_enc"]
     inside = weights["b_dec"] @ weights["W_enc"] if about.get("apply_b_dec_to_input", True) else torch.zeros(J)
     with torch.no_grad():
         scale = torch.ones(J) if kind is Gated else norm

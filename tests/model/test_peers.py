@@ -38,8 +38,9 @@ def error(x, rebuilt):
 
 @pytest.mark.parametrize("kind", PEERS.values(), ids=PEERS)
 def test_codes_are_exactly_zero_where_off_and_have_no_bound(kind):
-    model = made(kind).eval()
-    codes, bound = model.codes(inputs()), model(inputs())
+    model = made(kind)
+    model(inputs())  # a first batch, which says how large outputs are
+    codes, bound = model.eval().codes(inputs()), model(inputs())
     assert ((codes.z != 0) == (codes.gamma == 1)).all()
     assert set(codes.gamma.unique().tolist()) <= {0.0, 1.0}
     assert 0 < codes.gamma.mean() < 1
@@ -165,12 +166,34 @@ def test_a_prefix_reconstructs_with_its_latents_alone():
     torch.testing.assert_close(model(inputs()).log_px, error(inputs(), twin.decoder(z)))  # the whole is reported
 
 
-def test_the_gradient_of_a_threshold_is_that_of_the_expected_loss():
+@pytest.mark.parametrize("kind", [JumpReLU, Gated])
+@pytest.mark.parametrize("size", [0.01, 1.0, 300.0])
+def test_gates_open_at_two_deviations_of_the_outputs_of_a_first_batch(kind, size):
+    """So that they are open as often whatever an encoder puts out: of a normal distribution in 2.3 % of all cases."""
+    model, x = made(kind, latent_dim=400), inputs(500)
+    with torch.no_grad():
+        model.encoder.weight.normal_(std=size)
+        model.encoder.bias.zero_()
+    model(torch.zeros(1, M))  # all outputs zero: no size yet
+    model(x)
+    model(100 * x)  # later ones do not count
+    pre = model.eval().encoder(x)
+    codes = model.codes(x)
+    assert (codes.gamma == (pre > 2 * pre.square().mean().sqrt())).double().mean() > 1 - 1e-5
+    torch.testing.assert_close(codes.z, pre * codes.gamma)
+    assert codes.gamma.mean() == pytest.approx(0.0228, abs=0.006)  # examples have norms of their own
+    again = made(kind, latent_dim=400)
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again.eval().codes(x), codes)
+
+
+def test_the_gradient_of_a_threshold_is_that_of_the_expected_loss(monkeypatch):
     """
     With pi ~ U(0, 3), loss (pi 1[pi > theta] - c)^2 + 0.7 1[pi > theta]: by numeric differences of the integral.
 
     The pseudo-gradient averages over the kernel's width, which moves it by less than width / 2 of its scale.
     """
+    monkeypatch.setattr(gated, "KERNEL", 0.2)
     theta, c, price = torch.tensor([1.0, 1.8]), 0.4, 0.7
     pi = ((torch.arange(300_000, dtype=torch.float64) + 0.5) / 100_000)[:, None].expand(-1, 2)
 
@@ -202,7 +225,8 @@ def test_a_price_moves_thresholds_alone():
 
 def test_the_auxiliary_loss_does_not_reach_the_decoder():
     model = made(Gated)
-    gate = torch.relu(model.encoder(inputs()))
+    model(inputs())
+    gate = torch.relu(model.encoder(inputs()) - model.opens)
     value = model.auxiliary(inputs(), gate)
     torch.testing.assert_close(value, error(inputs(), model.decoder(gate)))
     value.sum().backward()
@@ -217,13 +241,14 @@ def test_the_loss_of_a_gated_autoencoder_is_the_papers():
     with torch.no_grad():
         model.log_scale.normal_()
         model.shift.normal_()
+    model(inputs())
     loss = -model(inputs()).weighted(penalty=price).sum()
     loss.backward()
     twin = made(Gated)
-    twin.load_state_dict(model.state_dict())
+    twin.load_state_dict(model.state_dict())  # the unit, which the first batch says, comes with it
     W, b = twin.encoder.weight, twin.encoder.bias
-    gate = inputs() @ W.T + b
-    # W_mag = exp(r) W_gate, b_mag = exp(r) b_gate + shift
+    gate = inputs() @ W.T + b - model.opens  # the paper's b_gate is b - opens
+    # W_mag = exp(r) W_gate, b_mag = exp(r) b + shift
     value = inputs() @ (twin.log_scale.exp()[:, None] * W).T + (twin.log_scale.exp() * b + twin.shift)
     z = (gate > 0) * value.clamp(min=0)
     D, bias = twin.decoder.weight, twin.decoder.bias
@@ -321,7 +346,7 @@ def test_a_preset_trains_and_comes_back_from_its_folder(name, tmp_path):
     torch.testing.assert_close(model.decoder.weight.norm(dim=1), torch.ones(30))
 
 
-@pytest.mark.parametrize(("target", "wanted"), [(None, 3), (5, 5), ("9 -> 4 at 0.1", 4)])
+@pytest.mark.parametrize(("target", "wanted"), [(None, 3), (5, 5), ("9 -> 4 at 0.1", 4), (30, 30)])
 @pytest.mark.parametrize("name", ["topk", "batch-topk", "matryoshka"])
 def test_k_is_the_l0_that_is_asked_for(name, target, wanted):
     config = build.resolve(configured(name, target), DATA)
@@ -337,8 +362,9 @@ def test_a_penalty_that_is_given_takes_the_place_of_a_target():
 @pytest.mark.parametrize(
     ("name", "target", "settings", "said"),
     [
-        ("topk", 30, {}, "must end below the number of latents, 30"),
-        ("topk", 2.5, {}, "must be a whole number"),
+        ("topk", 31, {}, "train.target_l0 must end at or below the number of latents, 30, not at 31"),
+        ("jumprelu", 30, {}, "train.target_l0 must end below the number of latents, 30"),
+        ("topk", 2.5, {}, "train.target_l0 must end at a whole number with model topk"),
         ("topk", 2, {"train.penalty": 1.0}, "train.penalty does nothing"),
         ("vaease", 2, {}, "train.target_l0 does nothing"),
         ("gated", 2, {"train.cap": 0.5}, "train.cap does nothing"),

@@ -19,6 +19,8 @@ from vsc.model import HEADS, MODELS, Autoencoder
 from vsc.model.front import Front
 from vsc.model.likelihoods import LIKELIHOODS, Likelihood
 from vsc.model.nets import NETS
+from vsc.model.peers import TopK
+from vsc.model.peers.topk import Counted
 from vsc.model.priors import (
     GATES,
     SELECTORS,
@@ -227,9 +229,17 @@ def _target(config: Config, heard: frozenset[str]) -> tuple[Schedule | None, flo
         target = Schedule(float(max(1, round(model.latent_dim / 10))))
     if not target or "target_l0" not in heard:
         return target, model.alpha
-    if target.last >= model.latent_dim:
+    kind = MODELS.get(model.name, Autoencoder)
+    counted = issubclass(kind, Counted)
+    if target.last > model.latent_dim or (target.last == model.latent_dim and not counted):
+        most = "at or below" if counted else "below"
         raise UsageError(
-            f"train.target_l0 must end below the number of latents, {model.latent_dim}, not at {target.last:g}"
+            f"train.target_l0 must end {most} the number of latents, {model.latent_dim}, not at {target.last:g}"
+        )
+    if issubclass(kind, TopK) and target.last % 1:
+        raise UsageError(
+            f"train.target_l0 must end at a whole number with model topk, which keeps so many of each example, not at "
+            f"{target.last:g}; batch-topk keeps so many in the mean, and takes any number"
         )
     gates = _gates(model)
     if "alpha" not in taken(model) or (gates is not None and gates.mixture):

@@ -1,6 +1,7 @@
 """Sparse autoencoders that learn when a latent is on: JumpReLU, Gated and VAEase."""
 
 import math
+from abc import ABC
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,37 @@ from vsc.model.dense import Unbounded, normal
 from vsc.model.divergences import normal_kl
 from vsc.model.peers.coder import Coder, also, boundless, exact, on_where
 
-THRESHOLD, KERNEL = 0.1, 0.2
-"""Where the thresholds of a `JumpReLU` start, and the width of the kernel of their gradient."""
+OPENS, KERNEL = 2.0, 2.0
+"""
+Above which output of the encoder a latent is on at the start, and the width of a threshold's kernel, in `unit`. From
+near zero, where half of the latents are on, a threshold needs long to get there, and what is asked for meanwhile to
+come to the l0 is so much that directions are lost.
+"""
 
 
-class JumpReLU(Coder):
+class Opening(Coder, ABC):
+    """A coder that learns where its latents open, from `OPENS` on: `unit` is the root mean square of a first batch."""
+
+    schedules = frozenset({"target_l0", "penalty"})
+
+    def begin(self) -> None:
+        """Make the unit, 1 until a batch was seen in training, however large or small the encoder's outputs are."""
+        self.unit: Tensor
+        self.register_buffer("unit", torch.ones((), dtype=torch.float32))
+        self.unseen: Tensor
+        self.register_buffer("unseen", torch.ones((), dtype=torch.bool))
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return the encoder's outputs (B, J) of x (B, M); in training the first that are not all zero are the unit."""
+        pre = self.from_encoder(x)
+        if self.training:
+            size = pre.detach().float().square().mean().sqrt()
+            first = self.unseen & (size > 0)
+            self.unit, self.unseen = torch.where(first, size, self.unit), self.unseen & ~first
+        return pre
+
+
+class JumpReLU(Opening):
     """
     JumpReLU autoencoder: an encoder output is kept where it exceeds a learned threshold (Rajamanoharan et al. 2024b).
 
@@ -24,20 +51,25 @@ class JumpReLU(Coder):
     parameters of `Autoencoder`.
     """
 
-    schedules = frozenset({"target_l0", "penalty"})
-
     def begin(self) -> None:
         """Make the thresholds."""
-        self.log_threshold = nn.Parameter(torch.full((self.latent_dim,), THRESHOLD).log())
+        super().begin()
+        self.log_threshold = nn.Parameter(torch.full((self.latent_dim,), OPENS).log())
 
     def forward(self, x, lam=1.0, relaxation=None):
         """Return log p(x|z) of x (B, M) with zero KL; the penalty is l0, which has a gradient in theta alone."""
-        z, on = jump(self.from_encoder(x), self.log_threshold.exp())
-        return boundless(self.log_px(x, z), on, on.sum(-1))
+        pre = self.outputs(x)
+        z, on = jump(pre / self.unit, self.log_threshold.exp())
+        return boundless(self.log_px(x, z * self.unit), on, on.sum(-1))
 
     def code(self, pre):
         """Return what exceeds its threshold."""
-        return torch.where(pre > self.log_threshold.exp(), pre, 0.0)
+        return torch.where(pre > self.threshold, pre, 0.0)
+
+    @property
+    def threshold(self) -> Tensor:
+        """Theta (J,)."""
+        return self.unit * self.log_threshold.exp()
 
 
 def jump(pre: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,26 +116,25 @@ class _Jump(torch.autograd.Function):
         return torch.where(pre > theta, of_z, 0.0), -(near * (theta * of_z + of_on)).sum(0)
 
 
-class Gated(Coder):
+class Gated(Opening):
     """
     Gated autoencoder: one path says whether a latent is on, another how much (Rajamanoharan et al. 2024a).
 
-    z = 1[pi > 0] ReLU(e^r_j pi + c_j), with pi the encoder's output. The penalty, weighed by `train.penalty` or found
-    for `train.target_l0`, is the L1 norm of ReLU(pi), which must reconstruct x, too, through a decoder that is held
-    fixed. Takes the parameters of `Autoencoder`.
+    z = 1[g > 0] ReLU(e^r_j pi + c_j), with pi the encoder's output and g = pi - `opens`, which its bias can undo. The
+    penalty, weighed by `train.penalty` or found for `train.target_l0`, is the L1 norm of ReLU(g), which must
+    reconstruct x, too, through a decoder that is held fixed. Takes the parameters of `Autoencoder`.
     """
-
-    schedules = frozenset({"target_l0", "penalty"})
 
     def begin(self) -> None:
         """Make the scale and shift that lead from the gates' path to the values'."""
+        super().begin()
         self.log_scale = nn.Parameter(torch.zeros(self.latent_dim))
         self.shift = nn.Parameter(torch.zeros(self.latent_dim))
 
     def forward(self, x, lam=1.0, relaxation=None):
         """Return log p(x|z) of x (B, M) with zero KL; gamma has the gradient of the L1 norm."""
-        pre = self.from_encoder(x)
-        gate, z = torch.relu(pre), self.code(pre)
+        pre = self.outputs(x)
+        gate, z = torch.relu(pre - self.opens), self.code(pre)
         log_px = self.log_px(x, z)
         if self.training:
             log_px = also(log_px, self.auxiliary(x, gate))
@@ -117,7 +148,12 @@ class Gated(Coder):
 
     def code(self, pre):
         """Return the values where the gates are open."""
-        return torch.where(pre > 0, torch.relu(self.log_scale.exp() * pre + self.shift), 0.0)
+        return torch.where(pre > self.opens, torch.relu(self.log_scale.exp() * pre + self.shift), 0.0)
+
+    @property
+    def opens(self) -> Tensor:
+        """What pi must exceed."""
+        return OPENS * self.unit
 
 
 class VAEase(Unbounded):

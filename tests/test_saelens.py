@@ -238,6 +238,13 @@ def test_the_command_says_what_is_lost_which_of_net_linear_is_nothing(tmp_path, 
         r"run/saelens: SAELens' gated, .* differ by 0\.0% .*\nunexplained variance .* (\d\.\d+), .* \1\n", said
     )
     assert {path.name for path in (tmp_path / "run" / "saelens").iterdir()} == {"cfg.json", "sae_weights.safetensors"}
+    assert main(["encode", f"{run}/saelens", f"--data={x}", f"--out={tmp_path / 'theirs.npz'}"]) == 0
+    theirs, ours = np.load(tmp_path / "theirs.npz")["hard"], load(run).encode(X).hard.numpy()
+    np.testing.assert_array_equal(theirs != 0, ours != 0)
+    capsys.readouterr()
+    for command in (["evaluate"], ["report"], ["encode", f"--out={tmp_path / 'theirs.npz'}"]):
+        assert main([*command, f"{run}/saelens"]) == 2
+    assert capsys.readouterr().err.count("is a model that SAELens reads, without data: vsc encode") == 3
     assert main(["export", run]) == 2
     assert main(["export", run, "--saelens", f"--out={x}"]) == 2
     assert "is a file's name" in capsys.readouterr().err

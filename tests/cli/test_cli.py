@@ -552,6 +552,7 @@ def test_a_collapsed_run_says_so_and_names_the_setting(capsys, tmp_path):
     assert "CAUTION: the model has collapsed" in out
     assert "model.alpha" in out
     assert "CAUTION" in says(capsys, "evaluate", str(tmp_path / "r"))
+    assert "CAUTION: the model is worse than a model without latents" in out  # with such a weight of the KL
 
 
 def test_a_bound_that_leans_on_the_variance_floor_says_so(capsys, tmp_path):
@@ -708,7 +709,24 @@ def test_compare_prints_the_table_and_where_the_report_is(capsys, tmp_path, undr
     assert "latents per input" in told
     for code in ("VSC", "AE, cut to its", "AE, all", "no latents"):
         assert f"| {code}" in told
+    assert "probe: of the mean codes in the first table" in out
+    assert "FVU" not in out  # of pictures
     assert "--resume" in fails(capsys, "compare", "--models", "ae,vsc", *SMALL)
+
+
+def test_vectors_with_squared_errors_have_a_share_that_is_not_explained(capsys):
+    x = np.random.default_rng(0).normal(3, [1, 2, 5, 1, 9], (200, 5)).astype(np.float32)
+    np.save("x.npy", x)
+    asked = {"data": "x.npy", "model": "topk", "target-l0": 2, "latent-dim": 6, "steps": 20, "out": "r"}
+    says(capsys, "train", *(f"--{name}={value}" for name, value in asked.items()))
+    out = says(capsys, "evaluate", "r")
+    head, _, row, baseline, *_ = ([cell.strip(" |") for cell in line.split("| ")] for line in out.splitlines())
+    test = from_arrays(x).test.x
+    model = runs.load("r")
+    lost = test - model.scaler.inverse(model.decode(model.encode(test).hard)).detach()
+    share = (lost.square().sum() / (test - test.mean(0)).square().sum()).item()
+    assert row[head.index("FVU")] == f"{share:.3f}"
+    assert baseline[head.index("FVU")] == "1.000"
 
 
 def test_the_demo_compares_in_folders_of_its_own(capsys, monkeypatch):
@@ -759,6 +777,18 @@ def test_data_says_how_values_are_taken_and_what_to_type_for_the_other_reading(c
         says(capsys, "train", "--data", name, *SMALL, *other.split(), "--overwrite", "--out", "run")
     out = says(capsys, "data", "grey.npz")
     assert "by default: scale unit-interval, likelihood gaussian-shared; for measurements: --data.scale standard" in out
+
+
+@pytest.mark.parametrize(("columns", "low", "hinted"), [(64, -1.0, True), (64, 0.0, False), (20, -1.0, False)])
+def test_data_names_the_linear_models_where_rows_may_be_activations(capsys, columns, low, hinted):
+    np.save("x.npy", np.random.default_rng(0).uniform(low, 1, (40, columns)))
+    assert ("--model vsc-linear" in says(capsys, "data", "x.npy")) == hinted
+
+
+def test_a_name_that_is_no_data_set_and_not_there_says_both(capsys):
+    said = fails(capsys, "data", "missing_folder")
+    assert "unknown data set 'missing_folder'" in said
+    assert "nor is there a file or folder of that name" in said
 
 
 def test_data_lists_few_of_many_names(capsys):
@@ -833,6 +863,7 @@ def test_a_folder_of_shards_that_stays_on_disk_goes_the_whole_way(capsys, tmp_pa
     assert main(["evaluate", "runs/shards-vsc", "--split", "train"]) == 2
     assert main(["data", "shards/", "--out", "all.npz"]) == 2
     assert capsys.readouterr().err.count("on disk") == 2
+    assert "data.drop is for tables" in fails(capsys, "data", "shards/", "--drop", "a")
 
 
 def test_a_run_on_a_file_is_measured_from_another_folder(capsys, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from vsc.data import load
 from vsc.data.stored import FileShard
-from vsc.errors import RunError
+from vsc.errors import RunError, UsageError
 
 X = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
 VIEWS = {
@@ -51,3 +51,14 @@ def test_the_files_of_a_folder_follow_each_other_in_natural_order(tmp_path, coun
     assert (data.train.y == data.train.index // 10).all()
     np.testing.assert_array_equal(data.train.x, x[data.train.index])
     assert f"{count} files follow each other: part-0.npy, ..., part-{count - 1}.npy" in data.notes[0]
+
+
+@pytest.mark.parametrize("limit", [2**30, 0], ids=["in memory", "on disk"])
+def test_a_value_that_is_none_is_named_by_its_file_and_row(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr("vsc.data.reading.IN_MEMORY", limit)
+    parts = np.random.default_rng(0).normal(size=(3, 20, 4))
+    parts[1, 7, 2] = np.nan
+    for i, part in enumerate(parts):
+        np.save(tmp_path / f"part-{i}.npy", part)
+    with pytest.raises(UsageError, match=r"part-1\.npy holds .* the first at \[7, 2\]"):
+        load(tmp_path)

@@ -7,7 +7,7 @@ import torch
 from vsc.data import from_arrays
 from vsc.errors import Caution, UsageError
 from vsc.settings.config import Config, ModelConfig, TrainConfig
-from vsc.training.diagnosis import beforehand, collapse, overfitting
+from vsc.training.diagnosis import beforehand, collapse, missed, overfitting, worthless
 from vsc.training.loop import train
 
 
@@ -73,6 +73,37 @@ def test_as_many_latents_as_were_asked_for_may_always_be_on():
     assert collapse(7, 6, 32, asked) == ""
     assert "target_l0" in collapse(20, 19, 32, asked)
     assert collapse(7, 6, 32, settings()) != ""
+
+
+@pytest.mark.parametrize(
+    ("active", "l0", "asked", "said"),
+    [
+        (15.4, 31.9, {"target_l0": 32.0}, "was asked for l0 32, and has 15.4 latents on: a target is one of the sum"),
+        (60.0, 60.0, {"target_l0": "40 -> 32 at 0.5"}, "has 60 latents on: the price that holds it has not got there"),
+        (60.0, 60.0, {"target_l0": 32.0, "steps": 20}, "It was trained for 20 steps only"),
+        (30.0, 35.0, {"target_l0": 32.0}, ""),
+        (15.4, 31.9, {}, ""),
+    ],
+)
+def test_an_l0_that_is_not_there_is_said_with_what_a_target_counts(active, l0, asked, said):
+    found = missed(active, l0, Config(train=TrainConfig(**{"steps": 4000} | asked)))
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("asked", "keeps", "first"),
+    [
+        ({}, False, "Keep the best weights with train.patience 3, or take fewer latents"),
+        ({}, True, "Take fewer latents"),
+        ({"target_l0": 5.0}, False, "Ask for another l0 than train.target_l0 5, or for none"),
+        ({"target_l0": 5.0, "steps": 20}, False, "Raise train.steps first"),
+    ],
+)
+def test_what_makes_a_model_worse_than_none_is_not_patience_where_an_l0_was_asked_for(asked, keeps, first):
+    config = Config(train=TrainConfig(**{"steps": 4000} | asked))
+    assert f"constant output. {first}" in worthless(-3.0, -2.0, keeps, config)
+    assert worthless(-1.0, -2.0, keeps, config) == worthless(None, -2.0, keeps, config) == ""
 
 
 @pytest.mark.parametrize("used", [0, 32])

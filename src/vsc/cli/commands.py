@@ -55,7 +55,7 @@ def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the 
         distributed.destroy_process_group()  # one that is left to the interpreter's end can abort there
         if rank:
             return
-    for line in tables.training(common, folder, model):
+    for line in tables.training(common, folder, model, loaded):
         print(line)
 
 
@@ -98,6 +98,8 @@ def _compare(config: Compare, command: str) -> None:
         for found in lead.findings(models, who):
             print(f"- {found.value} {found.unit}. {found.text}")
         print(f"\n{tables.equal(lead.rows(models, who, first.no_latents[1]))}\n")
+        if first.part.y is not None:
+            print("probe: of the mean codes in the first table, and of codes cut to these non-zeros in the second.\n")
     for one in trained:
         for said in one.cautions:
             print(f"CAUTION: {one.title} {said}")
@@ -137,10 +139,9 @@ def tune(config: Tune) -> None:  # noqa: D103
 
 def evaluate(config: Evaluate) -> None:  # noqa: D103
     from vsc.measure import results
-    from vsc.training import runs
 
     folder = Path(config.run)
-    saved, model = runs.read_config(folder), runs.load(folder)
+    saved, model = _opened(folder)
     loaded = _of_run(folder, saved, model, config.data_root)
     names = [name.strip() for name in (config.metrics or "").split(",") if name.strip()]
     found = results.measured(
@@ -160,11 +161,10 @@ def report(config: Report) -> None:  # noqa: D103
     from vsc.measure.measured import Measured
     from vsc.report import run
     from vsc.torchstate import cpu_threads
-    from vsc.training import runs
 
     folder = Path(config.run)
     out = folder / "report.html" if config.out is None else _with_suffix(config.out, ".html")
-    saved, model = runs.read_config(folder), runs.load(folder)
+    saved, model = _opened(folder)
     seen = Measured(model, _of_run(folder, saved, model, config.data_root), config.split)
     with cpu_threads(model):
         print(f"The report: {run.write(folder, seen, out, config.live)}")
@@ -179,11 +179,10 @@ def encode(config: Encode) -> None:  # noqa: D103
     from vsc.data.asked import Asked
     from vsc.data.split import Dataset, Split
     from vsc.measure.measured import Measured, pick
-    from vsc.training import runs
 
     folder, out = Path(config.run), Path(config.out)
     written.suffix(out)
-    saved, model = runs.read_config(folder), runs.load(folder)
+    saved, model = _opened(folder, config.data)
     if config.data is None:
         chosen = pick(_of_run(folder, saved, model, config.data_root), config.split, on_disk=True)
         x, y, rows = chosen.x, chosen.y, chosen.index
@@ -200,6 +199,8 @@ def encode(config: Encode) -> None:  # noqa: D103
     on, (order, listed) = codes.active.sum(1).float().mean(), tables.used(codes)
     print(f"{len(x)} codes of {model.latent_dim} latents, {on:.1f} of them on per example: {out}")
     print(listed)
+    if y is not None and config.data is None:
+        print(f"which of them tell the classes: vsc report {shlex.quote(config.run)}")
     if model.columns and order:
         some = Split(x if isinstance(x, Tensor) else x[:MANY])
         named = {"features": model.columns, "fields": model.fields}
@@ -313,10 +314,9 @@ def export(config: Export) -> None:  # noqa: D103
 
 def _saelens(run: Path, config: Export) -> None:
     from vsc import saelens
-    from vsc.training import runs
 
     folder = Path(config.out) if config.out else run / "saelens"
-    saved, model = runs.read_config(run), runs.load(run)
+    saved, model = _opened(run)
     loaded = _of_run(run, saved, model, config.data_root)
     part = "validation" if len(loaded.valid) else "test"
     found = saelens.write(model, folder, (loaded.valid if len(loaded.valid) else loaded.test).x)
@@ -353,6 +353,21 @@ def _data_arguments(config: Config, root: str | None = None) -> dict[str, Any]:
     names = ("name", "root", "valid_fraction", "seed", "label", "drop", "columns", "size")
     found = {name: getattr(config.data, name) for name in names}
     return found | ({"root": root} if root else {})
+
+
+def _opened(folder: Path, data: str | None = None) -> tuple[Config, "Autoencoder"]:
+    """Read the settings and the model of a run; one that SAELens saved has no settings, and must be given `data`."""
+    from vsc import saelens
+    from vsc.training import runs
+
+    if not saelens.is_saelens(folder):
+        return runs.read_config(folder), runs.load(folder)
+    if data is None:
+        raise UsageError(
+            f"{folder} is a model that SAELens reads, without data: vsc encode {folder} --data FILE takes it, and in "
+            f"Python vsc.evaluate(vsc.load({str(folder)!r}), data)"
+        )
+    return Config(), saelens.read(folder)
 
 
 def _of_run(folder: Path, config: Config, model: "Autoencoder", root: str | None) -> "Dataset":

@@ -34,6 +34,7 @@ COLUMNS = {
     "always_on": ("always on", ".1f"),
     "dead": ("dead", ".1f"),
     "mse": ("MSE", ".4f"),
+    "fvu": ("FVU", ".3f"),
     "denoise_psnr": ("denoised dB", ".2f"),
     "probe": ("probe", ".3f"),
 }
@@ -64,7 +65,7 @@ def scores(
     shown = {
         name: column
         for name, column in COLUMNS.items()
-        if name not in ("relaxed_elbo", "iwae", "kl_selection") or any(getattr(mean, name) for mean in means)
+        if name not in ("relaxed_elbo", "iwae", "kl_selection", "fvu") or any(getattr(mean, name) for mean in means)
     }
     rows, baseline = [], without_latents(means[0])
     if baseline is not None:
@@ -110,8 +111,9 @@ def metric(name: str, value: float) -> str:
     return f"  {name:28} {value:<10.4g} {note}".rstrip()
 
 
-def training(config: Config, folder: "Path", model: "Autoencoder") -> Iterator[str]:
+def training(config: Config, folder: "Path", model: "Autoencoder", data: "Dataset") -> Iterator[str]:
     """Yield what a training ends with: the validation of the weights that were kept, cautions, and what to type."""
+    from vsc.measure.measured import Measured
     from vsc.training import diagnosis, runs
 
     rows = [row for row in runs.read_history(folder) if row["split"] == "valid"]
@@ -128,17 +130,14 @@ def training(config: Config, folder: "Path", model: "Autoencoder") -> Iterator[s
     yield f"trained {type(model).__name__} with {count} parameters; saved in {folder}"
     if last and asked.steps and last["step"] < asked.steps:
         yield f"kept: the weights of step {last['step']} of {asked.steps}, the best on the validation part"
-    target = config.train.target_l0
-    if last and target and last["active"] < 0.75 * target.last:
-        yield (
-            f"of the l0 of {last['l0']:.3g} only {last['active']:.3g} latents are on with gamma above 1/2; the "
-            "rest is unused latents that idle. Lower model.latent_dim"
-        )
-    J = model.latent_dim
-    if last and model.spiked and (found := diagnosis.collapse(last["used"], last["always_on"], J, resolved)):
-        yield f"CAUTION: the model {found}"
-    if found := diagnosis.overfitting(rows, resolved):
-        yield f"CAUTION: the model {found}"
+    cautions = [overfits := diagnosis.overfitting(rows, resolved)]
+    if last and model.bounded:
+        without = Measured(model, data, "valid").no_latents[0]
+        cautions += [diagnosis.worthless(last["elbo"], without, bool(overfits or asked.patience), resolved)]
+    if last and model.spiked:
+        closed = diagnosis.collapse(last["used"], last["always_on"], model.latent_dim, resolved)
+        cautions += [closed or diagnosis.missed(last["active"], last["l0"], resolved)]
+    yield from (f"CAUTION: the model {said}" for said in cautions if said)
     if far:
         yield (
             f"CAUTION: validation examples {some(map(str, far), 5)}, counted from 0, have no finite bound, and are "
@@ -252,6 +251,13 @@ def contents(loaded: "Dataset") -> Iterator[str]:
     yield from (f"note: {note}" for note in loaded.notes)
     if not mixed(loaded.fields):  # else each column has its own
         yield _reading(loaded)
+    if len(loaded.shape) == 1 and loaded.shape[0] >= WIDE and not loaded.features and loaded.high is None:
+        yield "if these are activations of a network, or other vectors with one scale: vsc train --model vsc-linear, or"
+        yield "vsc compare --models vsc-linear,batch-topk,jumprelu, which learn a dictionary of directions"
+
+
+WIDE = 64
+"""Values without names from which on an example may well be what a layer of a network computes."""
 
 
 def some(names: Iterable[Any], most: int = 50) -> str:

@@ -101,7 +101,8 @@ def load(
         choose(DATASETS, str(name), "data set")
     except UsageError as error:
         raise UsageError(
-            f"{error} (the path of a .npy, .npz or .csv file or of a folder of pictures will do as well)"
+            f"{error}; nor is there a file or folder of that name (a .npy, .npz or .csv file, or a folder of arrays or "
+            "pictures, will do as well)"
         ) from None
     raise AssertionError("a registered name was handled above")
 

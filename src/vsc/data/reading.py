@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vsc.data import npz, pictures, texts
 from vsc.data.asked import Asked, check_no_pictures, check_no_table
-from vsc.data.checks import check_shape, check_unpacked
+from vsc.data.checks import check_finite, check_shape, check_unpacked
 from vsc.data.idx import read_idx
 from vsc.data.stored import FileShard, Stored
 from vsc.data.table import Table, matrix, read_table
@@ -49,6 +49,7 @@ def read(path: Path, asked: Asked) -> Found:
         return _pictures(path, asked)
     check_no_pictures(asked, "this is none")
     if path.is_dir():
+        check_no_table(asked, "this is a folder of arrays")
         return _folder(path)
     if not path.is_file():
         raise UsageError("no such file")
@@ -187,7 +188,11 @@ def together(arrays: list[np.memmap]) -> NDArray[Any] | Stored:
     _check_drift(shards)
     if sum(math.prod(shard.shape) * shard.dtype.itemsize for shard in shards) > IN_MEMORY:
         return stored
-    return np.concatenate([shard.read(0, shard.shape[0]) for shard in shards])
+    parts = [shard.read(0, shard.shape[0]) for shard in shards]
+    if len(shards) > 1:
+        for part, shard in zip(parts, shards, strict=True):
+            check_finite(part, shard.name)  # here, while it is known which file a row is of
+    return np.concatenate(parts)
 
 
 def load_numpy(path: Path, magic: bytes, about: str = "", **how: Any) -> Any:

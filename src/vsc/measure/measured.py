@@ -19,10 +19,11 @@ from vsc.measure import scores as scoring
 from vsc.measure.effects import Effects, Parts, Strips
 from vsc.measure.latents import Extremes, Survey, Together
 from vsc.measure.scores import Scores
-from vsc.metrics import METRICS, Given, attributes, measurable
+from vsc.metrics import METRICS, Given, attributes, fvu, measurable
 from vsc.metrics import measure as metric_values
 from vsc.model import Autoencoder, Codes
 from vsc.model.bounds import Bound
+from vsc.model.likelihoods.gaussian import Spread
 from vsc.model.nets import Dictionary
 from vsc.model.scaling import moments_there
 from vsc.model.spikes import SPIKES
@@ -295,7 +296,15 @@ class Measured:
             iwae=tight,
             at_floor=scoring.at_floor(model, codes),
             no_latents=self.no_latents[0],
+            fvu=self._fvu(),
         )
+
+    def _fvu(self) -> float | None:
+        """Return the share of the variance that is not explained, where examples are vectors with Gaussian errors."""
+        model = self.model
+        if not isinstance(model.likelihood, Spread) or len(model.shape) > 1 or not self.x.isfinite().all():
+            return None
+        return fvu(*(model.scaler.inverse(x).numpy() for x in (self.x, scoring.reconstruct(model, self.codes))))
 
     def far(self, samples: int = 5) -> str:
         """Say which examples are so far out that they rule the means, to follow the model's name; mostly nothing."""

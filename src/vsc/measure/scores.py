@@ -11,7 +11,7 @@ from tqdm import tqdm
 from vsc.model import Autoencoder, Codes
 from vsc.model.bounds import Bound
 from vsc.settings.config import Config
-from vsc.training.diagnosis import collapse
+from vsc.training.diagnosis import collapse, missed, worthless
 
 NOISE = 0.1
 """Standard deviation of the denoising test's noise, as a share of the data's range (report 5.3)."""
@@ -57,6 +57,8 @@ class Scores(NamedTuple):
     at_floor : float or None
         Share of the reconstructions' output variances within ten times the likelihood's floor, on which log p(x|z)
         then leans; None for likelihoods without a floor.
+    fvu : float or None
+        Squared error as a share of the variance, stored units (`vsc.metrics.fvu`), of a Gaussian of vectors; else None.
     probe : float or None
         Test accuracy of a logistic regression on the mean codes of up to 5000 labelled training examples.
     no_latents : float or None
@@ -83,6 +85,7 @@ class Scores(NamedTuple):
     iwae: float | None = None
     at_floor: float | None = None
     no_latents: float | None = None
+    fvu: float | None = None
 
 
 def without_latents(scores: Scores) -> Scores | None:
@@ -90,7 +93,8 @@ def without_latents(scores: Scores) -> Scores | None:
     if scores.no_latents is None:
         return None
     nothing: dict[str, Any] = dict.fromkeys(Scores._fields)
-    return Scores(**nothing | {"elbo": scores.no_latents, "log_px": scores.no_latents})
+    fvu = None if scores.fvu is None else 1.0
+    return Scores(**nothing | {"elbo": scores.no_latents, "log_px": scores.no_latents, "fvu": fvu})
 
 
 RELAXED = {"sigmoid", "concrete"}
@@ -186,19 +190,15 @@ def cautions(
         Sentences to follow the model's name. Often empty: that some latents are dead is how a sparse model finds its
         size.
     """
-    out = [said for said in (rows, overfits) if said]
+    out = [rows, overfits]
     if not rows and not all(value is None or math.isfinite(value) for value in scores):
         return ["has scores that are not finite: the training most likely diverged; lower train.lr."]
-    without, elbo = scores.no_latents, scores.elbo
-    if elbo is not None and without is not None and elbo < without:
-        keeps = overfits or (config is not None and config.train.patience)
-        advice = "Take" if keeps else "Keep the best weights with train.patience 3, or take"
-        out.append(
-            f"is worse than a model without latents: its ELBO of {elbo:.1f} nats is below {without:.1f}, that of the "
-            f"best constant output. {advice} fewer latents or more data."
-        )
-    if spiked and (found := collapse(scores.used, scores.always_on, latent_dim, config)):
-        out.append(found)
+    elbo, keeps = scores.elbo, bool(overfits or (config is not None and config.train.patience))
+    out.append(worthless(elbo, scores.no_latents, keeps, config))
+    if spiked:
+        closed = collapse(scores.used, scores.always_on, latent_dim, config)
+        out += [closed] if closed else [missed(scores.active, scores.l0, config)]
+    out = [said for said in out if said]
     if scores.at_floor is not None and scores.at_floor > LEANS_ON_FLOOR:
         out.append(
             f"leans on model.variance_floor, where {scores.at_floor:.0%} of the outputs' variances lie; "

@@ -111,6 +111,8 @@ COLUMNS = (
            "latents active on less than 0.01 % of the examples"),
     Column("mse", _ERROR, "per output", "MSE", lambda s: s.mse, "lower", "#.3g",
            "squared error of the reconstruction from the hard code"),
+    Column("fvu", _ERROR, "of the variance", "FVU", lambda s: s.fvu, "lower", ".3f",
+           "fraction of variance unexplained, in stored units", "for Gaussian likelihoods of vectors alone"),
     Column("denoise_mse", _NOISE, "", "MSE", lambda s: s.denoise_mse, "lower", "#.3g",
            "squared error per output against the clean input, from the noisy input"),
     Column("denoise_psnr", _NOISE, "", "PSNR, dB", lambda s: s.denoise_psnr, "higher", ".2f",
@@ -127,6 +129,7 @@ def columns(rows: Sequence[Scores]) -> list[Column]:
     relaxed = any(row.relaxed_elbo is not None for row in rows)
     chosen = any(row.kl_selection for row in rows)
     hidden = (set() if relaxed else {"relaxed", "gap"}) | (set() if chosen else {"kl_selection"})
+    hidden |= set() if any(row.fvu is not None for row in rows) else {"fvu"}
     hidden |= {"no_latents"} if len(rows) > 1 else set()  # a row of its own
     return [column for column in COLUMNS if column.key not in hidden]
 

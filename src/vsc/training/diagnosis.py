@@ -111,6 +111,53 @@ def _open(config: Config | None) -> list[str]:
     return causes
 
 
+MISSED = 1.25
+"""How many times more or fewer latents may be on than were asked for."""
+
+
+def missed(active: float, l0: float, config: Config | None) -> str:
+    """
+    Say so where about as many latents as `train.target_l0` asks for are not on, why, and what to change.
+
+    Of an example `active` latents are on, gamma > 1/2, and `l0` is its expected number, the sum of gamma. A sentence to
+    follow the model's name; empty where nothing was asked for, or it is there.
+    """
+    target = _last(config, "target_l0")
+    if config is None or not target or target / MISSED <= active <= target * MISSED:
+        return ""
+    said = f"was asked for l0 {target:g}, and has {active:.3g} latents on"
+    if config.train.steps is not None and config.train.steps <= SHORT:
+        return f"{said}. It was trained for {config.train.steps} steps only: raise train.steps first."
+    if target / MISSED <= l0 <= target * MISSED:  # what is asked for is met, and the gates are not sure
+        return (
+            f"{said}: a target is one of the sum of gamma, which is {l0:.3g}, and on is gamma above 1/2. Train longer, "
+            f"ask for another --target-l0, or none; if latents are unused, lower model.latent_dim."
+        )
+    return f"{said}: the price that holds it has not got there. Raise train.steps, or ask for another --target-l0."
+
+
+def worthless(elbo: float | None, without: float | None, keeps: bool, config: Config | None) -> str:
+    """
+    Say so where the ELBO is below that of the best constant output, `without` latents, and what to change.
+
+    The best weights are kept, or advised to be already, where `keeps`. A sentence to follow the model's name.
+    """
+    if elbo is None or without is None or not elbo < without:
+        return ""
+    target, short = _last(config, "target_l0"), config is not None and (config.train.steps or SHORT + 1) <= SHORT
+    advice = "Take fewer latents or more data"
+    if short:
+        advice = "Raise train.steps first"
+    elif target:
+        advice = f"Ask for another l0 than train.target_l0 {target:g}, or for none"
+    elif not keeps:
+        advice = f"Keep the best weights with train.patience 3, or {advice[0].lower()}{advice[1:]}"
+    return (
+        f"is worse than a model without latents: its ELBO of {elbo:.1f} nats is below {without:.1f}, that of the best "
+        f"constant output. {advice}."
+    )
+
+
 def _last(config: Config | None, name: str) -> float:
     """Where a schedule of training ends up; 0 where it is not set."""
     schedule = None if config is None else getattr(config.train, name)

@@ -14,29 +14,29 @@ from vsc.model.peers.coder import Coder, also, boundless, exact, on_where
 
 OPENS, KERNEL = 2.0, 2.0
 """
-Above which output of the encoder a latent is on at the start, and the width of a threshold's kernel, in `unit`. From
-near zero, where half of the latents are on, a threshold needs long to get there, and what is asked for meanwhile to
-come to the l0 is so much that directions are lost.
+Above which output of the encoder a latent is on at the start, and the width of a threshold's kernel, in `unit`: the
+projections on a direction that is not there rarely exceed two deviations. From near zero, where half of the latents are
+on, a gate needs long to get there, and the price that is asked meanwhile for l0 is so high that directions are lost.
 """
 
 
 class Opening(Coder, ABC):
-    """A coder that learns where its latents open, from `OPENS` on: `unit` is the root mean square of a first batch."""
+    """A coder that learns where its latents open, from `OPENS` on: `unit` is what it puts out on a first batch."""
 
     schedules = frozenset({"target_l0", "penalty"})
 
     def begin(self) -> None:
-        """Make the unit, 1 until a batch was seen in training, however large or small the encoder's outputs are."""
+        """Make the units (J,), which are 1 until a batch was seen in training."""
         self.unit: Tensor
-        self.register_buffer("unit", torch.ones((), dtype=torch.float32))
+        self.register_buffer("unit", torch.ones(self.latent_dim, dtype=torch.float32))
         self.unseen: Tensor
-        self.register_buffer("unseen", torch.ones((), dtype=torch.bool))
+        self.register_buffer("unseen", torch.ones(self.latent_dim, dtype=torch.bool))
 
     def outputs(self, x: Tensor) -> Tensor:
-        """Return the encoder's outputs (B, J) of x (B, M); in training the first that are not all zero are the unit."""
+        """Return the encoder's outputs (B, J) of x (B, M); a first batch's root mean square is the unit."""
         pre = self.from_encoder(x)
         if self.training:
-            size = pre.detach().float().square().mean().sqrt()
+            size = pre.detach().float().square().mean(0).sqrt()
             first = self.unseen & (size > 0)
             self.unit, self.unseen = torch.where(first, size, self.unit), self.unseen & ~first
         return pre

@@ -36,7 +36,7 @@ class Opening(Coder, ABC):
         """Return the encoder's outputs (B, J) of x (B, M); a first batch's root mean square is the unit."""
         pre = self.from_encoder(x)
         if self.training:
-            size = pre.detach().float().square().mean(0).sqrt()
+            size = pre.detach().float().square().mean(0).sqrt().to(self.unit)
             first = self.unseen & (size > 0)
             self.unit, self.unseen = torch.where(first, size, self.unit), self.unseen & ~first
         return pre

@@ -235,8 +235,9 @@ class TrainConfig:
     above, as "24 -> 6 at 0.1 over 0.3", but where training may stop early (train.patience) or the prior asks for few
     latents itself, as the gates fixed do. On the way from one value to the next it falls by the same share at each
     step, and before the last one is reached the price is not negative. None leaves l0 to the data and the cap, but for
-    a limit of 2 sqrt(J). The models topk (a whole number), batch-topk and matryoshka (a mean) keep so many, and jumprelu
-    and gated are held there; None is a tenth of the latents for them all, but where train.penalty is given."""
+    a limit of 2 sqrt(J). The models topk (a whole number), batch-topk and matryoshka (in the mean) keep so many,
+    jumprelu and gated are held there, and None is a tenth of the latents for them all, but where train.penalty is
+    given."""
     clip: float | None = None
     """Largest norm of the gradient; None is 10 with likelihoods whose variances are learned, which can run away, and
     does not clip otherwise."""

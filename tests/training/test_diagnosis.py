@@ -134,6 +134,9 @@ def test_a_validation_elbo_that_falls_is_called_overfitting(elbos, says):
 def test_a_run_that_kept_its_best_weights_is_not_told_to():
     assert overfitting(ROWS, settings({"patience": 3})) == ""
     assert "train.patience 3" in overfitting(ROWS, settings())
+    pressed = overfitting(ROWS, settings({"target_l0": 6.0}))  # the weights that are best have another l0
+    assert "train.patience" not in pressed
+    assert "has fallen since, to -60.0. Ask for another l0 than train.target_l0 6" in pressed
 
 
 @pytest.mark.parametrize(

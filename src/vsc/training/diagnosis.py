@@ -178,7 +178,13 @@ def overfitting(rows: Sequence[Mapping[str, Any]], config: Config | None = None)
     fallen = best["elbo"] - last["elbo"]
     if best["step"] > 0.8 * last["step"] or fallen < max(FALLEN * abs(best["elbo"]), 0.5):
         return ""
+    fall = f"was best at step {best['step']} ({best['elbo']:.1f}) and has fallen since, to {last['elbo']:.1f}"
+    if target := _last(config, "target_l0"):  # whose price lowers the bound in training, too, and is not to be escaped
+        return (
+            f"may overfit, or pay for its l0: its validation ELBO {fall}. Ask for another l0 than train.target_l0 "
+            f"{target:g}, or for none; or take fewer latents or steps."
+        )
     return (
-        f"overfits: its validation ELBO was best at step {best['step']} ({best['elbo']:.1f}) and has fallen since, to "
-        f"{last['elbo']:.1f}. Keep the best weights with train.patience 3, or take fewer latents or steps."
+        f"overfits: its validation ELBO {fall}. Keep the best weights with train.patience 3, or take fewer latents or "
+        "steps."
     )

@@ -219,6 +219,7 @@ def main() -> None:
     if asked.only in (None, "pythae") and not missing("pythae"):
         data = vsc.from_arrays(pictures, name="random")
         same = {"model.latent_dim": J, "model.hidden": (HIDDEN,), "data.scale": "unit-interval"}
+        same["model.likelihood"] = "bernoulli"  # pythae's bce; of random bytes ours would be gaussian-shared
         nets = {
             "pythae VAE": pythae_vae(pictures),
             "VAE": ours(data, "vae", **same),

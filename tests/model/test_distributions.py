@@ -10,7 +10,7 @@ from torch.distributions import Bernoulli, Independent, Laplace, Normal, kl_dive
 
 from vsc.model import Codes
 from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, ThresholdedNormal
-from vsc.model.divergences import bernoulli_kl, kl_parts, laplace_kl
+from vsc.model.divergences import bernoulli_kl, kl_parts, laplace_kl, summed_kl
 
 
 def random_q(*shape, seed=0):
@@ -449,3 +449,17 @@ def test_laplace_kl_equals_torchs():
     torch.testing.assert_close(laplace_kl(mu, logscale), expected)
     assert (laplace_kl(mu, logscale) >= 0).all()
     assert laplace_kl(torch.zeros(1), torch.zeros(1)).item() == 0
+
+
+def test_the_summed_divergence_is_the_sum_of_its_parts_with_the_same_slopes():
+    torch.manual_seed(0)
+    given = [t.double().requires_grad_() for t in (*torch.randn(3, 5, 4), *(2 * torch.randn(3, 1, 4)))]
+
+    def summed(mu, logvar, l, m, logvar_p, k):  # noqa: E741
+        return summed_kl(*(SpikeAndSlab(*q[:2], spike_logits=q[2]) for q in ((mu, logvar, l), (m, logvar_p, k))))
+
+    q, p = (SpikeAndSlab(*part[:2], spike_logits=part[2], validate_args=False) for part in (given[:3], given[3:]))
+    for found, expected in zip(summed(*given), kl_parts(q, p), strict=True):
+        torch.testing.assert_close(found, expected.sum(-1))
+    assert torch.autograd.gradcheck(summed, given)
+    assert torch.autograd.gradgradcheck(summed, given)

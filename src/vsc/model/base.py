@@ -15,7 +15,7 @@ from vsc.fields import Field
 from vsc.model.bounds import Bound
 from vsc.model.filling import filled
 from vsc.model.likelihoods import Bernoulli, Likelihood
-from vsc.model.nets import Dictionary
+from vsc.model.nets import Dictionary, Refining
 from vsc.model.priors import Prior
 from vsc.model.scaling import Examples, Scaler, as_examples, identity
 from vsc.model.spikes import Curved
@@ -176,6 +176,12 @@ class Autoencoder(nn.Module, ABC):
     def from_encoder(self, x: Tensor) -> Tensor:
         """Return what the encoder makes of x (B, M): (B, features * J), never in half precision."""
         return _through(self.encoder, x.unflatten(-1, self._taken))
+
+    def parts(self, x: Tensor) -> list[Tensor]:
+        """Return the same in `features` parts, (B, J) each; an encoder that has them so is not made to join them."""
+        if isinstance(self.encoder, Refining):
+            return [_single(part) for part in self.encoder.parts(x.to(self.encoder.read.dtype))]
+        return [part.contiguous() for part in self.from_encoder(x).chunk(self.features, -1)]  # strided exp is slow
 
     def from_decoder(self, z: Tensor) -> Tensor:
         """Return what the decoder makes of codes z (B, J): (B, width), never in half precision."""
@@ -444,8 +450,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def _through(net: nn.Module, x: Tensor) -> Tensor:
     """Apply a net in its weights' precision; what it gives is flattened and taken out of half precision."""
     weight = next(net.parameters(), None)
-    out = net(x if weight is None else x.to(weight.dtype)).flatten(1)
-    # sums of hundreds of nats do not fit into half precision
+    return _single(net(x if weight is None else x.to(weight.dtype)).flatten(1))
+
+
+def _single(out: Tensor) -> Tensor:
+    """Take it out of half precision: sums of hundreds of nats do not fit into that."""
     return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
 
 

@@ -58,6 +58,8 @@ class Spiked(Distribution, ABC):
         Mean of the slab.
     spike_logits : torch.Tensor, shape (...)
         Logit of the spike probability P(z != 0); infinite where a gate is certain.
+    gamma : torch.Tensor, shape (...)
+        Spike probability P(z != 0).
 
     Notes
     -----
@@ -68,7 +70,7 @@ class Spiked(Distribution, ABC):
 
     mu: Tensor
     spike_logits: Tensor
-    _gamma: Tensor | None = None
+    gamma: Tensor
     _parts: ClassVar[tuple[str, ...]]
     support = constraints.real  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
@@ -83,11 +85,6 @@ class Spiked(Distribution, ABC):
     @abstractmethod
     def slab_moments(self) -> tuple[Tensor, Tensor]:
         """Variance and entropy (nats) of the slab alone, shape (...)."""
-
-    @property
-    def gamma(self) -> Tensor:
-        """Spike probability P(z != 0), shape (...)."""
-        return torch.sigmoid(self.spike_logits) if self._gamma is None else self._gamma
 
     @property
     def mean(self) -> Tensor:
@@ -146,12 +143,11 @@ class Spiked(Distribution, ABC):
         return self._with(parts, parts[0].shape, None)
 
     def _values(self) -> list[Tensor]:
-        return [getattr(self, name) for name in self._parts if getattr(self, name) is not None]
+        return [getattr(self, name) for name in self._parts]
 
     def _with(self, parts: list[Tensor], shape: torch.Size, instance) -> Self:
         new: Self = self._get_checked_instance(type(self), instance)  # pyright: ignore[reportAssignmentType]
-        names = [name for name in self._parts if getattr(self, name) is not None]
-        for name, part in zip(names, parts, strict=True):
+        for name, part in zip(self._parts, parts, strict=True):
             setattr(new, name, part)
         Distribution.__init__(new, shape, validate_args=False)
         new._validate_args = self._validate_args
@@ -186,7 +182,7 @@ class SpikeAndSlab(Spiked):
         "gamma": constraints.unit_interval,
         "spike_logits": constraints.real,
     }
-    _parts = ("mu", "logvar", "spike_logits", "_gamma")
+    _parts = ("mu", "logvar", "spike_logits", "gamma")
 
     def __init__(
         self,
@@ -201,9 +197,10 @@ class SpikeAndSlab(Spiked):
         if gamma is None:
             assert spike_logits is not None
             self.mu, self.logvar, self.spike_logits = broadcast_all(mu, logvar, spike_logits)
+            self.gamma = torch.sigmoid(self.spike_logits)
         else:
-            self.mu, self.logvar, self._gamma = broadcast_all(mu, logvar, gamma)
-            self.spike_logits = _logit(self._gamma)
+            self.mu, self.logvar, self.gamma = broadcast_all(mu, logvar, gamma)
+            self.spike_logits = _logit(self.gamma)
         super().__init__(self.mu.shape, validate_args=validate_args)
 
     def slab(self, sample_shape=()) -> Tensor:
@@ -241,7 +238,7 @@ class Thresholded(Spiked, ABC):
         "logscale": constraints.real,
         "threshold": constraints.positive,
     }
-    _parts = ("mu", "logscale", "threshold", "spike_logits")
+    _parts = ("mu", "logscale", "threshold", "spike_logits", "gamma")
 
     def __init__(
         self,
@@ -253,6 +250,7 @@ class Thresholded(Spiked, ABC):
         self.mu, self.logscale, self.threshold = broadcast_all(mu, logscale, threshold)
         log_gamma = self.log_tail(self.ratio)
         self.spike_logits = log_gamma - torch.log(-torch.expm1(log_gamma))
+        self.gamma = torch.sigmoid(self.spike_logits)
         super().__init__(self.mu.shape, validate_args=validate_args)
 
     @property

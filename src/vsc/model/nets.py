@@ -271,8 +271,8 @@ class Refining(nn.Module):
         self.steps = nn.Parameter(step.repeat(refinements, 1, 1, J))  # (refinements, 2, 2, J)
         self.read = nn.Parameter(read[:, :n].repeat(1, 1, J))  # (2, n, J)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the features of x (B, M)."""
+    def parts(self, x: Tensor) -> list[Tensor]:
+        """Return the features of x (B, M), (B, J) each: side by side they would be copied, and taken apart again."""
         (dictionary,) = self.shared
         x, weight = x - dictionary.bias, dictionary.weight
         u = x @ self.projections.T
@@ -280,7 +280,11 @@ class Refining(nn.Module):
             value, gate = (torch.addcmul(c, a, u) for a, c in zip(scale, shift, strict=True))
             z = torch.sigmoid(gate) * value
             u = torch.addmm(z, torch.addmm(x, z, weight, alpha=-1), self.projections.T)
-        return torch.cat([torch.addcmul(c, a, u) for a, c in zip(*self.read, strict=True)], -1)
+        return [torch.addcmul(c, a, u) for a, c in zip(*self.read, strict=True)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of x (B, M), side by side."""
+        return torch.cat(self.parts(x), -1)
 
 
 def lista(

@@ -134,7 +134,7 @@ class VSC(Autoencoder):
 
     def posterior(self, x: Tensor, lam: float = 1.0) -> SpikeAndSlab:
         """Return q_lambda(z|x), shape (B, J), of x (B, M) (UAI sec. 3.4)."""
-        mu, logvar, v = (part.contiguous() for part in self.from_encoder(x).chunk(3, -1))  # strided exp is slow
+        mu, logvar, v = self.parts(x)
         if lam < 1:  # the slab N(lam mu, lam s^2 + 1 - lam): variances are interpolated, not deviations
             mu, logvar = lam * mu, torch.log(lam * exp(logvar) + (1 - lam))
         if (origin := self.prior.origin) is not None:

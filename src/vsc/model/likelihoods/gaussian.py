@@ -23,7 +23,7 @@ class Spread(Likelihood):
 
     def terms(self, x, out):
         sd = self.variances(out).sqrt()
-        return -(0.5 * ((x - self.mean(out)) / sd).square() + sd.log() + 0.5 * LOG_2PI)
+        return -0.5 * ((x - self.mean(out)) / sd).square() - (sd.log() + 0.5 * LOG_2PI)
 
     def mean(self, out):
         return out.chunk(self.outputs, -1)[0]

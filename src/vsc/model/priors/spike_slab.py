@@ -11,7 +11,7 @@ from torch.nn.functional import log_softmax, logsigmoid
 
 from vsc.errors import UsageError
 from vsc.model.distributions import SpikeAndSlab, exp
-from vsc.model.divergences import chosen_kl, kl_parts, mixture_log_prob, pairwise_kl
+from vsc.model.divergences import chosen_kl, kl_parts, mixture_log_prob, pairwise_kl, summed_kl
 from vsc.model.priors.base import Divergence, Mixture, Posterior, Prior
 from vsc.model.priors.gates import Gates
 from vsc.model.priors.slabs import Slab, UnitSlab
@@ -96,7 +96,7 @@ class SpikeSlabPrior(Prior):
         """Return the bound's parts in nats, shape (B,) each; `penalty` is J KL(Bern(mean gamma_u) || Bern(alpha))."""
         parts = self.mixed(posterior, qz.mu.dtype)
         if self.components == 1:
-            slab, spike = (part.sum(-1) for part in kl_parts(qz, parts))
+            slab, spike = summed_kl(qz, parts)
             return Divergence(slab, spike, torch.zeros_like(slab), self._penalty(parts, slab))
         pairs = pairwise_kl(qz, parts)  # (B, U) each
         log_C = self.choice(x, pairs.total)  # ln q(u|x)  (B, U)

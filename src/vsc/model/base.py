@@ -159,6 +159,9 @@ class Autoencoder(nn.Module, ABC):
             Nats, shape (B,) each.
         """
 
+    def start_at(self, x: Tensor) -> None:
+        """Start at some training examples, model inputs (n, M), before training; most models have nothing to start."""
+
     @abstractmethod
     def codes(self, x: Tensor) -> Codes:
         """Return the codes of model inputs x (B, M)."""

@@ -421,6 +421,7 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
         front.fit(built.scaler(data.train.x[:MOST]))
     if built.likelihood.learns_variances and config.data.scale not in ("standard", "whole"):  # in which it is 1
         built.likelihood.start_at(built.scaler(data.train.x[:MOST]))
+    built.start_at(built.scaler(data.train.x[:SOME]))
     prior = getattr(built, "prior", None)
     if prior is not None and prior.wants:
         chosen = torch.randperm(len(data.train), device="cpu")[: prior.wants]
@@ -431,6 +432,8 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
     return built
 
 
+SOME = 1024
+"""Training examples that a model starts at."""
 MOST = 100_000
 """Training examples that counts are standardised by, in what the encoder sees, and that variances start at."""
 

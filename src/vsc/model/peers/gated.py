@@ -18,28 +18,32 @@ Above which output of the encoder a latent is on at the start, and the width of 
 projections on a direction that is not there rarely exceed two deviations. From near zero, where half of the latents are
 on, a gate needs long to get there, and the price that is asked meanwhile for l0 is so high that directions are lost.
 """
+UNTOLD = 0.05
+"""The unit of a model that no examples were given to start at."""
 
 
 class Opening(Coder, ABC):
-    """A coder that learns where its latents open, from `OPENS` on: `unit` is what it puts out on a first batch."""
+    """
+    A coder that learns where its latents open, from `OPENS` units on.
+
+    Attributes
+    ----------
+    unit : torch.Tensor, shape (J,)
+        The root mean square of the encoder's outputs on the training examples it is told of before training
+        (`start_at`); `UNTOLD` if it is told of none.
+    """
 
     schedules = frozenset({"target_l0", "penalty"})
 
     def begin(self) -> None:
-        """Make the units (J,), which are 1 until a batch was seen in training."""
+        """Make the units."""
         self.unit: Tensor
-        self.register_buffer("unit", torch.ones(self.latent_dim, dtype=torch.float32))
-        self.unseen: Tensor
-        self.register_buffer("unseen", torch.ones(self.latent_dim, dtype=torch.bool))
+        self.register_buffer("unit", torch.full((self.latent_dim,), UNTOLD, dtype=torch.float32))
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """Return the encoder's outputs (B, J) of x (B, M); a first batch's root mean square is the unit."""
-        pre = self.from_encoder(x)
-        if self.training:
-            size = pre.detach().float().square().mean(0).sqrt().to(self.unit)
-            first = self.unseen & (size > 0)
-            self.unit, self.unseen = torch.where(first, size, self.unit), self.unseen & ~first
-        return pre
+    @torch.no_grad()
+    def start_at(self, x):
+        size = self.from_encoder(x).float().square().mean(0).sqrt()
+        self.unit.copy_(torch.where(size > 0, size, self.unit))
 
 
 class JumpReLU(Opening):
@@ -58,7 +62,7 @@ class JumpReLU(Opening):
 
     def forward(self, x, lam=1.0, relaxation=None):
         """Return log p(x|z) of x (B, M) with zero KL; the penalty is l0, which has a gradient in theta alone."""
-        pre = self.outputs(x)
+        pre = self.from_encoder(x)
         z, on = jump(pre / self.unit, self.log_threshold.exp())
         return boundless(self.log_px(x, z * self.unit), on, on.sum(-1))
 
@@ -133,7 +137,7 @@ class Gated(Opening):
 
     def forward(self, x, lam=1.0, relaxation=None):
         """Return log p(x|z) of x (B, M) with zero KL; gamma has the gradient of the L1 norm."""
-        pre = self.outputs(x)
+        pre = self.from_encoder(x)
         gate, z = torch.relu(pre - self.opens), self.code(pre)
         log_px = self.log_px(x, z)
         if self.training:

@@ -3,6 +3,10 @@ Time and peak memory of a training step of wide linear VSCs: 384 values, batches
 
 Each number of latents has a process of its own, whose peak memory is what the system says of it, all of `vsc.train`
 included: the model, Adam, validation, log and checkpoint.
+
+`--encode ROWS` writes so many rows of noise into a folder of shards, has `vsc encode` write their sparse codes, and
+says how fast that is beside `model.encode_parts` of rows in memory, before and after. The model is untrained: 2 % of
+its 2048 latents (`--latents`) are on.
 """
 
 import argparse
@@ -11,11 +15,16 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.sparse import load_npz
 
 import vsc
+from vsc.cli.running import main as command
+from vsc.model import Autoencoder
 
 M, B = 384, 1024
 
@@ -25,8 +34,11 @@ def main() -> None:
     parser.add_argument("--latents", type=int, nargs="+", default=[16_384, 65_536])
     parser.add_argument("--preset", default="vsc-linear")
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--encode", type=int, metavar="ROWS")
     ask = parser.parse_args()
-    if len(ask.latents) == 1:
+    if ask.encode:
+        encode(ask.encode, ask.latents[0] if len(ask.latents) == 1 else 2048, ask.preset)
+    elif len(ask.latents) == 1:
         step(ask.latents[0], ask.preset, ask.steps)
     else:
         for J in ask.latents:
@@ -46,6 +58,43 @@ def step(J: int, preset: str, steps: int) -> None:
     each = (stamps[-1] - stamps[0]) / steps
     print(f"{preset}, {J} latents: {each:.1f} s a step, with validation and log; peak {peak():.1f} GB; ", end="")
     print(f"longest line of metrics.jsonl {max(map(len, lines))} characters")
+
+
+def encode(rows: int, J: int, preset: str) -> None:
+    """Write codes of rows on disk, and say how fast, and in how much memory."""
+    begun = peak()
+    rng, shards = np.random.default_rng(0), min(8, rows // B)
+    config = vsc.preset(preset, {"model.latent_dim": J, "train.batch_size": B, "train.steps": 1, "train.device": "cpu"})
+    with tempfile.TemporaryDirectory() as folder:
+        run, data, out = Path(folder, "run"), Path(folder, "data"), Path(folder, "codes.csr.npz")
+        data.mkdir()
+        for i in range(shards):
+            shard = np.lib.format.open_memmap(data / f"{i}.npy", "w+", np.float32, (rows // shards, M))
+            for part in np.array_split(shard, max(1, len(shard) // B)):
+                part[:] = rng.normal(size=part.shape)
+            shard.flush()
+        x = torch.randn(4 * B, M)
+        model = vsc.train(vsc.from_arrays(x.numpy()), config, run, tell=lambda said: None)
+        rates = [in_memory(model, x)]
+        start = time.perf_counter()
+        assert command(["encode", str(run), "--data", str(data), "--out", str(out)]) == 0
+        seconds, most = time.perf_counter() - start, peak()
+        rates.append(in_memory(model, x))
+        codes, size = load_npz(out), out.stat().st_size
+    n, own = codes.shape[0], sum(rates) / len(rates)
+    print(
+        f"{n} rows of {M} values, {J} latents, {codes.nnz / n:.1f} on: {seconds:.0f} s, {n / seconds:.0f} rows a second"
+    )
+    print(f"encoding alone {rates[0]:.0f} before and {rates[1]:.0f} after: {n / seconds / own:.0%} of it")
+    print(f"peak {most:.2f} GB, {begun:.2f} of it after the imports; file {size / 1e6:.0f} MB")
+
+
+def in_memory(model: Autoencoder, x: torch.Tensor, least: float = 15.0) -> float:
+    """Return how many rows a second the model makes codes of, a batch at a time, over `least` seconds."""
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < least:
+        done += sum(len(part.z) for part in model.encode_parts(x, B))
+    return done / (time.perf_counter() - start)
 
 
 def peak() -> float:

@@ -109,6 +109,43 @@ def test_write_npz_takes_numpy_and_torch_and_needs_no_pickle(tmp_path):
         assert found["b"].shape == (2, 2)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_arrays_that_grow_are_joined_along_their_first_axis(tmp_path, packed):
+    rng = np.random.default_rng(0)
+    parts = [{"a": rng.normal(size=(n, 3)).astype(np.float32), "b": np.arange(n).T} for n in (4, 0, 1)]
+    write_npz(tmp_path / "x.npz", {"c": 1.5}, iter([{"d": np.array([True])}, *parts]), packed)
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
+        assert sorted(found) == ["a", "b", "c", "d"]
+        for name in "ab":
+            np.testing.assert_array_equal(found[name], np.concatenate([part[name] for part in parts]))
+            assert found[name].dtype == parts[0][name].dtype
+        assert (found["c"], found["d"].tolist()) == (1.5, [True])
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits there")
+@pytest.mark.parametrize("places", [1, 30])
+def test_a_disk_that_fills_up_while_arrays_grow_leaves_nothing(tmp_path, places):
+    import resource
+
+    def parts():
+        for i in range(places):
+            yield {f"x{i}": np.zeros(2000, np.uint8)}  # one is too large itself, thirty are together
+
+    path, limits = tmp_path / "x.npz", resource.getrlimit(resource.RLIMIT_FSIZE)
+    write_npz(path, {"before": 1})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000 if places == 1 else 10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            write_npz(path, {}, parts(), packed=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(path)
+    with np.load(path) as found:
+        assert list(found) == ["before"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_claim_can_be_repeated_by_its_thread_and_leaves_nothing(tmp_path):
     folder = tmp_path / "new"
     with claimed(folder), claimed(folder):

@@ -5,13 +5,17 @@ import json
 import math
 import os
 import re
+import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vsc.errors import Busy
 
@@ -201,8 +205,34 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(as_json(value, indent=1) + "\n", encoding="utf-8")
 
 
-def write_npz(path: str | Path, arrays: Mapping[str, Any]) -> None:
-    """Write named arrays (NumPy or torch) as a compressed .npz file, whole or not at all."""
+def write_npz(
+    path: str | Path, arrays: Mapping[str, Any], growing: Iterable[Mapping[str, Any]] = (), packed: bool = True
+) -> None:
+    """
+    Write named arrays (NumPy or torch) as an .npz file, compressed if `packed`, whole or not at all.
+
+    Of others, `growing` yields parts by name, which are joined along their first axis. They wait on the disk in files
+    without a name, which end with the process.
+    """
     plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
-    with whole(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **plain)
+    method = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with whole(path) as temporary, ExitStack() as stack:
+        grown: dict[str, tuple[Any, NDArray[Any]]] = {}
+        for part in growing:
+            for name, value in part.items():
+                given = np.ascontiguousarray(value)
+                if name not in grown:
+                    grown[name] = stack.enter_context(TemporaryFile(dir=temporary.parent)), given[:0]
+                grown[name][0].write(given.data)
+        with zipfile.ZipFile(temporary, "w", method) as archive:
+            for name, value in plain.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, value, allow_pickle=False)
+            for name, (raw, like) in grown.items():
+                row = like.dtype.itemsize * math.prod(like.shape[1:])
+                shape = (raw.tell() // row, *like.shape[1:])
+                header = np.lib.format.header_data_from_array_1_0(like) | {"shape": shape}
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_1_0(member, header)
+                    raw.seek(0)
+                    shutil.copyfileobj(raw, member, 2**20)

@@ -12,10 +12,12 @@ from vsc.settings.presets import changed, training_command
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from vsc.data import Dataset
     from vsc.measure.effects import Effects
     from vsc.measure.scores import Scores
-    from vsc.model import Autoencoder, Codes
+    from vsc.model import Autoencoder
     from vsc.report.lead import Row
     from vsc.sweep.path import Chosen
     from vsc.sweep.tune import Found
@@ -195,9 +197,8 @@ def _at_an_end(found: "Found") -> Iterator[str]:
                 yield one.name
 
 
-def used(codes: "Codes") -> tuple[list[int], str]:
-    """Return the used latents, those that are on most first, and say of each how often it is on."""
-    rate = codes.active.float().mean(0)
+def used(rate: "Tensor") -> tuple[list[int], str]:
+    """Return the used latents, those that are on most first, and say of each how often it is on, (J,)."""
     order = [int(j) for j in rate.argsort(descending=True, stable=True) if rate[j] > 0.01]
     listed = ", ".join(f"{j} ({rate[j]:.0%})" for j in order[:20]) + (", ..." if len(order) > 20 else "")
     return order, f"used latents, counted from 0, and the share of examples they are on for: {listed or 'none'}"

@@ -172,7 +172,7 @@ def read_rows(path: Path, columns: tuple[str, ...] = (), wanted: Asked | None = 
     Where the file names its columns, they are put in the order of `columns`; other columns are a UsageError.
     """
     with _about(path):
-        found = read(path, wanted or Asked())
+        found = read(path, wanted or Asked(), once=True)
         x = _checked(found.arrays["x"], "x", 1, bool(found.fields)).x
         y = plain(found.arrays["y"], "y").values if "y" in found.arrays else None
         if y is not None and y.shape[:1] != (len(x),):

@@ -22,8 +22,8 @@ from vsc.errors import UsageError, first_line
 from vsc.fields import Field, mixed, names
 from vsc.files import DATA_FILES, TABLES
 
-IN_MEMORY = 2**30
-"""Bytes up to which the arrays in .npy files are read into memory; larger ones stay on disk."""
+IN_MEMORY, AT_ONCE = 2**30, 2**26
+"""Bytes up to which the arrays in .npy files are read into memory, and if once only; larger ones stay on disk."""
 
 
 class Found(NamedTuple):
@@ -43,13 +43,18 @@ class Found(NamedTuple):
     first: int = 0
 
 
-def read(path: Path, asked: Asked) -> Found:
-    """Read a file, or leave it on disk if it is larger than `IN_MEMORY`; `asked` is how it is to be read."""
+def read(path: Path, asked: Asked, once: bool = False) -> Found:
+    """
+    Read a file, or leave it on disk if it is larger than `IN_MEMORY`; `asked` is how it is to be read.
+
+    What is read `once`, in its order, gains nothing from memory: more than `AT_ONCE` stays on disk.
+    """
+    most = min(IN_MEMORY, AT_ONCE) if once else IN_MEMORY
     if path.is_dir() and not any(path.glob("*.npy")):
         return _pictures(path, asked)
     check_no_pictures(asked, "this is none")
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, most)
     if not path.is_file():
         raise UsageError("no such file")
     name = path.name.lower()
@@ -64,6 +69,8 @@ def read(path: Path, asked: Asked) -> Found:
     if kind == ".npz" and (table := _sparse(path, asked)) is not None:
         return tabled(table)
     check_no_table(asked, "this file is none")
+    if kind == ".npy" and path.stat().st_size > most:
+        return Found({"x": together([_opened(path)], most)})
     return READERS[kind.removesuffix(".gz")](path)
 
 
@@ -93,8 +100,6 @@ def _sparse(path: Path, asked: Asked) -> Table | None:
 
 
 def _npy(path: Path) -> Found:
-    if path.stat().st_size > IN_MEMORY:
-        return Found({"x": together([_opened(path)])})
     return Found({"x": load_numpy(path, b"\x93NUMPY")})
 
 
@@ -117,7 +122,7 @@ def _idx(path: Path) -> Found:
 READERS: dict[str, Callable[[Path], Found]] = {".npy": _npy, ".npz": _npz, "-ubyte": _idx}
 
 
-def _folder(folder: Path) -> Found:
+def _folder(folder: Path, most: int) -> Found:
     """Read the .npy files of a folder one after another: part-2 before part-10."""
     paths = [path for path in folder.glob("*.npy") if path.name not in ("y.npy", texts.SPANS)]
     if not paths:
@@ -128,7 +133,7 @@ def _folder(folder: Path) -> Found:
         ]
     )
     shards = [_opened(path) for path in paths]
-    found = {"x": together(shards)}
+    found = {"x": together(shards, most)}
     if (labels := folder / "y.npy").is_file():
         found["y"] = load_numpy(labels, b"\x93NUMPY", "y.npy: ")
     if known := texts.beside(folder):
@@ -146,7 +151,7 @@ def _pictures(folder: Path, asked: Asked) -> Found:
     for end in dict.fromkeys(ends):
         rows = slice(ends.index(end), ends.index(end) + ends.count(end))
         flat: Any = x[rows].reshape(ends.count(end), -1)
-        arrays["x" + end] = flat if end else together([flat])
+        arrays["x" + end] = flat if end else together([flat], IN_MEMORY)
         if len(set(classes)) > 1 and asked.label is None:
             arrays["y" + end] = np.array(classes[rows])
     return Found(arrays, notes=notes, rows=np.array(files))
@@ -178,14 +183,14 @@ def _check_drift(shards: list[FileShard]) -> None:
         )
 
 
-def together(arrays: list[np.memmap]) -> NDArray[Any] | Stored:
-    """Return memory-mapped arrays as one, which is left on disk if it is too large for memory."""
+def together(arrays: list[np.memmap], most: int) -> NDArray[Any] | Stored:
+    """Return memory-mapped arrays as one, which is left on disk if it has more than `most` bytes."""
     shards = [FileShard(array, Path(str(array.filename)).name if len(arrays) > 1 else "x") for array in arrays]
     for shard in shards:
         check_shape(shard.shape, shard.name, fewest=0)
     stored = Stored(shards)
     _check_drift(shards)
-    if sum(math.prod(shard.shape) * shard.dtype.itemsize for shard in shards) > IN_MEMORY:
+    if sum(math.prod(shard.shape) * shard.dtype.itemsize for shard in shards) > most:
         return stored
     return np.concatenate([shard.read(0, shard.shape[0]) for shard in shards])
 

@@ -332,9 +332,34 @@ class Autoencoder(nn.Module, ABC):
         UsageError
             As `stored`.
         """
+        parts = list(self.encode_parts(x, batch_size))
+        return Codes(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    def encode_parts(self, x: Any, batch_size: int = 1024) -> Iterator[Codes]:
+        """
+        Yield what `encode` returns a batch at a time, so that codes of many examples need not fit into memory.
+
+        Parameters
+        ----------
+        x : array_like, data frame or Stored, shape (N, ...)
+            As for `stored`; of examples on disk, such as the `x` of a split of many, only a batch is in memory.
+        batch_size : int
+            Examples at a time.
+
+        Yields
+        ------
+        Codes
+            On the CPU, shape (batch_size, J) each; the last may be shorter.
+
+        Raises
+        ------
+        UsageError
+            As `stored`.
+        """
         at_least(1, batch_size, "batch_size")
-        parts = [self.codes(self.scaler(part)) for part in self.stored(x).split(batch_size)]
-        return Codes(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+        for part in self.stored(x).split(batch_size):
+            yield Codes(*(one.cpu() for one in self.codes(self.scaler(part))))
 
     def impute(self, x: Any, draws: int = 200, seed: int = 0) -> Any:
         """

@@ -69,6 +69,13 @@ def test_every_kind_of_model_and_net(tiny, tmp_path, name, net):
 
 
 @pytest.mark.slow
+def test_an_encoder_that_explains_away(tiny, tmp_path):
+    model = train(tiny, vsc.preset("vsc-lista", {"model.latent_dim": 40, "train.steps": 20}))
+    assert max(export.onnx(model, tmp_path).values()) < 1e-5
+    agrees(model, tmp_path, tiny.test.x)
+
+
+@pytest.mark.slow
 def test_a_table_of_mixed_columns_with_missing_values(tmp_path, capsys):
     import onnx
 

@@ -18,6 +18,7 @@ from vsc.model.priors import GATES
 from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.presets import preset
 from vsc.training import loop
 from vsc.training.loop import Interrupted, Progress, runs, train, validate
 
@@ -189,6 +190,18 @@ def test_whatever_the_precision_the_model_is_float32_and_loads(tiny, tmp_path, p
     model = train(tiny, config(train=replace(SHORT, precision=precision)), tmp_path / "run")
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert torch.equal(runs.load(tmp_path / "run").encode(tiny.test.x).z, model.encode(tiny.test.x).z)
+
+
+@pytest.mark.parametrize("name", ["vsc-linear", "vsc-lista", "batch-topk", "gated"])
+def test_dictionaries_train_in_half_precision(tiny, name):
+    steps = {"model.latent_dim": 20, "train.steps": 2, "train.valid_every": 1, "train.device": "cpu"}
+    found = {}
+    for precision in ("32-true", "bf16-mixed", "bf16-true"):
+        watched = found.setdefault(precision, [])
+        train(tiny, preset(name, steps | {"train.precision": precision}), watch=watched.append)
+    full = [row["log_px"] for row in found["32-true"]]
+    for watched in found.values():  # weights and activations have 8 bits
+        assert [row["log_px"] for row in watched] == pytest.approx(full, rel=2**-7)
 
 
 # ---- stopping and going on

@@ -4,7 +4,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -29,10 +29,8 @@ from vsc.settings.commands import (
 from vsc.settings.config import Config
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vsc.data import Dataset
-    from vsc.model import Autoencoder, Codes
+    from vsc.model import Autoencoder
 
 
 def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the command does)
@@ -196,10 +194,9 @@ def encode(config: Encode) -> None:  # noqa: D103
         x, y, _, rows = data.read_rows(file, model.columns, asked)
         if (expected := math.prod(model.shape)) != x.shape[1]:
             raise UsageError(f"{file}: its examples have {x.shape[1]} values each, and those of the run had {expected}")
-    on = torch.zeros(model.latent_dim, dtype=torch.float64)
     known = {"row": np.arange(len(x)) if rows is None else np.asarray(rows)}
-    written.write(out, _counted(model.encode_parts(x), on), known if y is None else known | {"label": np.asarray(y)})
-    rate = on / len(x)
+    known |= {} if y is None else {"label": np.asarray(y)}
+    rate = torch.from_numpy(written.write(out, model.encode_parts(x), known) / len(x))
     order, listed = tables.used(rate)
     print(f"{len(x)} codes of {model.latent_dim} latents, {rate.sum():.1f} of them on per example: {out}")
     print(listed)
@@ -211,13 +208,6 @@ def encode(config: Encode) -> None:  # noqa: D103
         unit = "standard deviations of each column" if own else "model units"
         for line in tables.effects(Measured(model, shown).effects.first(20), model.columns, unit):
             print(line)
-
-
-def _counted(parts: "Iterable[Codes]", on: "Tensor") -> "Iterator[Codes]":
-    """Yield codes on, and add to `on` (J,) for how many examples each latent is on."""
-    for part in parts:
-        on += part.active.float().sum(0)  # of bits it takes three times as long
-        yield part
 
 
 MANY = 5000

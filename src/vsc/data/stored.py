@@ -204,7 +204,8 @@ class Stored(Chunked):
             place = end
         array = parts[0] if len(parts) == 1 else np.concatenate(parts)
         within = slice(*np.searchsorted(self._excluded, [first, last]))
-        array = np.delete(array, self._excluded[within] - first, axis=0)
+        if len(gone := self._excluded[within]):
+            array = np.delete(array, gone - first, axis=0)
         found = channels_first(array, "x").astype(str(self.dtype).removeprefix("torch."), order="C")
         found = torch.from_numpy(found).flatten(1)
         return found if self.order is None else found[:, list(self.order)]

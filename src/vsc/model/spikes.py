@@ -129,7 +129,7 @@ def analytic(qz: Spiked, log_px: LogPx, relaxation: float = 0.0) -> Tensor:
     """
     if not isinstance(log_px, Curved):
         raise UsageError("spike estimator 'analytic' needs the curvature of log p(x|z); give it a spikes.Curved")
-    h = log_px.curvature()
+    h = log_px.curvature().to(qz.mu)
     return log_px(qz.mean) - 0.5 * (qz.variance @ h if h.ndim == 1 else (qz.variance * h).sum(-1))
 
 

@@ -112,6 +112,7 @@ class Gated(Coder):
     def auxiliary(self, x: Tensor, gate: Tensor) -> Tensor:
         """Return log p(x|gate) (B,), of which no gradient reaches the decoder."""
         frozen = {name: weight.detach() for name, weight in self.decoder.named_parameters()}
+        gate = gate.to(next(iter(frozen.values()), gate).dtype)
         out = functional_call(self.decoder, frozen, gate).flatten(1).float()
         return self.likelihood.log_prob(x.to(out.dtype), out, self.missing)
 

@@ -22,6 +22,7 @@ from vsc.model.priors import (
     Slab,
     SpikeSlabPrior,
     ThresholdedLaplacePrior,
+    ThresholdedNormalPrior,
 )
 from vsc.model.scaling import SCALES, fit_scaler
 from vsc.model.spikes import SPIKES
@@ -42,7 +43,7 @@ REGISTRIES = {
     "data set": data.DATASETS,
     "metric": {name: metric.function for name, metric in METRICS.items()},
 }
-PRIORS = [SpikeSlabPrior, NormalPrior, LaplacePrior, ThresholdedLaplacePrior]
+PRIORS = [SpikeSlabPrior, NormalPrior, LaplacePrior, ThresholdedLaplacePrior, ThresholdedNormalPrior]
 MEMBERS = [(family, name) for family, registry in REGISTRIES.items() for name in registry]
 
 

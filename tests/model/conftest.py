@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.distributions import Laplace, Normal
 
-from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
+from vsc.model.distributions import SpikeAndSlab
 from vsc.model.priors import (
     GATES,
     SELECTORS,
@@ -22,9 +22,16 @@ from vsc.model.priors import (
     NormalPrior,
     SpikeSlabPrior,
     ThresholdedLaplacePrior,
+    ThresholdedNormalPrior,
+    ThresholdedPrior,
 )
 
-OTHERS = {"normal": NormalPrior, "laplace": LaplacePrior, "thresholded-laplace": ThresholdedLaplacePrior}
+OTHERS = {
+    "normal": NormalPrior,
+    "laplace": LaplacePrior,
+    "thresholded-laplace": ThresholdedLaplacePrior,
+    "thresholded-normal": ThresholdedNormalPrior,
+}
 ONE = [f"{gates} {slab}" for gates, kind in GATES.items() if not kind.mixture for slab in SLABS if slab != "own"]
 MIXTURES = [f"{gates} {slab}" for gates, kind in GATES.items() if kind.mixture for slab in SLABS]
 CHOOSING = [f"{mixture} {selector}" for mixture in MIXTURES for selector in SELECTORS]
@@ -125,8 +132,8 @@ def make_with_posterior(name, dtype=torch.float64, device="cpu", **options):
             return Normal(mu, (0.5 * logvar).exp(), validate_args=False)
         if isinstance(prior, LaplacePrior):
             return Laplace(mu, logvar.exp(), validate_args=False)
-        if isinstance(prior, ThresholdedLaplacePrior):
-            return ThresholdedLaplace(mu, logvar, prior.threshold.to(mu.dtype), validate_args=False)
+        if isinstance(prior, ThresholdedPrior):
+            return prior.kind(mu, logvar, prior.threshold.to(mu.dtype), validate_args=False)
         logits = torch.full_like(logits, math.inf) if prior.gates_open else 2 * logits
         return SpikeAndSlab(mu, logvar, spike_logits=logits, validate_args=False)
 

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from torch.distributions import Normal
 
-from vsc.model import TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
+from vsc.model import TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC, ThresholdedNormalVSC
 from vsc.model.bounds import TERMS, Bound, decompose_kl, dense, importance_weighted
 from vsc.model.likelihoods import GaussianFixed
 from vsc.model.nets import mlp
@@ -188,6 +188,7 @@ SINGLE = {
     "tcvae": (TCVAE, {}),
     "laplace": (LaplaceVAE, {}),
     "thresholded-laplace": (ThresholdedLaplaceVSC, {"alpha": ALPHA}),
+    "thresholded-normal": (ThresholdedNormalVSC, {"alpha": ALPHA}),
     "vsc-open": (VSC, {"prior": fixed(2, 1.0)}),
     "vsc-normal": (VSC, {"prior": NormalPrior(2)}),
 }

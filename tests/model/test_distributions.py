@@ -9,7 +9,7 @@ from scipy import integrate, stats
 from torch.distributions import Bernoulli, Independent, Laplace, Normal, kl_divergence
 
 from vsc.model import Codes
-from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
+from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, ThresholdedNormal
 from vsc.model.divergences import bernoulli_kl, kl_parts, laplace_kl
 
 
@@ -144,6 +144,7 @@ def test_moments():
 KINDS = {
     "spike-and-slab": lambda *parts: SpikeAndSlab(*parts[:2], spike_logits=parts[2]),
     "thresholded Laplace": lambda *parts: ThresholdedLaplace(*parts[:2], threshold=parts[2]),
+    "thresholded Gaussian": lambda *parts: ThresholdedNormal(*parts[:2], threshold=parts[2]),
 }
 
 
@@ -373,6 +374,72 @@ class TestThresholdedLaplace:
         gamma = gamma.detach()
         torch.testing.assert_close(by_t, -gamma / self.scale)
         torch.testing.assert_close(by_logscale, gamma * self.t / self.scale)
+
+
+class TestThresholdedNormal:
+    mu = torch.tensor([0.0, 0.7, -1.5, 3.0], dtype=torch.float64)
+    scale = torch.tensor([1.0, 0.4, 2.0, 0.5], dtype=torch.float64)
+    t = torch.tensor([0.5, 1.0, 0.2, 0.01], dtype=torch.float64)
+
+    def q(self):
+        return ThresholdedNormal(self.mu, self.scale.log(), self.t)
+
+    def by_definition(self, n):
+        """Draw z = mu + soft_t(xi) with xi ~ N(0, b^2), and z = 0 where |xi| <= t, by numpy alone."""
+        xi = np.random.default_rng(0).normal(0, self.scale.numpy(), (n, 4))
+        t = self.t.numpy()
+        return np.where(np.abs(xi) > t, self.mu.numpy() + np.sign(xi) * (np.abs(xi) - t), 0.0)
+
+    def test_it_is_what_its_definition_draws(self):
+        q, z = self.q(), self.by_definition(200_000)
+        np.testing.assert_allclose(q.gamma, 2 * stats.norm.sf(self.t / self.scale), rtol=1e-12)
+        for codes in (z, q.sample((200_000,)).numpy()):
+            assert within(codes != 0, q.gamma)
+            assert within(codes, q.mean)
+            assert within((codes - q.mean.numpy()) ** 2, q.variance)
+            for j in range(4):
+                on = codes[:, j][codes[:, j] != 0] - self.mu[j].item()
+                assert within(on, 0.0)
+                assert within(on**2, q.slab_moments()[0][j])
+        # the same distribution, not only the same moments
+        assert stats.ks_2samp(z[z[:, 1] != 0, 1], q.slab((20_000,))[:, 1].numpy()).pvalue > 1e-3
+
+    def test_log_prob_is_the_atom_at_zero_and_the_tail_elsewhere(self):
+        """The slab is the two tails of xi, each moved to mu; its density has the integral 1."""
+        z = np.array([[0.0, 0.3, -2.0, 3.1], [1.2, 0.0, 0.0, 2.0]])
+        b, t, mu = self.scale.numpy(), self.t.numpy(), self.mu.numpy()
+        tails = stats.norm.logpdf(np.abs(z - mu) + t, 0, b)
+        expected = np.where(z == 0, np.log(stats.norm.cdf(t / b) - stats.norm.cdf(-t / b)), tails)
+        np.testing.assert_allclose(self.q().log_prob(torch.as_tensor(z)).numpy(), expected, rtol=1e-10)
+
+    def test_kl_is_that_of_gaussians_where_nothing_is_cut_off(self):
+        q = ThresholdedNormal(self.mu, self.scale.log(), 1e-9)
+        p = ThresholdedNormal(torch.zeros_like(self.mu), 0.0, 1e-9)
+        expected = kl_divergence(Normal(self.mu, self.scale), Normal(0.0, 1.0))
+        torch.testing.assert_close(kl_divergence(q, p), expected, rtol=1e-4, atol=1e-4)
+
+    def test_kl_by_quadrature(self):
+        """With other thresholds and scales in p, and means on either side of its own."""
+        q, p = self.q(), ThresholdedNormal(torch.full_like(self.mu, 0.4), 0.3, self.t + 0.3)
+        z = torch.linspace(-14, 14, 400_001, dtype=torch.float64)[:, None]
+        log_q, log_p = q.slab_log_prob(z), p.slab_log_prob(z)
+        slab = torch.trapezoid(log_q.exp() * (log_q - log_p), z, dim=0)
+        torch.testing.assert_close(kl_parts(q, p).slab, q.gamma * slab, rtol=1e-6, atol=1e-8)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_finite_where_threshold_and_scale_are_far_apart(self, dtype):
+        logs = torch.tensor([-800.0, -40.0, -8.0, -3.0, 0.0, 2.0, 3.0, 10.0, 80.0], dtype=dtype)  # ln of t / b
+        for mean in (0.0, 1e4):
+            parts = [torch.full_like(logs, mean), -logs, torch.ones_like(logs)]
+            parts = [part.requires_grad_() for part in parts]
+            q = ThresholdedNormal(*parts)
+            p = ThresholdedNormal(torch.zeros_like(logs), 0.0, parts[2])
+            inside = logs.abs() < 40  # beyond, draws and the slab's share may be as large as floats go
+            for value in (q.spike_logits, q.variance, q.entropy(), q.rsample(), kl_divergence(q, p)):
+                assert torch.isfinite(value[inside]).all()
+                for gradient in torch.autograd.grad(value[inside].sum(), parts, retain_graph=True, allow_unused=True):
+                    assert gradient is None or torch.isfinite(gradient[inside]).all()
+            assert (q.spike_logits.diff() <= 0).all()
 
 
 def test_laplace_kl_equals_torchs():

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from vsc.errors import UsageError
-from vsc.model import AE, HEADS, MODELS, TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC
+from vsc.model import AE, HEADS, MODELS, TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC, ThresholdedNormalVSC
 from vsc.model.distributions import SpikeAndSlab
 from vsc.model.divergences import bernoulli_kl
 from vsc.model.likelihoods import Bernoulli, Gaussian, GaussianFixed
@@ -117,12 +117,16 @@ def test_thresholded_laplace_terms():
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.1, 0.9])
-def test_gates_of_the_thresholded_laplace_start_at_one_half(alpha):
+@pytest.mark.parametrize("kind", [ThresholdedLaplaceVSC, ThresholdedNormalVSC])
+def test_thresholded_gates_start_at_one_half(kind, alpha):
     """Whatever the prior's sparsity: b = t / ln 2, but for the bias that torch gives a layer, up to 1 / sqrt(M)."""
-    model = made(ThresholdedLaplaceVSC, hidden=(), alpha=alpha)
+    model = made(kind, hidden=(), alpha=alpha)
     with torch.no_grad():
         model.encoder[-1].weight[J:] = 0
+        model.encoder[-1].bias[J:] *= kind is ThresholdedLaplaceVSC
     gamma = model.posterior(X).gamma
+    if kind is ThresholdedNormalVSC:
+        torch.testing.assert_close(gamma, torch.full_like(gamma, 0.5))
     assert (gamma > 2 ** -math.exp(0.25)).all()
     assert (gamma < 2 ** -math.exp(-0.25)).all()
 

@@ -23,6 +23,7 @@ from vsc.model.priors import (
     PseudoInputGates,
     SpikeSlabPrior,
     ThresholdedLaplacePrior,
+    ThresholdedNormalPrior,
 )
 from vsc.model.priors.gates import CERTAIN
 
@@ -64,6 +65,8 @@ def atoms(prior, posterior):
         return 1 - defined(prior, posterior).gamma.mean(0)
     if isinstance(prior, ThresholdedLaplacePrior):
         return 1 - torch.exp(-prior.log_threshold.exp())
+    if isinstance(prior, ThresholdedNormalPrior):
+        return torch.erf(prior.log_threshold.exp() / math.sqrt(2))
     return torch.zeros(J)
 
 
@@ -297,9 +300,11 @@ class TestOrigin:
         assert (named(pair).origin is None) == (not pair.endswith("learned"))
 
 
-def test_thresholded_laplace_prior_starts_at_alpha():
+def test_thresholded_priors_start_at_alpha():
     prior = ThresholdedLaplacePrior(3, 0.2)
     torch.testing.assert_close(torch.exp(-prior.threshold), torch.full((3,), 0.2))
+    normal = ThresholdedNormalPrior(3, 0.2)
+    torch.testing.assert_close(torch.erfc(normal.threshold / math.sqrt(2)), torch.full((3,), 0.2))
 
 
 @pytest.mark.parametrize("components", [1, U])

@@ -16,6 +16,7 @@ from vsc.model.peers import VAEase as VAEase
 from vsc.model.sparse import HEADS as HEADS
 from vsc.model.sparse import VSC as VSC
 from vsc.model.sparse import ThresholdedLaplaceVSC as ThresholdedLaplaceVSC
+from vsc.model.sparse import ThresholdedNormalVSC as ThresholdedNormalVSC
 
 MODELS: dict[str, type[Autoencoder]] = {
     "ae": AE,
@@ -24,6 +25,7 @@ MODELS: dict[str, type[Autoencoder]] = {
     "laplace": LaplaceVAE,
     "vsc": VSC,
     "thresholded-laplace": ThresholdedLaplaceVSC,
+    "thresholded-normal": ThresholdedNormalVSC,
     "topk": TopK,
     "batch-topk": BatchTopK,
     "matryoshka": Matryoshka,

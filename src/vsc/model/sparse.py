@@ -1,6 +1,7 @@
-"""Models whose latents have gates: VSC and the thresholded Laplace. Each forward is read straight down."""
+"""Models whose latents have gates: VSC and the thresholded ones. Each forward is read straight down."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 
@@ -12,9 +13,16 @@ from vsc.fields import Field
 from vsc.model import spikes as estimators
 from vsc.model.base import Autoencoder, Codes
 from vsc.model.bounds import Bound, decompose_kl
-from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, exp
+from vsc.model.distributions import SpikeAndSlab, Thresholded, exp
 from vsc.model.likelihoods import Likelihood
-from vsc.model.priors import FixedGates, Prior, SpikeSlabPrior, ThresholdedLaplacePrior
+from vsc.model.priors import (
+    FixedGates,
+    Prior,
+    SpikeSlabPrior,
+    ThresholdedLaplacePrior,
+    ThresholdedNormalPrior,
+    ThresholdedPrior,
+)
 from vsc.model.refining import ascend
 from vsc.model.scaling import Scaler
 from vsc.model.spikes import SpikeEstimator
@@ -154,19 +162,19 @@ class VSC(Autoencoder):
         return Codes(qz.mean, qz.gamma, qz.mu)
 
 
-class ThresholdedLaplaceVSC(Autoencoder):
+class ThresholdedVSC(Autoencoder, ABC):
     """
-    Soft-thresholded Laplace latents, z = mu + soft_t(xi) with xi ~ Lap(0, b): an exact spike-and-slab.
+    Soft-thresholded latents, z = mu + soft_t(xi) of a xi with scale b: exact zeros, and an exact divergence.
 
-    The thresholds t_j are learned and shared with the prior, so gamma = exp(-t / b) and alpha_j = exp(-t_j): the
-    model learns how sparse each latent is (answering the course report's limitation 7.2.1).
+    The thresholds t_j are learned and shared with the prior, of scale 1: the model learns how sparse each latent is
+    (answering the course report's limitation 7.2.1).
 
     Parameters
     ----------
     encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise, fields, missing
         As for `Autoencoder`.
     alpha : float
-        Where every alpha_j = exp(-t_j) starts, in (0, 1); the gates themselves start at 1/2.
+        Where every alpha_j = P(|xi| > t_j) at scale 1 starts, in (0, 1); the gates themselves start at 1/2.
     spikes, relaxation
         As for `VSC`.
 
@@ -179,6 +187,11 @@ class ThresholdedLaplaceVSC(Autoencoder):
     features = 2
     spiked = True
     schedules = frozenset({"beta", "cap", "target_l0", "relaxation"})
+
+    @property
+    @abstractmethod
+    def thresholded(self) -> type[ThresholdedPrior]:
+        """The kind of prior, whose kind of distribution the posterior has too."""
 
     def __init__(
         self,
@@ -211,16 +224,17 @@ class ThresholdedLaplaceVSC(Autoencoder):
             fields=fields,
             missing=missing,
         )
-        self.prior = ThresholdedLaplacePrior(latent_dim, alpha)
+        self.prior = self.thresholded(latent_dim, alpha)
         self.spikes, self.relaxation = spikes, relaxation
-        self.scale_init: Tensor  # ln b at the start of training, added always: gamma = exp(-t / b) = 1/2
-        self.register_buffer("scale_init", torch.tensor(math.log(-math.log(alpha) / math.log(2)), dtype=torch.float32))
+        self.scale_init: Tensor  # ln b at the start of training, added always: gamma = 1/2
+        of = self.thresholded.kind.threshold_of
+        self.register_buffer("scale_init", torch.tensor(math.log(of(alpha) / of(0.5)), dtype=torch.float32))
 
-    def posterior(self, x: Tensor) -> ThresholdedLaplace:
+    def posterior(self, x: Tensor) -> Thresholded:
         """Return q(z|x), shape (B, J), of x (B, M)."""
         mu, logscale = (part.contiguous() for part in self.from_encoder(x).chunk(2, -1))
-        threshold = self.prior.threshold
-        return ThresholdedLaplace(mu, logscale + self.scale_init, threshold, validate_args=False)  # pyright: ignore[reportArgumentType]
+        threshold: Tensor = self.prior.threshold  # pyright: ignore[reportAssignmentType]
+        return self.thresholded.kind(mu, logscale + self.scale_init, threshold, validate_args=False)
 
     def forward(self, x, lam=1.0, relaxation=None):
         """Return the terms of the ELBO of x (B, M); in eval mode the spikes are hard, whatever the estimator."""
@@ -235,6 +249,22 @@ class ThresholdedLaplaceVSC(Autoencoder):
         """Return z = gamma mu, gamma and mu."""
         qz = self.posterior(x)
         return Codes(qz.mean, qz.gamma, qz.mu)
+
+
+class ThresholdedLaplaceVSC(ThresholdedVSC):
+    """`ThresholdedVSC` of xi ~ Lap(0, b): gamma = exp(-t / b); where it is on, z ~ Lap(mu, b). Parameters as there."""
+
+    thresholded = ThresholdedLaplacePrior  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+
+
+class ThresholdedNormalVSC(ThresholdedVSC):
+    """
+    `ThresholdedVSC` of xi ~ N(0, b^2), as in Fallah and Rozell (2022): gamma = 2 Phi(-t / b). Parameters as there.
+
+    There the KL is that of the Gaussians before the threshold; here it is that of z, so that the bound is one.
+    """
+
+    thresholded = ThresholdedNormalPrior  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
 
 def slab_correlation(qz: SpikeAndSlab, origin: Tensor | None = None) -> Tensor:

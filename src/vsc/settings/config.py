@@ -19,6 +19,7 @@ Kind = Literal[
     "laplace",
     "vsc",
     "thresholded-laplace",
+    "thresholded-normal",
     "topk",
     "batch-topk",
     "matryoshka",

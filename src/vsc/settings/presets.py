@@ -75,6 +75,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "beta-tcvae": ("beta-TCVAE (beta 4)", {"model.name": "tcvae", "train.total_correlation": 3.0}),
     "laplace": ("Laplace VAE", {"model.name": "laplace"}),
     "thresholded-laplace": ("thresholded Laplace", {"model.name": "thresholded-laplace"}),
+    # a Gaussian's tail is thin: with the default estimator all gates can shut, of the digits too, and stay so
+    "thresholded-normal": ("thresholded Gaussian", {"model.name": "thresholded-normal", "model.spikes": "mean"}),
     "topk": ("TopK", {"model.name": "topk", **SAE}),
     "batch-topk": ("BatchTopK", {"model.name": "batch-topk", **SAE}),
     "jumprelu": ("JumpReLU", {"model.name": "jumprelu", **SAE}),

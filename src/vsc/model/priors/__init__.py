@@ -13,6 +13,8 @@ from vsc.model.priors.gates import PseudoInputGates as PseudoInputGates
 from vsc.model.priors.single import LaplacePrior as LaplacePrior
 from vsc.model.priors.single import NormalPrior as NormalPrior
 from vsc.model.priors.single import ThresholdedLaplacePrior as ThresholdedLaplacePrior
+from vsc.model.priors.single import ThresholdedNormalPrior as ThresholdedNormalPrior
+from vsc.model.priors.single import ThresholdedPrior as ThresholdedPrior
 from vsc.model.priors.slabs import SLABS as SLABS
 from vsc.model.priors.slabs import LearnedSlab as LearnedSlab
 from vsc.model.priors.slabs import OwnSlab as OwnSlab

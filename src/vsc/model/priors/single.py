@@ -1,15 +1,15 @@
 """Priors of one component: one distribution for every latent."""
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal
 
-from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, at_least_single
-from vsc.model.divergences import KLParts, bernoulli_kl, laplace_kl, normal_kl
+from vsc.model.distributions import SpikeAndSlab, Thresholded, ThresholdedLaplace, ThresholdedNormal, at_least_single
+from vsc.model.divergences import KLParts, kl_parts, laplace_kl, normal_kl
 from vsc.model.priors.base import Divergence, Mixture, Prior, checked
 
 
@@ -94,9 +94,9 @@ class LaplacePrior(SinglePrior):
         return KLParts(laplace_kl(qz.loc, qz.scale.log()), torch.zeros_like(qz.loc))
 
 
-class ThresholdedLaplacePrior(SinglePrior):
+class ThresholdedPrior(SinglePrior, ABC):
     """
-    The thresholded Laplace with mu = 0, b = 1 and a learned threshold t_j: alpha_j = exp(-t_j).
+    A `Thresholded` distribution with mu = 0, b = 1 and a learned threshold t_j, which is P(|xi| > t_j) = alpha_j.
 
     Parameters
     ----------
@@ -111,11 +111,12 @@ class ThresholdedLaplacePrior(SinglePrior):
         If alpha is outside (0, 1).
     """
 
-    noise = "laplace"
+    kind: type[Thresholded]
 
     def __init__(self, latent_dim: int, alpha: float):
         super().__init__(latent_dim)
-        self.log_threshold = nn.Parameter(torch.full((latent_dim,), math.log(-math.log(checked(alpha)))))
+        start = math.log(self.kind.threshold_of(checked(alpha)))
+        self.log_threshold = nn.Parameter(torch.full((latent_dim,), start))
 
     @property
     def threshold(self) -> Tensor:
@@ -123,9 +124,21 @@ class ThresholdedLaplacePrior(SinglePrior):
         return self.log_threshold.exp()
 
     def pz(self, zero):
-        return ThresholdedLaplace(zero, zero, self.threshold.to(zero.dtype), validate_args=False)
+        return self.kind(zero, zero, self.threshold.to(zero.dtype), validate_args=False)
 
     def parts(self, qz):
-        """Return gamma KL(Lap(mu, b) || Lap(0, 1)) and KL(Bern(gamma) || Bern(alpha)) of each latent."""
-        gates = self.pz(self.zero.to(qz.mu.dtype)).spike_logits
-        return KLParts(qz.gamma * laplace_kl(qz.mu, qz.logscale), bernoulli_kl(qz.spike_logits, gates))
+        """Return gamma KL of the slabs and KL(Bern(gamma) || Bern(alpha)) of each latent."""
+        return kl_parts(qz, self.pz(self.zero.to(qz.mu.dtype)))
+
+
+class ThresholdedLaplacePrior(ThresholdedPrior):
+    """The thresholded Laplace: alpha_j = exp(-t_j). Takes the parameters of `ThresholdedPrior`."""
+
+    noise = "laplace"
+    kind = ThresholdedLaplace
+
+
+class ThresholdedNormalPrior(ThresholdedPrior):
+    """The thresholded Gaussian: alpha_j = 2 Phi(-t_j). Takes the parameters of `ThresholdedPrior`."""
+
+    kind = ThresholdedNormal

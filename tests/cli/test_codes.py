@@ -122,6 +122,24 @@ def test_shards_are_encoded_from_the_disk(run, tmp_path, capsys, monkeypatch):
     assert f"4500 codes of 40 latents, {(hard != 0).sum(1).mean():.1f} of them on" in capsys.readouterr().out
 
 
+def test_codes_are_refined_where_it_is_asked_for(run, tmp_path, capsys):
+    x, out = shards(tmp_path / "data"), str(tmp_path / "c.npz")
+    asked = ["--data", str(tmp_path / "data"), "--out", out, "--refine"]
+    assert main(["encode", str(run), *asked, "2"]) == 0
+    model = vsc.load(run)
+    plain = model.encode(x).gamma
+    model.sweeps = 2
+    with np.load(out) as found:
+        np.testing.assert_allclose(found["gamma"], model.encode(x).gamma, atol=1e-5)
+        assert not np.allclose(found["gamma"], plain, atol=1e-2)
+    assert main(["encode", str(run), *asked, "-1"]) == 2
+    assert "refine must be at least 1, not -1" in capsys.readouterr().err
+    config = vsc.preset("vae", {"model.latent_dim": 4, "train.steps": 1})
+    vsc.train(x[:100], config, tmp_path / "vae", tell=lambda said: None)
+    assert main(["encode", str(tmp_path / "vae"), *asked, "1"]) == 2
+    assert "only a VSC can refine its codes; encode without --refine" in capsys.readouterr().err
+
+
 def holed(x):
     x[1207, 3] = np.nan
     return x

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from vsc.cli import tables
 from vsc.cli.options import comparison_folder, is_path, parse, run_folder, tuning_folder
-from vsc.errors import UsageError, short
+from vsc.errors import UsageError, at_least, short
 from vsc.settings.commands import (
     Compare,
     Demo,
@@ -179,10 +179,16 @@ def encode(config: Encode) -> None:  # noqa: D103
     from vsc.data.asked import Asked
     from vsc.data.split import Dataset, Split
     from vsc.measure.measured import Measured, pick
+    from vsc.model import VSC
 
     folder, out = Path(config.run), Path(config.out)
     written.suffix(out)
     saved, model = _opened(folder, config.data)
+    if config.refine:
+        at_least(1, config.refine, "refine")
+        if not isinstance(model, VSC):
+            raise UsageError(f"{folder}: only a VSC can refine its codes; encode without --refine")
+        model.sweeps = config.refine
     if config.data is None:
         chosen = pick(_of_run(folder, saved, model, config.data_root), config.split, on_disk=True)
         x, y, rows = chosen.x, chosen.y, chosen.index

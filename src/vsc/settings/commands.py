@@ -164,6 +164,9 @@ class Encode:
     out: str = "codes.npz"
     """The file to write: .npz (z = gamma mu, hard z, gamma, mu, rows, y); a table of hard codes latent_0, latent_1 and
     so on, .csv or .parquet, beside the number or name of each row; or .csr.npz, a sparse matrix of SciPy's."""
+    refine: int = 0
+    """Sweeps of coordinate ascent beyond the encoder, of a VSC with a linear decoder such as vsc-linear: each sets
+    every latent to Bayes' rule given the others. The first gains most; slower."""
     data_root: str | None = None
     """Folder of downloaded data, where it is not the one that the run was trained with."""
 

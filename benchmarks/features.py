@@ -43,8 +43,8 @@ def main() -> None:
                 model = new_model(config, data)
                 if known:
                     with torch.no_grad():
-                        model.decoder.directions.copy_(truth.directions[most])
-                        model.encoder.projections.copy_(truth.directions[most])
+                        model.decoder.get_parameter("directions").copy_(truth.directions[most])
+                        model.encoder.get_parameter("projections").copy_(truth.directions[most])
                 found = vsc.train(data, vsc.Config(train=config.train), model=model)
                 row(found, data, f"{name}, seed {seed}, from {'the true' if known else 'random'} directions")
 

@@ -277,6 +277,7 @@ def read(folder: str | Path) -> Autoencoder:
             model.log_scale.copy_(weights["r_mag"] + norm.log())
             model.shift.copy_(norm * (weights["b_mag"] - weights["r_mag"].exp() * first))
         elif isinstance(model, JumpReLU):
+            model.unit.fill_(1.0)
             model.log_threshold.copy_((weights.get("threshold", torch.zeros(J)).clamp_min(0) * norm).log())
     return model.eval()
 

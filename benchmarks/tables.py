@@ -74,6 +74,7 @@ def mnist() -> dict[str, tuple[Settings, int]]:
     """Return the VAE, the default, a front of other caps and targets, and the priors and recipes of the sources."""
     fixed = FIXED | {"model.alpha": 0.01}
     rows: dict[str, tuple[Settings, int]] = {"VAE": (VAE, 3), "VSC": (VSC, 3)}
+    rows["VSC, half the steps"] = ({"train.steps": 10_000}, 3)
     rows["VSC, no cap"] = ({"train.cap": 1.0}, 1)
     for target in (6.0, 20.0):
         rows[f"VSC, target l0 {target:g}"] = ({"train.target_l0": target}, 1)

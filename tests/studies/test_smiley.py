@@ -54,7 +54,7 @@ def test_the_models_are_those_of_the_source(short):
 
 
 def test_it_runs_and_draws_what_the_metrics_say(tmp_path, short):
-    found = conduct("smiley", smiley.STUDY, short, tmp_path, "vsc study smiley", dims=(10,), tell=lambda line: None)
+    found = conduct("smiley", smiley.STUDY, short, tmp_path, "vsc study smiley", dims=(17,), tell=lambda line: None)
     assert found.alt == " ".join(["Four panels over J.", *(said for said in found.words if "CAUTION" not in said)])
     folder = tmp_path / "smiley-smiley"
     expected = {"figure.png", "figure.svg", "figure-correlations.png", "figure-correlations.svg"}
@@ -62,7 +62,7 @@ def test_it_runs_and_draws_what_the_metrics_say(tmp_path, short):
     columns = found.table.columns
     vsc = next(row for row in found.table.rows if row[0] == "VSC")
     assert 0 <= vsc[columns.index("presence-min")] <= vsc[columns.index("presence-mean")] <= 1
-    assert "J 10" in found.words[0]
+    assert "J 17" in found.words[0]
 
 
 def test_the_matrix_holds_every_latent_once_sorted_by_its_factor(short):

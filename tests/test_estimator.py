@@ -227,7 +227,7 @@ WRONG = [
     (dict(QUICK, latent_dim=0), X, "latent_dim must be at least 1"),
     (dict(QUICK, prior_sparsity=1.5), X, "alpha|prior_sparsity"),
     (dict(QUICK, prior_sparsity=0.1, target_l0=2), X, "give one of them"),
-    (dict(QUICK, target_l0=7), X, "target_l0 must end below the number of latents, 5"),
+    (dict(QUICK, target_l0=7), X, "target_l0 must be below the number of latents, 5"),
     (dict(QUICK, settings={"lr": 1}), X, "settings cannot have 'lr'; names are dotted"),
     (dict(QUICK, settings={"data.label": "a"}), X, "settings cannot have 'data.label'"),
     (dict(QUICK, settings={"data.columns": "a=poisson"}), X, "no data frame"),

@@ -149,11 +149,11 @@ def _as_it_is(model: Autoencoder, pre: Linear) -> tuple[dict[str, Any], Weights,
 
 
 def _write(folder: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     with whole(folder / CONFIG) as first, whole(folder / WEIGHTS) as second:
         first.write_text(as_json(config), encoding="utf-8")  # neither has its name before both are on the disk
-        save_file(weights, second)
+        second.write_bytes(save(weights))
 
 
 def linear(model: Autoencoder) -> list[Linear]:

@@ -298,7 +298,7 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
             ["--target-l0", "4", "--gates", "fixed", "--alpha", "1"],
             "train.target_l0 does nothing with model vsc, gates fi",
         ),
-        (["--target-l0", "40"], "train.target_l0 must end below the number of latents, 32"),
+        (["--target-l0", "40"], "train.target_l0 must be below the number of latents, 32, in the end, not 40"),
         (
             ["--target-l0", "8", "--cap", "0.2"],
             "train.target_l0 8 cannot be met: with train.cap 0.2, at most 6.4 of 32",

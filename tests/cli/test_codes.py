@@ -126,18 +126,22 @@ def test_codes_are_refined_where_it_is_asked_for(run, tmp_path, capsys):
     x, out = shards(tmp_path / "data"), str(tmp_path / "c.npz")
     asked = ["--data", str(tmp_path / "data"), "--out", out, "--refine"]
     assert main(["encode", str(run), *asked, "2"]) == 0
+    said = capsys.readouterr().out
     model = vsc.load(run)
     plain = model.encode(x).gamma
+    rows = model.scaler(torch.from_numpy(x.astype(np.float32)))
+    left = vsc.metrics.fvu(rows.numpy(), model.decode(model.encode(x).hard).detach().numpy())
+    assert f"of the variance in place of {left:.3f} (the first 4500 rows" in said
     model.sweeps = 2
     with np.load(out) as found:
         np.testing.assert_allclose(found["gamma"], model.encode(x).gamma, atol=1e-5)
         assert not np.allclose(found["gamma"], plain, atol=1e-2)
     assert main(["encode", str(run), *asked, "-1"]) == 2
-    assert "refine must be at least 1, not -1" in capsys.readouterr().err
+    assert "refine must be at least 0, not -1" in capsys.readouterr().err
     config = vsc.preset("vae", {"model.latent_dim": 4, "train.steps": 1})
     vsc.train(x[:100], config, tmp_path / "vae", tell=lambda said: None)
     assert main(["encode", str(tmp_path / "vae"), *asked, "1"]) == 2
-    assert "only a VSC can refine its codes; encode without --refine" in capsys.readouterr().err
+    assert "only a VSC refines its codes; leave out --refine" in capsys.readouterr().err
 
 
 def holed(x):

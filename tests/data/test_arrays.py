@@ -447,3 +447,14 @@ def test_seconds_since_1970_reach_the_model_and_its_saved_copy(tmp_path, disk):
     again = load_model(tmp_path / "run")
     np.testing.assert_array_equal(again.encode(x).mu, model.encode(x).mu)
     np.testing.assert_array_equal(again.scaler(data.train.x[:]), inputs)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_a_column_that_is_the_labels_is_no_feature(kind):
+    """As in from_arrays(frame, frame.target): a model that reads the classes would tell them."""
+    frame = pd.DataFrame({name: (np.arange(40) * k % 7).astype(kind) for k, name in enumerate("abc", 1)})
+    frame["target"] = (np.arange(40) % 2).astype(kind)
+    for y in (frame["target"], frame["target"].to_numpy(), list(frame["target"])):
+        data = from_arrays(frame, y)
+        assert (data.features, data.classes) == (("a", "b", "c"), ("0", "1"))
+    assert from_arrays(frame, 1 - frame["target"]).features == ("a", "b", "c", "target")

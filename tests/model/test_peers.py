@@ -361,9 +361,9 @@ def test_a_penalty_that_is_given_takes_the_place_of_a_target():
 @pytest.mark.parametrize(
     ("name", "target", "settings", "said"),
     [
-        ("topk", 31, {}, "train.target_l0 must end at or below the number of latents, 30, not at 31"),
-        ("jumprelu", 30, {}, "train.target_l0 must end below the number of latents, 30"),
-        ("topk", 2.5, {}, "train.target_l0 must end at a whole number with model topk"),
+        ("topk", 31, {}, "train.target_l0 must be at or below the number of latents, 30, in the end, not 31"),
+        ("jumprelu", 30, {}, "train.target_l0 must be below the number of latents, 30"),
+        ("topk", 2.5, {}, "train.target_l0 must be a whole number in the end with model topk"),
         ("topk", 2, {"train.penalty": 1.0}, "train.penalty does nothing"),
         ("vaease", 2, {}, "train.target_l0 does nothing"),
         ("gated", 2, {"train.cap": 0.5}, "train.cap does nothing"),

@@ -148,8 +148,8 @@ def test_the_cap_where_none_is_given(tiny, model, train, cap):
             {"target_l0": 5.0, "cap": 0.3},
             "train.target_l0 5 cannot be met: with train.cap 0.3, at most 2.4 of 8 latents",
         ),
-        ({"target_l0": 8.0}, "train.target_l0 must end below the number of latents, 8, not at 8"),
-        ({"target_l0": "4 -> 9 at 0.5"}, "must end below the number of latents, 8, not at 9"),
+        ({"target_l0": 8.0}, "train.target_l0 must be below the number of latents, 8, in the end, not 8"),
+        ({"target_l0": "4 -> 9 at 0.5"}, "must be below the number of latents, 8, in the end, not 9"),
     ],
 )
 @pytest.mark.parametrize("gates", GATES)

@@ -179,16 +179,12 @@ def encode(config: Encode) -> None:  # noqa: D103
     from vsc.data.asked import Asked
     from vsc.data.split import Dataset, Split
     from vsc.measure.measured import Measured, pick
-    from vsc.model import VSC
 
     folder, out = Path(config.run), Path(config.out)
     written.suffix(out)
     saved, model = _opened(folder, config.data)
-    if config.refine:
-        at_least(1, config.refine, "refine")
-        if not isinstance(model, VSC):
-            raise UsageError(f"{folder}: only a VSC can refine its codes; encode without --refine")
-        model.sweeps = config.refine
+    at_least(0, config.refine, "refine")
+    model.sweeps = config.refine
     if config.data is None:
         chosen = pick(_of_run(folder, saved, model, config.data_root), config.split, on_disk=True)
         x, y, rows = chosen.x, chosen.y, chosen.index
@@ -205,6 +201,8 @@ def encode(config: Encode) -> None:  # noqa: D103
     order, listed = tables.used(rate)
     print(f"{len(x)} codes of {model.latent_dim} latents, {rate.sum():.1f} of them on per example: {out}")
     print(listed)
+    if config.refine:
+        print(_gain(model, x[:MANY]))
     if y is not None and config.data is None:
         print(f"which of them tell the classes: vsc report {shlex.quote(config.run)}")
     if model.columns and order:
@@ -215,6 +213,24 @@ def encode(config: Encode) -> None:  # noqa: D103
         unit = "standard deviations of each column" if own else "model units"
         for line in tables.effects(Measured(model, shown).effects.first(20), model.columns, unit):
             print(line)
+
+
+def _gain(model: "Autoencoder", x: Any) -> str:
+    """Say what refining does for examples x (N, M)."""
+    import torch
+
+    from vsc.metrics import fvu
+
+    inputs, sweeps, found = model.scaler(model.stored(x)), model.sweeps, []
+    with torch.no_grad():
+        for model.sweeps in (0, sweeps):
+            outputs = model.decode(model.codes(inputs).hard)
+            found.append((model(inputs).elbo.mean(), fvu(inputs.numpy(), outputs.numpy())))
+    (elbo, left), (refined, still) = found
+    return (
+        f"refined, the ELBO is {refined:.1f} nats in place of the encoder's {elbo:.1f}, and reconstructions leave "
+        f"{still:.3f} of the variance in place of {left:.3f} (the first {len(inputs)} rows, model units)"
+    )
 
 
 MANY = 5000

@@ -207,9 +207,11 @@ def effects(found: "Effects", columns: Sequence[str], unit: str) -> Iterator[str
     """Yield what each latent is worth, which columns of a table it changes, and by how much, in `unit`."""
     yield "what each is worth to examples that have it on (nats lost without it), and what turning it on does to the"
     yield "columns, all else as it is; raised from its low to its high values where it is never off or has both signs"
-    yield f"(the three it changes most, in {unit}, as in the report):"
+    yield f"(the three it changes most, in {unit}; of these rows, where `vsc report` takes the test rows):"
     for k in (-found.drop).argsort(kind="stable"):
-        change, how = found.change[k], "on" if found.turned_on[k] else "raised"
+        change, how = found.change[k], "on"
+        if not found.turned_on[k]:
+            how = f"raised from {found.low[k]:.2g} to {found.high[k]:.2g}"
         most = sorted(range(len(change)), key=lambda m: -abs(change[m]))[:3]
         told = ", ".join(f"{columns[m]} {change[m]:+.2f}" for m in most)
         yield f"  latent {found.latent[k]:3}, {found.drop[k]:.1f} nats, {how}: {told}"

@@ -48,7 +48,8 @@ def from_arrays(
         Columns of a data frame may hold text and missing values; what each is taken for is in `Dataset.fields`.
     y : array-like or torch.Tensor, shape (N,), or str, optional
         Class labels: integers, strings or booleans; or the name of the column of a data frame that holds them, by
-        default the one called label, class, target or y, unless it is continuous.
+        default the one called label, class, target or y, unless it is continuous. A column that holds the same is left
+        out.
     name : str
         Name of the data set.
     valid_fraction : float
@@ -90,6 +91,8 @@ def from_arrays(
     given = {"x": x, "y": y, "x_test": x_test, "y_test": y_test}
     given = {what: array for what, array in given.items() if array is not None}
     wanted = Asked.of(None, drop, columns)
+    if is_frame(x) and y is not None and not isinstance(y, str) and not features:
+        wanted = wanted._replace(drop=(*wanted.drop, *_same(as_frame(x), y)))
     if not is_frame(x):
         check_no_table(wanted, "x is no data frame")
         found = Found(given, tuple(features))
@@ -98,6 +101,12 @@ def from_arrays(
     else:
         found = _framed(given, wanted, features)
     return hold_out(_source(found), name, valid_fraction, seed)
+
+
+def _same(frame: Any, y: Any) -> list[str]:
+    """Return the columns that hold the labels, which are no feature of theirs."""
+    told = np.asarray(y)
+    return [name for name, column in frame.items() if np.array_equal(column.to_numpy(), told)]
 
 
 def _grey(given: Mapping[str, Any], wanted: Asked) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ def read(path: Path, asked: Asked, once: bool = False) -> Found:
         check_no_table(asked, "this is a folder of arrays")
         return _folder(path, most)
     if not path.is_file():
-        raise UsageError("no such file")
+        raise UsageError("no such file or folder")
     name = path.name.lower()
     if pictures.is_picture(path):
         raise UsageError("one picture; give the folder of all of them")

@@ -95,6 +95,9 @@ class Autoencoder(nn.Module, ABC):
     """Names of the settings of training that bear on it, but for the optimiser's."""
     spiked = False
     """Whether latents have gates, so that codes have exact zeros."""
+    refines = False
+    """Whether `sweeps` may be other than 0."""
+    _sweeps = 0
     bounded = True
     """Whether it has p(z) and q(z|x), and its forward a bound on log p(x)."""
     asks_l0 = False
@@ -165,6 +168,19 @@ class Autoencoder(nn.Module, ABC):
     @abstractmethod
     def codes(self, x: Tensor) -> Codes:
         """Return the codes of model inputs x (B, M)."""
+
+    @property
+    def sweeps(self) -> int:
+        """Sweeps of `refining.ascend` beyond the encoder in codes, and in eval mode in bounds; only a VSC has any."""
+        return self._sweeps
+
+    @sweeps.setter
+    def sweeps(self, count: int) -> None:
+        """Refuse what is no number of them."""
+        at_least(0, count, "sweeps")
+        if count and not self.refines:
+            raise UsageError("only a VSC refines its codes; leave out --refine (or sweeps)")
+        self._sweeps = count
 
     @property
     def gated(self) -> bool:

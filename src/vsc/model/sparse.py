@@ -76,11 +76,6 @@ class VSC(Autoencoder):
     correlated : bool
         Whether training is given the total correlation of the slabs, which takes B x B x J numbers.
 
-    Attributes
-    ----------
-    sweeps : int
-        Sweeps of `refining.ascend` that codes, and in eval mode bounds, take from where the encoder puts q(z|x); 0.
-
     Raises
     ------
     UsageError
@@ -89,7 +84,7 @@ class VSC(Autoencoder):
 
     features = 3
     spiked = True
-    sweeps = 0
+    refines = True
     schedules = frozenset({"beta", "total_correlation", "cap", "target_l0", "relaxation", "lam"})
 
     def __init__(

@@ -234,12 +234,12 @@ def _target(config: Config, heard: frozenset[str]) -> tuple[Schedule | None, flo
     if target.last > model.latent_dim or (target.last == model.latent_dim and not counted):
         most = "at or below" if counted else "below"
         raise UsageError(
-            f"train.target_l0 must end {most} the number of latents, {model.latent_dim}, not at {target.last:g}"
+            f"train.target_l0 must be {most} the number of latents, {model.latent_dim}, in the end, not {target.last:g}"
         )
     if issubclass(kind, TopK) and target.last % 1:
         raise UsageError(
-            f"train.target_l0 must end at a whole number with model topk, which keeps so many of each example, not at "
-            f"{target.last:g}; batch-topk keeps so many in the mean, and takes any number"
+            f"train.target_l0 must be a whole number in the end with model topk, which keeps so many of each example, "
+            f"not {target.last:g}; batch-topk keeps so many in the mean, and takes any number"
         )
     gates = _gates(model)
     if "alpha" not in taken(model) or (gates is not None and gates.mixture):

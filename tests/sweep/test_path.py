@@ -93,7 +93,7 @@ def test_without_values_the_path_lies_around_what_the_model_finds(tmp_path, monk
         ({"at": "3,,4"}, "at must be numbers separated by commas, and '' is none"),
         ({"at": "0,3"}, "at must be positive numbers, not 0"),
         ({"at": "3,nan"}, "at must be positive numbers, not nan"),
-        ({"at": "3,6"}, "target_l0 must end below the number of latents, 6, not at 6"),
+        ({"at": "3,6"}, "target_l0 must be below the number of latents, 6, in the end, not 6"),
         ({"at": "2,3", "train": {"cap": 0.4}}, "target_l0 3 cannot be met: with train.cap 0.4, at most 2.4 of 6"),
         ({"at": "2,3", "model": {"name": "vae"}}, "train.target_l0 does nothing"),
         ({"model": {"name": "ae"}}, "train.target_l0 does nothing"),

@@ -484,7 +484,7 @@ def test_a_gradient_that_is_not_finite_is_told_in_one_line(tiny):
         ({"precision": "foo"}, "precision"),
         ({"device": "foo"}, "device"),
         ({"devices": 3}, "multiple of the 3 processes"),
-        ({"target_l0": 9.0}, "target_l0 must end below"),
+        ({"target_l0": 9.0}, "target_l0 must be below"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_anything_is_written(tiny, tmp_path, settings, message):

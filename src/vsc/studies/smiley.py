@@ -27,15 +27,14 @@ PUBLISHED_J = (18, 40, 50, 60)
 
 VSC: dict[str, Any] = {
     "model.name": "vsc",
-    "model.gate_init": 2.0,
     "train.cap": 0.55,
     "train.target_l0": "60 -> 9 at 0.4 over 0.3",
     "train.relaxation": 1.0,
     "train.beta": "0 -> 1 at 0 over 0.3",
 }
 """
-Gates that start open and shut late, so that each attribute has as many latents as it has factors before any is dear. It
-is told that what it looks for is there half of the time: a latent may be on for a little more than half, and nine are.
+Gates that shut late, so that each attribute has as many latents as it has factors before any is dear. It is told that
+what it looks for is there half of the time, so that a latent may be on for a little more than half, and nine are.
 """
 
 CAPPED: dict[str, Any] = {"model.name": "vsc", "train.cap": 0.55}

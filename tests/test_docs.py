@@ -129,7 +129,7 @@ def test_the_python_of_the_site_runs(mine, capsys):
         if page.name != "index.md":  # the README's
             for code in blocks(page, "python"):
                 exec(compile(code, page.name, "exec"), {})
-    assert re.search(r"latent \d, on for \d+%: [a-f] [+-]\d", capsys.readouterr().out)
+    assert re.search(r"latent \d, on for \d+%, (turned on|raised): [a-f] [+-]\d", capsys.readouterr().out)
 
 
 def test_the_front_page_begins_as_the_readme():

@@ -360,7 +360,7 @@ def test_the_card_the_command_and_python_explain_a_latent_alike(tmp_path, capsys
     html, found = page_of(data, tmp_path / "run", latent_dim=4)
     monkeypatch.chdir(tmp_path)
     assert main(["encode", "run", "--out", "codes.npz"]) == 0
-    printed = dict(re.findall(r"latent +(\d+), [-\d.]+ nats, \w+: (.*)", capsys.readouterr().out))
+    printed = dict(re.findall(r"latent +(\d+), [-\d.]+ nats, [^:]+: (.*)", capsys.readouterr().out))
     effects = Measured(tmp_path / "run", data).effects
     assert set(printed) == {str(j) for j in found.shown} == {str(j) for j in effects.latent}
     for j, change in zip(effects.latent, effects.change, strict=True):

@@ -207,7 +207,7 @@ def effects(found: "Effects", columns: Sequence[str], unit: str) -> Iterator[str
     """Yield what each latent is worth, which columns of a table it changes, and by how much, in `unit`."""
     yield "what each is worth to examples that have it on (nats lost without it), and what turning it on does to the"
     yield "columns, all else as it is; raised from its low to its high values where it is never off or has both signs"
-    yield f"(the three it changes most, in {unit}; of these rows, where `vsc report` takes the test rows):"
+    yield f"(the three it changes most, in {unit}, over these rows):"
     for k in (-found.drop).argsort(kind="stable"):
         change, how = found.change[k], "on"
         if not found.turned_on[k]:

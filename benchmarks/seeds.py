@@ -21,14 +21,18 @@ from vsc.settings.build import new_model, resolve
 STEPS = 15
 
 
+def made(preset: str, seed: int) -> tuple[vsc.Autoencoder, torch.Tensor]:
+    """Return a model as before its first step, and a batch of its own."""
+    data = vsc.load_data("digits")
+    torch.manual_seed(seed)
+    model = new_model(resolve(vsc.preset(preset), data), data).train()
+    return model, model.scaler(data.train.x[128 * seed :][:128])
+
+
 def stacked(preset: str, seeds: int) -> Callable[[], None]:
     """Return a step of so many seeds as one model."""
-    data = vsc.load_data("digits")
-    models = []
-    for seed in range(seeds):
-        torch.manual_seed(seed)
-        models.append(new_model(resolve(vsc.preset(preset), data), data).train())
-    x = torch.stack([models[0].scaler(data.train.x[128 * seed :][:128]) for seed in range(seeds)])
+    models, batches = zip(*(made(preset, seed) for seed in range(seeds)), strict=True)
+    x = torch.stack(batches)
     weights, buffers = stack_module_state(models)
     adam, shell = torch.optim.Adam(weights.values(), fused=True), copy.deepcopy(models[0])
 
@@ -45,10 +49,8 @@ def stacked(preset: str, seeds: int) -> Callable[[], None]:
 
 def plain(preset: str) -> Callable[[], None]:
     """Return a step of one seed."""
-    data = vsc.load_data("digits")
-    torch.manual_seed(0)
-    model = new_model(resolve(vsc.preset(preset), data), data).train()
-    x, adam = model.scaler(data.train.x[:128]), torch.optim.Adam(model.parameters(), fused=True)
+    model, x = made(preset, 0)
+    adam = torch.optim.Adam(model.parameters(), fused=True)
 
     def step():
         adam.zero_grad()

@@ -296,7 +296,7 @@ def test_factors_count_only_where_they_are_present():
 
 
 def test_a_value_that_is_not_finite_is_no_score(monkeypatch):
-    monkeypatch.setitem(METRICS, "broken", Metric(len, lambda z, given: math.nan))
+    monkeypatch.setitem(METRICS, "broken", Metric(lambda z: math.nan))
     with pytest.raises(RunError, match="'broken' came out as nan"):
         measure(given(), ["broken"])
 

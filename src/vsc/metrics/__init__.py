@@ -24,87 +24,20 @@ from vsc.metrics.arrays import discretise
 from vsc.metrics.correlation import correlations, mcc, row_max_correlation
 from vsc.metrics.disentanglement import DCI, dci, explicitness, mig, modularity, sap
 from vsc.metrics.factorvae import factor_vae
-from vsc.metrics.features import (
-    Detection,
-    detection,
-    feature_f1,
-    feature_mcc,
-    feature_uniqueness,
-    fvu,
-    shrinkage,
-)
-from vsc.metrics.information import (
-    MultiInformation,
-    Shared,
-    multi_information,
-    mutual_information,
-    spike_information,
-)
+from vsc.metrics.features import Detection, detection, feature_f1, feature_mcc, feature_uniqueness, fvu, shrinkage
+from vsc.metrics.information import MultiInformation, Shared, multi_information, mutual_information, spike_information
 from vsc.metrics.matching import Match, code_correlations, cosines, matched, matched_cosine, stability
 from vsc.metrics.presence import Detectors, Grouped, attributes, detectors, presence_auroc, within_mcc, within_mig
 from vsc.metrics.probes import class_selectivity, knn_probe, linear_probe
 from vsc.metrics.registry import METRICS, Given, Metric, measurable, measure, metric_of
-from vsc.metrics.sparsity import (
-    Usage,
-    active_units,
-    activity_histogram,
-    hoyer,
-    l0,
-    posterior_collapse,
-    usage,
-)
+from vsc.metrics.sparsity import Usage, active_units, activity_histogram, hoyer, l0, posterior_collapse, usage
 
 __all__ = [
-    "DCI",
-    "METRICS",
-    "Detection",
-    "Detectors",
-    "Given",
-    "Grouped",
-    "Match",
-    "Metric",
-    "MultiInformation",
-    "Shared",
-    "Usage",
-    "active_units",
-    "activity_histogram",
-    "attributes",
-    "class_selectivity",
-    "code_correlations",
-    "correlations",
-    "cosines",
-    "dci",
-    "detection",
-    "detectors",
-    "discretise",
-    "explicitness",
-    "factor_vae",
-    "feature_f1",
-    "feature_mcc",
-    "feature_uniqueness",
-    "fvu",
-    "hoyer",
-    "knn_probe",
-    "l0",
-    "linear_probe",
-    "matched",
-    "matched_cosine",
-    "mcc",
-    "measurable",
-    "measure",
-    "metric_of",
-    "mig",
-    "modularity",
-    "multi_information",
-    "mutual_information",
-    "posterior_collapse",
-    "presence_auroc",
-    "row_max_correlation",
-    "sap",
-    "shrinkage",
-    "spike_information",
-    "stability",
-    "usage",
-    "within_mcc",
-    "within_mig",
-]
+    "DCI", "METRICS", "Detection", "Detectors", "Given", "Grouped", "Match", "Metric", "MultiInformation", "Shared",
+    "Usage", "active_units", "activity_histogram", "attributes", "class_selectivity", "code_correlations",
+    "correlations", "cosines", "dci", "detection", "detectors", "discretise", "explicitness", "factor_vae",
+    "feature_f1", "feature_mcc", "feature_uniqueness", "fvu", "hoyer", "knn_probe", "l0", "linear_probe", "matched",
+    "matched_cosine", "mcc", "measurable", "measure", "metric_of", "mig", "modularity", "multi_information",
+    "mutual_information", "posterior_collapse", "presence_auroc", "row_max_correlation", "sap", "shrinkage",
+    "spike_information", "stability", "usage", "within_mcc", "within_mig",
+]  # fmt: skip

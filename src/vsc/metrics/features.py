@@ -4,10 +4,6 @@ Whether a dictionary and its codes are those that the data were made of, where t
 The definitions are those of SynthSAEBench (Chanin and Garriga-Alonso 2026) and of SAELens' `sae_lens.synthetic.evals`.
 A latent's nearest feature is the one whose true direction has the largest absolute cosine with its own. A latent is on
 where its code is not zero: the original asks for codes above zero, which theirs are where they are on.
-
-What the functions take, besides what the package says: `directions`, (J, M), of the latents, the rows of a linear
-decoder; `truth`, (F, M), of the features; `fires`, (N, F), where each feature is on; `x` and `output`, (N, M), examples
-and their reconstructions.
 """
 
 from typing import Any, NamedTuple
@@ -49,24 +45,7 @@ def detection(z: Any, fires: Any, directions: Any, truth: Any) -> Detection:
     """
     Say of each latent what its nearest feature is, and how well it tells where that one fires.
 
-    Parameters
-    ----------
-    z : array_like, shape (N, J)
-        Codes, exactly zero where a latent is off.
-    fires : array_like, shape (N, F)
-        Where each feature is on.
-    directions, truth : array_like, shapes (J, M) and (F, M)
-        Of the latents and of the features.
-
-    Returns
-    -------
-    Detection
-        One value for each latent.
-
-    Raises
-    ------
-    UsageError
-        If the shapes do not fit.
+    The codes `z`, (N, J), are exactly zero where a latent is off; UsageError if the shapes do not fit.
     """
     z = matrix(z, "codes")
     on, alike = z != 0, _alike(directions, truth)

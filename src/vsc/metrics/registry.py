@@ -2,6 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from inspect import signature
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +18,7 @@ from vsc.metrics.features import feature_f1, feature_mcc, feature_uniqueness, fv
 from vsc.metrics.information import multi_information, spike_information
 from vsc.metrics.presence import columns_of, flags, presence_auroc, within_mcc, within_mig
 from vsc.metrics.probes import class_selectivity, knn_probe, linear_probe
-from vsc.metrics.sparsity import (
-    active_units,
-    activity_histogram,
-    hoyer,
-    l0,
-    posterior_collapse,
-    usage,
-)
+from vsc.metrics.sparsity import active_units, activity_histogram, hoyer, l0, posterior_collapse, usage
 
 LARGEST = 1e38
 """Size of the largest code or factor that is measured: a little below the largest float32, which trees work in."""
@@ -89,18 +85,21 @@ class Given(NamedTuple):
 
 class Metric(NamedTuple):
     """
-    One metric: the function that explains it, and how it is applied to what is given.
+    One metric, and how it is applied to what is known of codes: each parameter of its function is given by its name.
+
+    `z` are the mean codes or the hard ones; `factors` are factor times presence, unless it takes presence too;
+    `present` is where each factor has an effect, and `truth` are the true directions.
 
     Attributes
     ----------
     function : callable
-        The public function of plain arrays; its docstring has formula, range, source and cost.
-    measure : callable
-        (code, `Given`) -> the number, or several as a mapping, whose keys are appended to the metric's name.
-    code : str
-        What it is measured on: `mean`, gamma mu; `hard`, 1[gamma > 1/2] mu, where exact zeros count; or `gamma`.
-    needs : tuple of str
-        Optional fields of `Given` that must be there.
+        Of numpy arrays.
+    settings : mapping
+        Of its parameters, those that are not left at their defaults.
+    then : callable or None
+        (what it returns, given) -> the number, or one for each part; None where it returns that itself.
+    hard : bool
+        Whether it is given hard codes.
     better : str or None
         `higher`, `lower`, or None where neither is.
     range : tuple of float
@@ -112,13 +111,42 @@ class Metric(NamedTuple):
     """
 
     function: Callable[..., Any]
-    measure: Callable[[Array, Given], float | Mapping[str, float]]
-    code: str = "mean"
-    needs: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = MappingProxyType({})
+    then: Callable[[Any, Given], float | Mapping[str, float]] | None = None
+    hard: bool = False
     better: str | None = "higher"
     range: tuple[float, float] = (0.0, 1.0)
     unit: str = ""
     slow: bool = False
+
+    @property
+    def code(self) -> str:
+        """What it is given of the codes: `gamma`, and mu if it asks, or, as z, the `mean` codes or the `hard` ones."""
+        return "hard" if self.hard else "gamma" if "gamma" in signature(self.function).parameters else "mean"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The optional fields of `Given` that must be there."""
+        asked = signature(self.function).parameters.values()
+        names = {_FIELDS.get(one.name, one.name) for one in asked if one.default is one.empty}
+        return tuple(field for field in Given._field_defaults if field in names)
+
+    def of(self, given: Given) -> float | Mapping[str, float]:
+        """Return the number, or one for each part."""
+        asked = signature(self.function).parameters
+        values: dict[str, Callable[[], Any]] = {name: partial(getattr, given, name) for name in Given._fields}
+        values |= {"truth": lambda: given.true_directions, "present": lambda: _shown(given)}
+        if self.hard:
+            values["z"] = lambda: given.hard
+        if "presence" not in asked:
+            values["factors"] = lambda: _seen(given)
+        known = {name: values[name]() for name in asked if name in values}
+        found = self.function(**known, **self.settings)
+        return self.then(found, given) if self.then else found._asdict() if hasattr(found, "_asdict") else found
+
+
+_FIELDS = {"truth": "true_directions"}
+"""Parameter -> field of `Given`, where their names differ."""
 
 
 def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
@@ -141,8 +169,7 @@ def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
     ------
     UsageError
         If a name is unknown, something that a metric needs is not given, or an array is unsuitable or holds values
-        beyond `LARGEST`. Nothing is
-        measured before all names and needs are checked.
+        beyond `LARGEST`. Nothing is measured before all names and needs are checked.
     RunError
         If a metric gives a value that is not finite.
     """
@@ -154,10 +181,9 @@ def measure(given: Given, names: Iterable[str]) -> dict[str, float]:
             hint = "; a decoder has directions if it is linear and gives means alone" if "directions" in missing else ""
             raise UsageError(f"metric {name!r} needs {' and '.join(missing)}, not known of these data{hint}")
     _check_size(given)
-    codes = {"mean": lambda: given.z, "gamma": lambda: given.gamma, "hard": lambda: given.hard}
     measured: dict[str, float] = {}
     for name, metric in wanted.items():
-        value = metric.measure(codes[metric.code](), given)
+        value = metric.of(given)
         parts = {f"{name}-{part}": v for part, v in value.items()} if isinstance(value, Mapping) else {name: value}
         measured |= {key: float(v) for key, v in parts.items()}
     found: dict[str, float] = {}
@@ -210,8 +236,7 @@ def _seen(given: Given) -> Array:
     return matrix(given.factors, "factors", len(given.z)) * _shown(given)
 
 
-def _presence(gamma: Array, given: Given) -> dict[str, float]:
-    found = presence_auroc(gamma, given.presence)
+def _by_attribute(found: Array, given: Given) -> dict[str, float]:
     names = [str(g) for g in range(len(found))]
     if given.groups is not None:
         F = len(np.asarray(given.groups))
@@ -220,99 +245,56 @@ def _presence(gamma: Array, given: Given) -> dict[str, float]:
     return {"mean": found.mean(), "min": found.min()} | dict(zip(names, found, strict=True))
 
 
-def _activity(gamma: Array, given: Given) -> dict[str, float]:
-    found = activity_histogram(gamma)
+def _by_edge(found: Array, given: Given) -> dict[str, float]:
     return {f"{edge / len(found):.1f}": count for edge, count in enumerate(found)}
 
 
-def _within(score: Callable[..., float]) -> Callable[[Array, Given], float]:
-    return lambda z, g: score(z, g.factors, g.presence, g.groups)
-
-
-def _probe(score: Callable[..., dict[int, float]]) -> Callable[[Array, Given], dict[str, float]]:
-    return lambda z, g: {str(n): a for n, a in score(g.train_z, g.train_labels, z, g.labels, seed=g.seed).items()}
-
-
-def _selectivity(z: Array, given: Given) -> float:
-    used = (matrix(z, "codes") != 0).mean(0) > 0.01
-    found = class_selectivity(z, given.labels)
+def _of_used(found: Array, given: Given) -> float:
+    used = (given.hard != 0).mean(0) > 0.01
     return found[used].mean() if used.any() else 0.0
 
 
-_FACTORS = ("factors",)
-_ATTRIBUTES = ("factors", "presence", "groups")
-_FEATURES = ("directions", "true_directions")
-_RECONSTRUCTION = ("x", "output")
-_PROBE = ("labels", "train_z", "train_labels")
-_ANY = (0.0, math.inf)
+_latents = partial(Metric, better=None, range=(0.0, math.inf), unit="latents")
+_bits = partial(Metric, range=(0.0, math.inf), unit="bits")
+_reconstruction = partial(Metric, range=(0.0, math.inf), hard=True)
 
 METRICS: dict[str, Metric] = {
     # codes and true factors
-    "mig": Metric(mig, lambda z, g: mig(z, _seen(g)), needs=_FACTORS),
-    "sap": Metric(sap, lambda z, g: sap(z, _seen(g)), needs=_FACTORS),
-    "modularity": Metric(modularity, lambda z, g: modularity(z, _seen(g)), needs=_FACTORS),
-    "explicitness": Metric(explicitness, lambda z, g: explicitness(z, _seen(g), seed=g.seed), needs=_FACTORS),
-    "dci": Metric(dci, lambda z, g: dci(z, _seen(g), seed=g.seed)._asdict(), needs=_FACTORS, slow=True),
-    "factor-vae": Metric(
-        factor_vae, lambda z, g: factor_vae(z, _seen(g), _shown(g), seed=g.seed), needs=_FACTORS, code="hard"
-    ),
-    "mcc": Metric(mcc, lambda z, g: mcc(z, _seen(g)), needs=_FACTORS),
-    "mcc-spearman": Metric(mcc, lambda z, g: mcc(z, _seen(g), "spearman"), needs=_FACTORS),
-    "mcc-magnitudes": Metric(mcc, lambda z, g: mcc(z, _seen(g), magnitudes=True), needs=_FACTORS),
-    "row-max-correlation": Metric(row_max_correlation, lambda z, g: row_max_correlation(z, _seen(g)), needs=_FACTORS),
-    "row-max-correlation-signed": Metric(
-        row_max_correlation, lambda z, g: row_max_correlation(z, _seen(g), magnitudes=False), needs=_FACTORS
-    ),
+    "mig": Metric(mig),
+    "sap": Metric(sap),
+    "modularity": Metric(modularity),
+    "explicitness": Metric(explicitness),
+    "dci": Metric(dci, slow=True),
+    "factor-vae": Metric(factor_vae, hard=True),
+    "mcc": Metric(mcc),
+    "mcc-spearman": Metric(mcc, {"kind": "spearman"}),
+    "mcc-magnitudes": Metric(mcc, {"magnitudes": True}),
+    "row-max-correlation": Metric(row_max_correlation),
+    "row-max-correlation-signed": Metric(row_max_correlation, {"magnitudes": False}),
     # attributes that are present or absent
-    "presence": Metric(presence_auroc, _presence, needs=("presence",), code="gamma"),
-    "within-mcc": Metric(within_mcc, _within(within_mcc), needs=_ATTRIBUTES),
-    "within-mig": Metric(within_mig, _within(within_mig), needs=_ATTRIBUTES),
+    "presence": Metric(presence_auroc, then=_by_attribute),
+    "within-mcc": Metric(within_mcc),
+    "within-mig": Metric(within_mig),
     # the code alone
-    "hoyer": Metric(hoyer, lambda z, g: hoyer(z), better=None, code="hard"),
-    "l0": Metric(l0, lambda z, g: l0(z), better=None, range=_ANY, unit="latents", code="gamma"),
-    "used": Metric(usage, lambda z, g: usage(z).used, better=None, range=_ANY, unit="latents", code="gamma"),
-    "always-on": Metric(usage, lambda z, g: usage(z).always_on, better=None, range=_ANY, unit="latents", code="gamma"),
-    "dead": Metric(usage, lambda z, g: usage(z).dead, better="lower", range=_ANY, unit="latents", code="gamma"),
-    "activity": Metric(activity_histogram, _activity, better=None, range=_ANY, unit="latents", code="gamma"),
-    "active-units": Metric(active_units, lambda z, g: active_units(z), better=None, range=_ANY, unit="latents"),
-    "posterior-collapse": Metric(
-        posterior_collapse, lambda z, g: posterior_collapse(z, g.mu), better="lower", code="gamma"
-    ),
-    "spike-information": Metric(
-        spike_information, lambda z, g: spike_information(z).sum(), range=_ANY, unit="bits", code="gamma"
-    ),
-    "multi-information": Metric(
-        *(multi_information, lambda z, g: multi_information(z, seed=g.seed)._asdict()),
-        better="lower",
-        range=_ANY,
-        unit="bits",
-    ),
+    "hoyer": Metric(hoyer, hard=True, better=None),
+    "l0": _latents(l0),
+    "used": _latents(usage, then=lambda found, _: found.used),
+    "always-on": _latents(usage, then=lambda found, _: found.always_on),
+    "dead": _latents(usage, then=lambda found, _: found.dead, better="lower"),
+    "activity": _latents(activity_histogram, then=_by_edge),
+    "active-units": _latents(active_units),
+    "posterior-collapse": Metric(posterior_collapse, better="lower"),
+    "spike-information": _bits(spike_information, then=lambda found, _: found.sum()),
+    "multi-information": _bits(multi_information, better="lower"),
     # dictionary and codes against the features that the data were made of, and the reconstruction
-    "feature-f1": Metric(
-        *(feature_f1, lambda z, g: feature_f1(z, g.fires, g.directions, g.true_directions)),
-        needs=(*_FEATURES, "fires"),
-        code="hard",
-    ),
-    "feature-mcc": Metric(
-        feature_mcc, lambda z, g: feature_mcc(g.directions, g.true_directions), needs=_FEATURES, code="hard"
-    ),
-    "feature-uniqueness": Metric(
-        feature_uniqueness,
-        lambda z, g: feature_uniqueness(g.directions, g.true_directions),
-        needs=_FEATURES,
-        code="hard",
-    ),
-    "fvu": Metric(fvu, lambda z, g: fvu(g.x, g.output), needs=_RECONSTRUCTION, code="hard", better="lower", range=_ANY),
-    "shrinkage": Metric(
-        *(shrinkage, lambda z, g: shrinkage(g.x, g.output)),
-        needs=_RECONSTRUCTION,
-        code="hard",
-        better=None,
-        range=_ANY,
-    ),
+    "feature-f1": Metric(feature_f1, hard=True),
+    "feature-mcc": Metric(feature_mcc, hard=True),
+    "feature-uniqueness": Metric(feature_uniqueness, hard=True),
+    "fvu": _reconstruction(fvu, better="lower"),
+    "shrinkage": _reconstruction(shrinkage, better=None),
     # codes and classes
-    "knn": Metric(knn_probe, _probe(knn_probe), needs=_PROBE),
-    "linear": Metric(linear_probe, _probe(linear_probe), needs=_PROBE),
-    "class-selectivity": Metric(class_selectivity, _selectivity, needs=("labels",), better=None, code="hard"),
+    "knn": Metric(knn_probe),
+    "linear": Metric(linear_probe),
+    "class-selectivity": Metric(class_selectivity, then=_of_used, hard=True, better=None),
 }
 """Name -> metric. `spike-information` is a sum over latents, `class-selectivity` the mean over those that are used."""

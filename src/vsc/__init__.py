@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vsc import plots as plots
     from vsc.data import from_arrays as from_arrays
     from vsc.data import from_torch as from_torch
-    from vsc.data import load as load_data
+    from vsc.data import load as load_data  # noqa: F401 (ruff reads no name that is computed)
     from vsc.errors import RunError as RunError
     from vsc.errors import UsageError as UsageError
     from vsc.estimator import SparseCoder as SparseCoder
@@ -43,64 +43,25 @@ if TYPE_CHECKING:
     from vsc.settings.presets import preset as preset
     from vsc.training.loop import train as train
 
-_HOME = {
-    "AE": "model",
-    "Config": "settings.config",
-    "DataConfig": "settings.config",
-    "LaplaceVAE": "model",
-    "ModelConfig": "settings.config",
-    "RunError": "errors",
-    "SparseCoder": "estimator",
-    "SpikeAndSlab": "model.distributions",
-    "TCVAE": "model",
-    "ThresholdedLaplaceVSC": "model",
-    "TrainConfig": "settings.config",
-    "UsageError": "errors",
-    "VAE": "model",
-    "VSC": "model",
-    "Measured": "measure.measured",
-    "evaluate": "measure.measured",
-    "from_arrays": "data",
-    "from_torch": "data",
-    "load": "hub",
-    "load_data": "data",
-    "preset": "settings.presets",
-    "train": "training.loop",
+_OF = {
+    "data": ("from_arrays", "from_torch"),
+    "errors": ("RunError", "UsageError"),
+    "estimator": ("SparseCoder",),
+    "hub": ("load",),
+    "measure.measured": ("Measured", "evaluate"),
+    "model": ("AE", "TCVAE", "VAE", "VSC", "LaplaceVAE", "ThresholdedLaplaceVSC"),
+    "model.distributions": ("SpikeAndSlab",),
+    "settings.config": ("Config", "DataConfig", "ModelConfig", "TrainConfig"),
+    "settings.presets": ("preset",),
+    "training.loop": ("train",),
 }
+_HOME = {name: home for home, names in _OF.items() for name in names} | {"load_data": "data"}
 """Where each public name lives; imported when it is first used, so that `import vsc` stays quick."""
 
 _MODULES = {"data": "data", "measure": "measure", "metrics": "metrics", "plots": "plots", "sampling": "model.sampling"}
 """Modules that are offered too, and where they are."""
 
-__all__ = [
-    "AE",
-    "TCVAE",
-    "VAE",
-    "VSC",
-    "Config",
-    "DataConfig",
-    "LaplaceVAE",
-    "Measured",
-    "ModelConfig",
-    "RunError",
-    "SparseCoder",
-    "SpikeAndSlab",
-    "ThresholdedLaplaceVSC",
-    "TrainConfig",
-    "UsageError",
-    "data",
-    "evaluate",
-    "from_arrays",
-    "from_torch",
-    "load",
-    "load_data",
-    "measure",
-    "metrics",
-    "plots",
-    "preset",
-    "sampling",
-    "train",
-]
+__all__ = list(_HOME | _MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

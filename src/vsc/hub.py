@@ -157,34 +157,28 @@ def _told(what: str) -> Iterator[None]:
         yield
     except (UsageError, RunError):
         raise
-    except errors.GatedRepoError as error:
-        raise UsageError(f"{what} is given out on request only; ask for it on its page on the hub") from error
-    except errors.RevisionNotFoundError as error:
-        raise UsageError(f"{what}: there is no such revision; leave it out, or name a branch, tag or commit") from error
-    except errors.RepositoryNotFoundError as error:
-        raise UsageError(
-            f"{what} is not on the hub, or it is private and you may not see it: look at its spelling, or type "
-            "`hf auth login`"
-        ) from error
-    except errors.LocalEntryNotFoundError as error:
-        raise UsageError(f"{what} is not in the cache, and the hub cannot be reached; try again when it can") from error
-    except errors.EntryNotFoundError as error:
-        raise UsageError(
-            f"{what} is no model of this library: it has no config.json or no model.safetensors"
-        ) from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise UsageError(
-                f"{what}: the hub does not let you do that; look at the name, and at what your token allows"
-            ) from error
-        raise RunError(f"{what}: the hub failed ({status}: {first_line(error)}); try again later") from error
-    except ValueError as error:  # a name, or what is at the front of the card
-        said = " ".join(str(error).split())[:200]
-        raise UsageError(f"{what}: the hub does not take that: {said}") from error
-    except OSError as error:
-        if isinstance(error, ConnectionError) or not error.errno:
-            raise UsageError(f"{what}: the hub cannot be reached ({first_line(error)})") from error
-        raise
-    except Exception as error:  # that of whichever library the client reaches the net with
-        raise UsageError(f"{what}: the hub cannot be reached ({first_line(error)})") from error
+    except Exception as error:  # also that of whichever library the client reaches the net with
+        if said := next((said for kind, said in SAID.items() if isinstance(error, getattr(errors, kind))), ""):
+            raise UsageError(what + said) from error
+        if isinstance(error, errors.HfHubHTTPError):
+            if (status := error.response.status_code) not in (401, 403):
+                raise RunError(f"{what}: the hub failed ({status}: {first_line(error)}); try again later") from error
+            said = "does not let you do that; look at the name, and at what your token allows"
+        elif isinstance(error, ValueError):  # a name, or what is at the front of the card
+            said = f"does not take that: {' '.join(str(error).split())[:200]}"
+        elif isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError):
+            raise
+        else:
+            said = f"cannot be reached ({first_line(error)})"
+        raise UsageError(f"{what}: the hub {said}") from error
+
+
+SAID = {
+    "GatedRepoError": " is given out on request only; ask for it on its page on the hub",
+    "RevisionNotFoundError": ": there is no such revision; leave it out, or name a branch, tag or commit",
+    "RepositoryNotFoundError": " is not on the hub, or it is private and you may not see it: look at its spelling, or "
+    "type `hf auth login`",
+    "LocalEntryNotFoundError": " is not in the cache, and the hub cannot be reached; try again when it can",
+    "EntryNotFoundError": " is no model of this library: it has no config.json or no model.safetensors",
+}
+"""Kinds of the client's errors, each before those that it is one of -> what they mean."""

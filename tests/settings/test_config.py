@@ -70,6 +70,20 @@ def test_refused_by_name(name, value):
         TrainConfig(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        (Config, "latent_dim", r"vsc.Config takes no latent_dim; type vsc.Config\(model=vsc.ModelConfig\(latent_dim="),
+        (ModelConfig, "steps", r"vsc.ModelConfig takes no steps; type vsc.Config\(train=vsc.TrainConfig\(steps="),
+        (DataConfig, "binarize", r"vsc.Config\(data=vsc.DataConfig\(binarise="),
+        (TrainConfig, "zzz", "vsc.TrainConfig takes no 'zzz'; settings are those of vsc.DataConfig"),
+    ],
+)
+def test_of_a_name_that_is_elsewhere_it_is_said_where(kind, name, said):
+    with pytest.raises(UsageError, match=said):
+        kind(**{name: 1})
+
+
 @pytest.mark.parametrize("kind", DATACLASSES)
 def test_frozen_and_explained(kind):
     """Each setting has a sentence under it: the command line's help is made of these."""

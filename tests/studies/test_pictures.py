@@ -13,6 +13,7 @@ from vsc.errors import UsageError
 from vsc.measure.scores import add_noise
 from vsc.plots.charts import class_maps
 from vsc.plots.pictures import Case, Change, Strip, alteration, altered, codes_beside, mosaics
+from vsc.settings.commands import RunStudy
 from vsc.settings.config import Config, DataConfig, TrainConfig
 from vsc.settings.presets import changed
 from vsc.settings.schedule import Schedule
@@ -269,8 +270,8 @@ def test_samples_count_what_is_on(made):
 
 def test_columns_are_means_with_spread(tmp_path):
     job = plan("", COMMON, tmp_path)
-    groups = [Group(Row({"a": a}, {}), [job, job], []) for a in (1, 2)]
-    table = tabulate(groups, (), [[{"b": 1.0}, {"b": 3.0}], [{"b": None}, {"b": None}]])
+    found = {1: [{"b": 1.0}, {"b": 3.0}], 2: [{"b": None}, {"b": None}]}
+    table = tabulate([Group(Row({"a": a}, {}), [job, job], [], found[a]) for a in (1, 2)], ())
     assert table.columns == ("a", "seeds", "b", "b sd")
     assert table.rows == [(1, 2, 2.0, pytest.approx(math.sqrt(2))), (2, 2, None, None)]
     assert table.beside(["c"], [[5], [6]]).rows[1] == (2, 2, None, None, 6)
@@ -285,17 +286,17 @@ def table_of_numbers():
 @pytest.mark.parametrize("name", [name for name in PICTURES if name != "activations"])
 def test_images_are_asked_for_before_anything_is_trained(name, tmp_path):
     np.save(tmp_path / "mine.npy", np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32))
-    common = Config(DataConfig(str(tmp_path / "mine.npy")), train=TrainConfig(steps=5))
+    asked = RunStudy(DataConfig(str(tmp_path / "mine.npy")), train=TrainConfig(steps=5), out=str(tmp_path / "out"))
     with pytest.raises(UsageError, match="draws images"):
-        conduct(name, STUDIES[name], common, tmp_path / "out", "")
+        conduct(name, STUDIES[name], asked, "")
     assert not (tmp_path / "out").exists()
 
 
 def test_labels_are_asked_for_before_anything_is_trained(tmp_path):
     np.save(tmp_path / "mine.npy", np.arange(3200, dtype=np.uint8).reshape(50, 1, 8, 8))
-    common = Config(DataConfig(str(tmp_path / "mine.npy")), train=TrainConfig(steps=5))
+    asked = RunStudy(DataConfig(str(tmp_path / "mine.npy")), train=TrainConfig(steps=5), out=str(tmp_path / "out"))
     with pytest.raises(UsageError, match="needs class labels"):
-        conduct("activations", STUDIES["activations"], common, tmp_path / "out", "")
+        conduct("activations", STUDIES["activations"], asked, "")
     assert not (tmp_path / "out").exists()
 
 

@@ -6,6 +6,7 @@ import pytest
 from vsc.data.smiley import export
 from vsc.errors import UsageError
 from vsc.metrics import correlations
+from vsc.settings.commands import RunStudy
 from vsc.settings.config import Config, DataConfig, TrainConfig
 from vsc.studies import STUDIES, Ask, conduct, smiley
 from vsc.studies.base import Group, Row
@@ -54,7 +55,8 @@ def test_the_models_are_those_of_the_source(short):
 
 
 def test_it_runs_and_draws_what_the_metrics_say(tmp_path, short):
-    found = conduct("smiley", smiley.STUDY, short, tmp_path, "vsc study smiley", dims=(17,), tell=lambda line: None)
+    asked = RunStudy(*vars(short).values(), dims="17", out=str(tmp_path))
+    found = conduct("smiley", smiley.STUDY, asked, "vsc study smiley", tell=lambda line: None)
     assert found.alt == " ".join(["Four panels over J.", *(said for said in found.words if "CAUTION" not in said)])
     folder = tmp_path / "smiley-smiley"
     expected = {"figure.png", "figure.svg", "figure-correlations.png", "figure-correlations.svg"}
@@ -87,7 +89,7 @@ def test_the_matrix_holds_every_latent_once_sorted_by_its_factor(short):
 
 
 def test_data_without_attributes_are_refused_before_anything_is_trained(tmp_path):
-    common = Config(DataConfig("digits"))
+    asked = RunStudy(DataConfig("digits"), out=str(tmp_path))
     with pytest.raises(UsageError, match="needs true factors that can be absent, which digits does not know"):
-        conduct("smiley", STUDIES["smiley"], common, tmp_path, "x")
+        conduct("smiley", STUDIES["smiley"], asked, "x")
     assert list(tmp_path.iterdir()) == []

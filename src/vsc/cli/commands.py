@@ -11,21 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from vsc.cli import tables
 from vsc.cli.options import comparison_folder, is_path, parse, run_folder, tuning_folder
 from vsc.errors import UsageError, at_least, short
-from vsc.settings.commands import (
-    Compare,
-    Demo,
-    Encode,
-    Evaluate,
-    Export,
-    Impute,
-    Push,
-    Report,
-    RunStudy,
-    Sample,
-    ShowData,
-    TrainRun,
-    Tune,
-)
+from vsc.settings import commands as asked
 from vsc.settings.config import Config
 
 if TYPE_CHECKING:
@@ -33,7 +19,7 @@ if TYPE_CHECKING:
     from vsc.model import Autoencoder
 
 
-def train(config: TrainRun) -> None:  # noqa: D103 (the dataclass says what the command does)
+def train(config: asked.TrainRun) -> None:  # noqa: D103 (the dataclass says what the command does)
     from torch import distributed
 
     from vsc import data
@@ -63,21 +49,21 @@ def _caution(said: str) -> None:
     print(f"CAUTION: {said}", file=sys.stderr, flush=True)
 
 
-def compare(config: Compare) -> None:  # noqa: D103
+def compare(config: asked.Compare) -> None:  # noqa: D103
     _compare(config, _command())
 
 
-def demo(config: Demo) -> None:  # noqa: D103
+def demo(config: asked.Demo) -> None:  # noqa: D103
     from vsc.settings.presets import DEMO
 
     for name, options in DEMO.items():
         words = [*shlex.split(options), "--out", str(Path(config.out) / name), "--overwrite"]
         typed = shlex.join(["vsc", "compare", *words])
         print(f"$ {typed}", flush=True)
-        _compare(parse("compare", Compare, words), typed)
+        _compare(parse("compare", asked.Compare, words), typed)
 
 
-def _compare(config: Compare, command: str) -> None:
+def _compare(config: asked.Compare, command: str) -> None:
     from vsc import data
     from vsc.report import lead
     from vsc.studies import comparison, equal
@@ -106,7 +92,7 @@ def _compare(config: Compare, command: str) -> None:
     print(f"The report: {folder / 'report.html'}")
 
 
-def study(config: RunStudy) -> None:  # noqa: D103
+def study(config: asked.RunStudy) -> None:  # noqa: D103
     from vsc import studies
     from vsc.torchstate import flush_denormals
 
@@ -117,7 +103,7 @@ def study(config: RunStudy) -> None:  # noqa: D103
     studies.run(config, _command(), progress=sys.stderr.isatty())
 
 
-def tune(config: Tune) -> None:  # noqa: D103
+def tune(config: asked.Tune) -> None:  # noqa: D103
     from vsc.sweep import tune as tuning
     from vsc.torchstate import flush_denormals
 
@@ -137,7 +123,7 @@ def tune(config: Tune) -> None:  # noqa: D103
     print("\n".join(tables.trials(found)))
 
 
-def evaluate(config: Evaluate) -> None:  # noqa: D103
+def evaluate(config: asked.Evaluate) -> None:  # noqa: D103
     from vsc.measure import results
 
     folder = Path(config.run)
@@ -157,7 +143,7 @@ def evaluate(config: Evaluate) -> None:  # noqa: D103
     print(f"Written to {folder / 'results.json'}")
 
 
-def report(config: Report) -> None:  # noqa: D103
+def report(config: asked.Report) -> None:  # noqa: D103
     from vsc.measure.measured import Measured
     from vsc.report import run
     from vsc.torchstate import cpu_threads
@@ -170,7 +156,7 @@ def report(config: Report) -> None:  # noqa: D103
         print(f"The report: {run.write(folder, seen, out, config.live)}")
 
 
-def encode(config: Encode) -> None:  # noqa: D103
+def encode(config: asked.Encode) -> None:  # noqa: D103
     import numpy as np
     import torch
 
@@ -190,9 +176,9 @@ def encode(config: Encode) -> None:  # noqa: D103
         x, y, rows = chosen.x, chosen.y, chosen.index
     else:
         file = data.located(config.data, config.data_root)
-        asked = Asked.of(saved.data.label, saved.data.drop, saved.data.columns)
-        asked = asked._replace(fields=model.fields, shape=model.shape, root=config.data_root)
-        x, y, _, rows = data.read_rows(file, model.columns, asked)
+        taken = Asked.of(saved.data.label, saved.data.drop, saved.data.columns)
+        taken = taken._replace(fields=model.fields, shape=model.shape, root=config.data_root)
+        x, y, _, rows = data.read_rows(file, model.columns, taken)
         if (expected := math.prod(model.shape)) != x.shape[1]:
             raise UsageError(f"{file}: its examples have {x.shape[1]} values each, and those of the run had {expected}")
     known = {"row": np.arange(len(x)) if rows is None else np.asarray(rows)}
@@ -237,7 +223,7 @@ MANY = 5000
 """Rows over which the effect of a latent is averaged in any case; where codes are short, there are more."""
 
 
-def impute(config: Impute) -> None:  # noqa: D103
+def impute(config: asked.Impute) -> None:  # noqa: D103
     from vsc import data, files
     from vsc.data.asked import Asked
     from vsc.data.table import read_table
@@ -254,9 +240,9 @@ def impute(config: Impute) -> None:  # noqa: D103
             f"{folder} was trained on data without missing values, so that its encoder cannot be told of any; train on "
             "a table that has some"
         )
-    asked = Asked.of(saved.data.label, saved.data.drop, saved.data.columns)._replace(fields=model.fields)
+    taken = Asked.of(saved.data.label, saved.data.drop, saved.data.columns)._replace(fields=model.fields)
     try:
-        table = read_table(file, asked).frame
+        table = read_table(file, taken).frame
         own = table[[field.name for field in model.fields]]
     except (UsageError, OSError) as error:
         told = f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else error
@@ -274,7 +260,7 @@ def impute(config: Impute) -> None:  # noqa: D103
         print(line)
 
 
-def sample(config: Sample) -> None:  # noqa: D103
+def sample(config: asked.Sample) -> None:  # noqa: D103
     import torch
 
     from vsc import files, hub
@@ -299,7 +285,7 @@ def sample(config: Sample) -> None:  # noqa: D103
     print(f"{config.n} samples of shape {model.shape}: {out}")
 
 
-def data(config: ShowData) -> None:  # noqa: D103
+def data(config: asked.ShowData) -> None:  # noqa: D103
     from vsc import data
     from vsc.data import npz
 
@@ -313,14 +299,14 @@ def data(config: ShowData) -> None:  # noqa: D103
         print(f"written to {out}")
 
 
-def push(config: Push) -> None:  # noqa: D103
+def push(config: asked.Push) -> None:  # noqa: D103
     from vsc import hub
 
     address = hub.push(config.run, config.name, config.private, config.license)
     print(f"pushed {config.run}; read it with vsc.load({address!r})")
 
 
-def export(config: Export) -> None:  # noqa: D103
+def export(config: asked.Export) -> None:  # noqa: D103
     from vsc import export, hub
 
     if config.onnx == config.saelens:
@@ -334,7 +320,7 @@ def export(config: Export) -> None:  # noqa: D103
         print(f"{folder / name}.onnx: opset {export.OPSET}, at most {far:.1g} off PyTorch's output")
 
 
-def _saelens(run: Path, config: Export) -> None:
+def _saelens(run: Path, config: asked.Export) -> None:
     from vsc import saelens
 
     folder = Path(config.out) if config.out else run / "saelens"

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from argparse import SUPPRESS
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, is_dataclass
@@ -12,45 +11,10 @@ from typing import Any, get_args, get_type_hints
 
 from vsc.errors import UsageError, choose, short
 from vsc.files import is_path
-from vsc.settings.commands import (
-    Compare,
-    Demo,
-    Encode,
-    Evaluate,
-    Export,
-    Impute,
-    Push,
-    Report,
-    RunStudy,
-    Sample,
-    ShowData,
-    TrainRun,
-    Tune,
-)
-from vsc.settings.config import KINDS, Config, Kind, TrainConfig
+from vsc.settings.commands import Compare, ShowData, TrainRun, Tune
+from vsc.settings.config import KINDS, Config, Kind
 from vsc.settings.schedule import SYNTAX, Schedule
-from vsc.settings.upgrade import GONE, INSTEAD, read_settings, upgraded
-
-POSITIONAL = {RunStudy: "study", ShowData: "name", Push: "run name"}
-POSITIONAL |= dict.fromkeys((Evaluate, Report, Encode, Impute, Sample, Export), "run")
-"""The options that a command's first bare words stand for."""
-
-EXAMPLES = {
-    Compare: "vsc compare --data mnist --latent-dim 60",
-    TrainRun: "vsc train --data mine.csv --latent-dim 16 --out runs/mine",
-    Evaluate: "vsc evaluate runs/mine",
-    RunStudy: "vsc study denoise --data digits --workers 2",
-    Tune: "vsc tune --data mnist --trials 30 --space 'train.lr=1e-4..1e-2:log,model.latent_dim=16..64'",
-    Report: "vsc report runs/mine",
-    Encode: "vsc encode runs/mine --data mine.csv --out codes.npz",
-    Impute: "vsc impute runs/mine --data mine.csv --out filled.csv",
-    Sample: "vsc sample runs/mine --n 64 --out samples.npz",
-    ShowData: "vsc data digits --out digits.npz",
-    Push: "vsc push runs/mine someone/mine --private --license apache-2.0",
-    Export: "vsc export runs/mine --onnx",
-    Demo: "vsc demo --out runs/demo",
-}
-"""One line to start from, for each command's help."""
+from vsc.settings.upgrade import GONE, INSTEAD, read_settings
 
 SHORT = {
     "--data": "--data.name",
@@ -89,14 +53,15 @@ def parse(name: str, kind: type, words: list[str]) -> Any:
     from jsonargparse import ArgumentParser, set_parsing_settings
     from jsonargparse.typing import register_type
 
+    bare = getattr(kind, "words", "").split()
     helps = any(word.startswith(("-h", "--help", "--print_config")) for word in words)
     set_parsing_settings(docstring_parse_attribute_docstrings=helps)  # which takes as long as all else together
     register_type(Schedule, lambda schedule: schedule.plain, Schedule.parse)
     parser = ArgumentParser(
         prog=f"vsc {name}",
-        usage=f"vsc {name} {POSITIONAL[kind].upper() + ' ' if kind in POSITIONAL else ''}[options]",
+        usage=f"vsc {name} {' '.join([*bare, '']).upper()}[options]",
         description=f"{kind.__doc__} {_short_forms(kind)}",
-        epilog=f"Example: {EXAMPLES[kind]}. With --debug, an error is shown with its whole story.",
+        epilog=f"Example: {kind.example}. With --debug, an error is shown with its whole story.",
         exit_on_error=False,
         allow_abbrev=False,
     )
@@ -149,7 +114,7 @@ def _presets(words: list[str]) -> list[str]:
 def _expand(kind: type, words: list[str]) -> list[str]:
     """Write out short forms, the bare word and flags without a value."""
     flags, short = set(_flags(kind)), SHORT if issubclass(kind, Config) else {"--data-root": "--data_root"}
-    bare = POSITIONAL.get(kind, "").split()
+    bare = getattr(kind, "words", "").split()
     expanded, rest = [], list(words)
     while rest:
         option, equals, value = rest.pop(0).partition("=")
@@ -190,42 +155,16 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _refuse_gone(words: list[str]) -> None:
-    """Say what to type for options of earlier versions, with their values where they can be translated."""
-    given: dict[str, dict[str, Any]] = {"model": {}, "train": {}}
-    for i, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        part, dot, name = option.removeprefix("--").partition(".")
-        if (dotted := {"--prior": "model.prior"}.get(option, option.removeprefix("--"))) in INSTEAD:
+    """Say what to type instead of options of earlier versions."""
+    for word in words:
+        option = word.partition("=")[0]
+        dotted = {"--prior": "model.prior"}.get(option, option.removeprefix("--"))
+        if dotted in INSTEAD:
             instead = re.sub(r"\b(model|train)\.", r"--\1.", INSTEAD[dotted])
             raise UsageError(f"{option} no longer exists; take {instead}")
-        if part in given and dot:
-            given[part][name] = _plain_value(value if equals else words[i + 1] if i + 1 < len(words) else "")
-    if not (gone := [name for name in given["train"] if name in GONE]):
-        return
-    parts = dict.fromkeys(part for name in gone for part in GONE[name])
-    try:
-        new = upgraded(given)["train"]
-    except UsageError:
-        new = {}
-    typed = [f"--train.{name} {shlex.quote(str(new[name]))}" for name in parts if _differs(name, new)]
-    said = (
-        f"type {' '.join(typed)}" if typed else f"type {' or '.join(f'--train.{part}' for part in parts)} with {SYNTAX}"
-    )
-    raise UsageError(f"--train.{gone[0]} is part of a schedule now: {said}")
-
-
-def _differs(name: str, new: dict[str, Any]) -> bool:
-    """Whether a setting of training is there, and not at its default."""
-    usual = getattr(TrainConfig(), name)
-    return name in new and (usual if new[name] is None else Schedule.parse(new[name])) != usual
-
-
-def _plain_value(text: str) -> Any:
-    """Read a number or null; anything else stays text."""
-    try:
-        return None if text in ("null", "None") else float(text)
-    except ValueError:
-        return text
+        if option.startswith("--train.") and (parts := GONE.get(dotted.removeprefix("train."))):
+            into = " or ".join(f"--train.{part}" for part in parts)
+            raise UsageError(f"{option} is part of a schedule now: type {into} with {SYNTAX}")
 
 
 def _flags(kind: type, prefix: str = "--") -> Iterator[str]:

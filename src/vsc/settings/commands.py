@@ -1,4 +1,8 @@
-"""What each command of the command line takes, beside the settings of a run."""
+"""
+What each command of the command line takes, beside the settings of a run.
+
+Each has an `example` for its help, and may name the options that its first bare `words` stand for.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,6 +16,7 @@ Pruner = Literal["median", "halving", "none"]
 class TrainRun(Config):
     """Train one model and save it in a run folder."""
 
+    example = "vsc train --data mine.csv --latent-dim 16 --out runs/mine"
     out: str | None = None
     """Run folder; by default runs/DATA-MODEL."""
     resume: bool = False
@@ -21,9 +26,22 @@ class TrainRun(Config):
 
 
 @dataclass(frozen=True)
-class Compare(Config):
+class Many(Config):
+    """What commands that train many runs have in common."""
+
+    workers: int = 1
+    """Processes that train at the same time, with a share of the CPU cores each. The same command typed in another
+    terminal helps too, but of vsc compare."""
+    engine: str = "loky"
+    """Who does the runs: loky, those processes on this machine; or dask:tcp://HOST:8786, the workers of a cluster that
+    sees the same folders."""
+
+
+@dataclass(frozen=True)
+class Compare(Many):
     """Train several models on the same data, measure them and write one page that compares them."""
 
+    example = "vsc compare --data mnist --latent-dim 60"
     models: str = "ae,vae,vsc-fixed,vsc-wu,vsc"
     """Models to compare, separated by commas."""
     equal: bool = True
@@ -31,11 +49,6 @@ class Compare(Config):
     the validation part, so that the two compare at equal non-zeros."""
     seeds: int = 1
     """Runs of each model, with seeds train.seed, train.seed + 1 and so on; the page shows means and spread."""
-    workers: int = 1
-    """Processes that train at the same time, with a share of the CPU cores each."""
-    engine: str = "loky"
-    """Who does the runs: loky, those processes on this machine; or dask:tcp://HOST:8786, the workers of a cluster that
-    sees the same folders."""
     out: str | None = None
     """Folder for the page and the runs; by default runs/compare-DATA."""
     resume: bool = False
@@ -45,9 +58,11 @@ class Compare(Config):
 
 
 @dataclass(frozen=True)
-class RunStudy(Config):
+class RunStudy(Many):
     """Repeat an experiment of the sources: train its runs, measure them, and write a table, a figure and a page."""
 
+    example = "vsc study denoise --data digits --workers 2"
+    words = "study"
     data: DataConfig = field(default_factory=lambda: DataConfig(name="auto"))
     """Which data, and how they reach the model; auto is the data set of the source."""
     study: str = "list"
@@ -64,20 +79,15 @@ class RunStudy(Config):
     """Prior spike probabilities instead of the study's own, separated by commas."""
     split: str = "test"
     """Part of the data that is measured: test, or valid to choose settings by."""
-    workers: int = 1
-    """Processes that train at the same time, with a share of the CPU cores each. The same command typed in another
-    terminal helps too."""
-    engine: str = "loky"
-    """Who does the runs: loky, those processes on this machine; or dask:tcp://HOST:8786, the workers of a cluster that
-    sees the same folders."""
     out: str = "runs/studies"
     """Folder of all studies, which share their runs: those that are finished are found again."""
 
 
 @dataclass(frozen=True)
-class Tune(Config):
+class Tune(Many):
     """Search for the settings that are best on the validation part; the test set is never looked at."""
 
+    example = "vsc tune --data mnist --trials 30 --space 'train.lr=1e-4..1e-2:log,model.latent_dim=16..64'"
     choose: str | None = None
     """Instead of a search, choose l0 without labels: train a short path over train.target_l0 with several seeds, draw
     the ELBO and which latents come back against it, and recommend one."""
@@ -98,12 +108,6 @@ class Tune(Config):
     pruner: Pruner = "median"
     """When a bad run is stopped: median, at a validation below the median of the others; halving, unless it is in the
     better half after 20, 40 and 80 % of the steps; or none. Only for elbo and log_px, which training measures."""
-    workers: int = 1
-    """Processes that train at the same time, with a share of the CPU cores each. The same command typed in another
-    terminal helps too."""
-    engine: str = "loky"
-    """Who does the trials: loky, those processes on this machine; or dask:tcp://HOST:8786, the workers of a cluster
-    that sees the same folders."""
     storage: str | None = None
     """Where the trials are kept: optuna's journal file, by default OUT/journal.log, or a database as sqlite:///FILE or
     another URL of SQLAlchemy."""
@@ -112,11 +116,27 @@ class Tune(Config):
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Measure a trained model on held-out data, with hard spikes, and write results.json into its run folder."""
+class OnRun:
+    """What commands on a trained run have in common."""
 
+    words = "run"
     run: str
     """Run folder."""
+
+
+@dataclass(frozen=True)
+class OnData(OnRun):
+    """What commands on a trained run and its data have in common."""
+
+    data_root: str | None = None
+    """Folder of downloaded data, where it is not the one that the run was trained with."""
+
+
+@dataclass(frozen=True)
+class Evaluate(OnData):
+    """Measure a trained model on held-out data, with hard spikes, and write results.json into its run folder."""
+
+    example = "vsc evaluate runs/mine"
     split: str = "test"
     """Part of the data: test or valid."""
     samples: int = 5
@@ -127,35 +147,29 @@ class Evaluate:
     """Metrics of the codes, separated by commas; all is those that the data allow, but the slow ones."""
     iwae: int | None = None
     """Draws K of the importance-weighted bound on log p(x), 5000 for published numbers; by default it is left out."""
-    data_root: str | None = None
-    """Folder of downloaded data, where it is not the one that the run was trained with."""
 
     def __post_init__(self):
         check_seed("seed", self.seed)
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(OnData):
     """Write one page on a trained run: every used latent, what it does, and single examples."""
 
-    run: str
-    """Run folder."""
+    example = "vsc report runs/mine"
     split: str = "test"
     """Part of the data: test or valid."""
     out: str | None = None
     """The .html file to write; by default report.html in the run folder."""
     live: bool = True
     """Whether the page carries the decoder, so that its reader can alter codes and see what they decode to."""
-    data_root: str | None = None
-    """Folder of downloaded data, where it is not the one that the run was trained with."""
 
 
 @dataclass(frozen=True)
-class Encode:
+class Encode(OnData):
     """Write the codes of a data set or of a file of your own, and say which latents matter."""
 
-    run: str
-    """Run folder."""
+    example = "vsc encode runs/mine --data mine.csv --out codes.npz"
     data: str | None = None
     """A file of your own, all of whose rows are encoded in their order; by default the
     run's own data."""
@@ -167,14 +181,13 @@ class Encode:
     refine: int = 0
     """Sweeps of coordinate ascent beyond the encoder, of a VSC with a linear decoder such as vsc-linear: each sets
     every latent to Bayes' rule given the others. The first gains most; slower."""
-    data_root: str | None = None
-    """Folder of downloaded data, where it is not the one that the run was trained with."""
 
 
 @dataclass(frozen=True)
-class Impute:
+class Impute(OnRun):
     """Fill in what is missing of a table, by its expectation given what is there; of text, the most probable."""
 
+    example = "vsc impute runs/mine --data mine.csv --out filled.csv"
     run: str
     """Run folder, of a model that was trained on a table with missing values."""
     data: str
@@ -193,11 +206,10 @@ class Impute:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(OnRun):
     """Draw codes from the prior and decode them."""
 
-    run: str
-    """Run folder."""
+    example = "vsc sample runs/mine --n 64 --out samples.npz"
     n: int = 64
     """Number of samples."""
     seed: int = 0
@@ -210,11 +222,11 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Push:
+class Push(OnRun):
     """Put a trained run on a model hub: the model, and a card with its measured numbers and its commands."""
 
-    run: str
-    """Run folder."""
+    example = "vsc push runs/mine someone/mine --private --license apache-2.0"
+    words = "run name"
     name: str
     """USER/NAME; vsc.load("hf://USER/NAME") reads it from there. It is made if it is not there."""
     private: bool = False
@@ -224,9 +236,10 @@ class Push:
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(OnRun):
     """Write a trained model for others: without PyTorch (encoder.onnx and decoder.onnx), or for SAELens."""
 
+    example = "vsc export runs/mine --onnx"
     run: str
     """Run folder, or hf://USER/NAME."""
     onnx: bool = False
@@ -243,6 +256,7 @@ class Export:
 class Demo:
     """Compare models on real digits, then on generated faces: two pages, in a few minutes and without a download."""
 
+    example = "vsc demo --out runs/demo"
     out: str = "runs/demo"
     """Folder for both comparisons; those of an earlier demo in it are replaced."""
 
@@ -251,6 +265,8 @@ class Demo:
 class ShowData:
     """Load a data set, say what is in it, and write it to a file if asked."""
 
+    example = "vsc data digits --out digits.npz"
+    words = "name"
     name: str
     """A data set's name, or the path of a table (.csv, .parquet ...), of a .npy, .npz or IDX file, or of a folder of
     .npy files or of pictures."""

@@ -4,7 +4,8 @@ import math
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -49,7 +50,17 @@ HeadName = Literal["logit", "log-relu"]
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class _Named:
+    """What takes settings by their names: of a wrong one it is said where it lives."""
+
+    def __new__(cls, *_: Any, **given: Any):
+        for name in given.keys() - {one.name for one in fields(cls)}:  # pyright: ignore[reportArgumentType]
+            raise UsageError(_elsewhere(cls.__name__, name))
+        return super().__new__(cls)
+
+
+@dataclass(frozen=True)
+class DataConfig(_Named):
     """Which data, and how they reach the model."""
 
     name: str = "digits"
@@ -84,7 +95,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(_Named):
     """The model."""
 
     name: Kind = "vsc"
@@ -151,7 +162,7 @@ def as_plain(value: Any) -> Any:
 def _take_plain(config: Any) -> None:
     """Make Python's own numbers of NumPy's, and tuples of lists, and refuse what is of another type."""
     part = type(config).__name__.removesuffix("Config").lower()
-    for name, kinds in _kinds(type(config)).items():
+    for name, kinds in kinds_of(type(config)).items():
         value = getattr(config, name)
         value = tuple(map(_own, value)) if isinstance(value, list | tuple) else _own(value)
         if isinstance(value, os.PathLike) and str in kinds:
@@ -170,7 +181,7 @@ KINDS |= {tuple: "a list of whole numbers such as [400,200]"}
 
 
 @cache
-def _kinds(config: type) -> dict[str, tuple[type, ...]]:
+def kinds_of(config: type) -> dict[str, tuple[type, ...]]:
     """Return the types that each setting can have; a choice is text."""
     hints = get_type_hints(config).items()
     parts = {name: get_args(hint) if isinstance(hint, UnionType) else (hint,) for name, hint in hints}
@@ -202,7 +213,7 @@ class Knobs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(_Named):
     """
     The optimisation.
 
@@ -330,7 +341,7 @@ SCHEDULES = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(_Named):
     """One training run."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -339,3 +350,12 @@ class Config:
     """The model."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """The optimisation."""
+
+
+def _elsewhere(asked: str, name: str) -> str:
+    """Say of a name that `vsc.{asked}` does not take where it lives, or which is near."""
+    homes = {one.name: (part, kind) for part, kind in get_type_hints(Config).items() for one in fields(kind)}
+    if not (near := get_close_matches(name, homes, n=1)):
+        return f"vsc.{asked} takes no {short(name)}; settings are those of vsc.DataConfig, ModelConfig and TrainConfig"
+    part, kind = homes[near[0]]
+    return f"vsc.{asked} takes no {name}; type vsc.Config({part}=vsc.{kind.__name__}({near[0]}=...))"

@@ -29,58 +29,32 @@ class Schedule:
     them; without `over` it jumps; `0.7 -> 0.3` takes all steps; several corners one after the other, as in
     `1e-3 -> 2e-3 at 0.2 -> 4e-5 at 0.5 over 0.5`. Immutable, and equal to another of the same values.
 
-    Parameters
-    ----------
-    start : float
-        The value at first.
-    corners : iterable of Corner
-        Changes, none of which sets out before the one in front has ended.
-
-    Raises
-    ------
-    UsageError
-        If a value is not finite, or the corners are out of order or outside [0, 1].
+    It begins at the value `start`; of the `corners` none sets out before the one in front has ended. UsageError if a
+    value is not finite, or they are out of order or outside [0, 1].
     """
 
-    __slots__ = ("corners", "start")
+    __slots__ = ("corners", "start")  # no dataclass, which asdict would take apart
 
     start: float
     corners: tuple[Corner, ...]
 
     def __init__(self, start: float, corners: "tuple[Corner, ...]" = ()):
-        corners = tuple(Corner(*map(float, corner)) for corner in corners)
+        object.__setattr__(self, "start", float(start))
+        object.__setattr__(self, "corners", tuple(Corner(*map(float, corner)) for corner in corners))
         free = 0.0
-        for corner in corners:
+        for corner in self.corners:
             if not (0 <= corner.at <= 1 and 0 <= corner.over <= 1):
                 shares = f"{corner.at:g} and {corner.over:g}"
                 raise UsageError(f"'at' and 'over' are shares of the steps, in [0, 1], not {shares}")
             if corner.at < free - 1e-9:
                 raise UsageError(f"the corner at {corner.at:g} begins before {free:g}, where the one in front ends")
             free = corner.at + corner.over
-        object.__setattr__(self, "start", float(start))
-        object.__setattr__(self, "corners", corners)
         if not all(map(math.isfinite, self.values)):
             raise UsageError(f"a schedule's values are finite numbers, not {self}")
 
     @classmethod
     def parse(cls, value: "Schedule | Real | float | str") -> "Schedule":
-        """
-        Read a schedule.
-
-        Parameters
-        ----------
-        value : Schedule, number or str
-            A number of any kind, NumPy's too, or text as above.
-
-        Returns
-        -------
-        Schedule
-
-        Raises
-        ------
-        UsageError
-            If it is neither.
-        """
+        """Read a schedule from a number of any kind, NumPy's too, or text as above; UsageError if it is neither."""
         if isinstance(value, Schedule):
             return value
         if isinstance(value, Real) and not isinstance(value, bool):
@@ -95,9 +69,9 @@ class Schedule:
             raise wrong
         free, corners = 0.0, []
         for part in found[1:]:
-            if part[2] is None and part[3] is None and len(found) > 2:
-                raise UsageError(f"{shown}: say of each corner where it is, as in '1 -> 2 at 0.2 -> 0 at 0.5 over 0.5'")
             whole = part[2] is None and part[3] is None
+            if whole and len(found) > 2:
+                raise UsageError(f"{shown}: say of each corner where it is, as in '1 -> 2 at 0.2 -> 0 at 0.5 over 0.5'")
             corners.append(Corner(float(part[1]), float(part[2] or free), 1.0 if whole else float(part[3] or 0)))
             free = corners[-1].at + corners[-1].over
         try:
@@ -126,21 +100,9 @@ class Schedule:
 
     def at(self, step: int, steps: int, geometric: bool = False) -> float:
         """
-        Return the value at a step; corners lie on whole steps.
+        Return the value when `step` of all `steps` are taken, a pure function of both; corners lie on whole steps.
 
-        Parameters
-        ----------
-        step : int
-            Steps taken so far.
-        steps : int
-            Steps of the whole training.
-        geometric : bool
-            Go from one value to the next by the same share at each step, not by the same amount.
-
-        Returns
-        -------
-        float
-            A pure function of both.
+        If `geometric`, it goes from one value to the next by the same share at each step, not by the same amount.
         """
         return self._value(step, self._on_steps(steps), geometric)
 
@@ -157,8 +119,8 @@ class Schedule:
             if now < begin:
                 return value
             if now < begin + length:
-                share = (now - begin) / length
                 if geometric:
+                    share = (now - begin) / length
                     return value ** (1 - share) * corner.value**share
                 return value + (corner.value - value) * (now - begin) / length
             value = corner.value

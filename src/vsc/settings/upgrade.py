@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vsc.errors import UsageError
-from vsc.files import read_yaml
-from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.files import read_yaml, whole
+from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig, as_plain
 from vsc.settings.schedule import Corner, Schedule
 
 FORMAT = 3
@@ -120,6 +120,14 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"{path} is damaged: {str(error)[:200]}") from error
     return upgraded(plain, str(path))
+
+
+def write_settings(path: Path, plain: Mapping[str, Any]) -> None:
+    """Write settings, with their format, as `read_settings` reads them."""
+    import yaml
+
+    with whole(path) as temporary:
+        temporary.write_text(yaml.safe_dump({"format": FORMAT} | as_plain(plain), sort_keys=False), encoding="utf-8")
 
 
 LARGEST = 100_000

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from vsc.errors import UsageError, choose
 from vsc.settings.commands import RunStudy
-from vsc.settings.config import Config
 from vsc.studies import (
     activations,
     ancestral,
@@ -25,8 +24,7 @@ from vsc.studies import (
     traversal,
 )
 from vsc.studies.base import Ask, Finding, Group, Row, Study, Table
-from vsc.studies.conduct import conduct, folder_of, lacks
-from vsc.sweep.jobs import dataset
+from vsc.studies.conduct import ask_of, conduct, folder_of, lacks
 
 __all__ = ["STUDIES", "Ask", "Finding", "Group", "Row", "Study", "Table", "conduct"]
 
@@ -67,44 +65,18 @@ def run(asked: RunStudy, command: str, progress: bool = False) -> None:
     """Conduct the studies that a command line asks for, and say where their pages are."""
     if asked.quick and asked.full:
         raise UsageError("--quick and --full exclude each other; choose one of them")
-    dims, alphas = _numbers(asked.dims, int, "dims"), _numbers(asked.alphas, float, "alphas")
     chosen = STUDIES if asked.study == "all" else {asked.study: choose(STUDIES, asked.study, "study")}
-    if any(J < 1 for J in dims):
-        raise UsageError(f"dims must be at least 1, not {min(dims)}")
-    if any(not 0 < alpha <= 1 for alpha in alphas):
-        raise UsageError(f"alphas are probabilities in (0, 1], not {asked.alphas!r}")
     root = Path(asked.out)
     place = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     with tempfile.TemporaryFile(dir=place):  # a folder that cannot be written to is known before anything is trained
         pass
     for name, one in chosen.items():
-        given = asked.data.name
         usual = (asked.full and one.full_data) or one.data
-        own = replace(asked.data, name=usual if given == "auto" else given)
-        common = Config(own, asked.model, asked.train)
-        if asked.study == "all" and (lacking := lacks(name, one, Ask(dataset(own)))):
+        own = replace(asked, data=replace(asked.data, name=usual if asked.data.name == "auto" else asked.data.name))
+        ask = ask_of(own)
+        if asked.study == "all" and (lacking := lacks(name, one, ask)):
             print(f"left out: {lacking}")
             continue
-        finding = conduct(
-            *(name, one, common, root, command),
-            full=asked.full,
-            seeds=asked.seeds,
-            dims=dims,
-            alphas=alphas,
-            split=asked.split,
-            workers=asked.workers,
-            progress=progress,
-            engine=asked.engine,
-        )
-        page = folder_of(root, dataset(own), name, asked.split) / "report.html"
+        finding = conduct(name, one, own, command, progress=progress)
+        page = folder_of(root, ask.data, name, asked.split) / "report.html"
         print("\n".join(["", *finding.words, "", f"The page: {page}"]), flush=True)
-
-
-def _numbers(text: str | None, kind: type, what: str) -> tuple:
-    if text is not None and not text.strip(" ,"):
-        raise UsageError(f"{what} is empty; give numbers separated by commas, or leave it out")
-    try:
-        return tuple(kind(part) for part in (text or "").split(",") if part.strip())
-    except ValueError:
-        words = {int: "whole numbers", float: "numbers"}[kind]
-        raise UsageError(f"{what} needs {words} separated by commas, not {text!r}") from None

@@ -5,12 +5,13 @@ import torch
 
 from vsc.plots.charts import class_maps
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Numbers, Row, Study, parted, tabulate
+from vsc.studies.base import Ask, Finding, Group, Numbers, Row, Study, described, parted, tabulate
 
 FEW = 12
 """Latents up to which they keep their order."""
 RANGE, DIFFER = "range of gamma over classes", 0.1
 """How far a used latent's mean spike probability ranges over the classes, and from where on they count as different."""
+SIZE, VARIES = "mean |code|", "its variation over classes"
 SHOWN = 12
 """Classes up to which the table has columns for each."""
 
@@ -38,8 +39,8 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
     used = (codes.active.double().mean(0) > 0.01).numpy()
     spiked = group.model(seed).spiked
     numbers: dict[str, float | None] = {
-        "mean |code|": float(size.mean()),
-        "its variation over classes": float(size.std() / size.mean()) if size.mean() else None,
+        SIZE: float(size.mean()),
+        VARIES: float(size.std() / size.mean()) if size.mean() else None,
         RANGE: float(np.ptp(gamma[:, used], 0).mean()) if spiked and used.any() else None,
     }
     if len(size) <= SHOWN:
@@ -51,7 +52,7 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw mean codes and mean spike probabilities by class."""
-    found = models.described(ask, groups, describe)
+    groups = described(ask, groups, describe)
     maps = {}
     for group in groups:
         codes = group.measured(ask.data).codes
@@ -64,57 +65,40 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
         maps[name] = [("mean code", code[:, order])]
         maps[name] += [("mean gamma", gamma[:, order])] if spiked else []
     figure = class_maps(maps, ask.data.classes, "latents, ordered by the class that each is strongest for")
-    words = []
-    for latents in parted(groups, "J"):
-        own = [(group, one) for group, one in zip(groups, found, strict=True) if group["J"] == latents]
-        words += _sentences(latents, own)
+    words = [sentence for J, own in parted(groups, "J").items() for sentence in _sentences(J, own)]
     columns = ("active", "l0", "used", "always_on", "dead", "class-selectivity", "elbo", "probe")
-    table = tabulate(groups, columns, found)
-    return Finding(figure, "For each model a map of classes by latents.", table, words)
+    return Finding(figure, "For each model a map of classes by latents.", tabulate(groups, columns), words)
 
 
-def _sentences(J: int, own: list[tuple[Group, list[Numbers]]]) -> list[str]:
-    by_name = {group["model"]: (group, one) for group, one in own}
-    sparse = [name for name in by_name if by_name[name][0].model().spiked]
-    vsc, warm = sparse[0], sparse[1]
-    group = by_name[vsc][0]
-    words = [
-        f"J = {J}: every latent of AE and VAE is on for every example; {vsc} has {group.mean('active'):.1f} of {J} on "
-        f"per example, uses {group.mean('used'):.3g} and keeps {group.mean('always_on'):.3g} always on."
-    ]
-    selectivity = {name: by_name[name][0].mean("class-selectivity") for name in (models.AE, models.VAE, vsc, warm)}
-    listed = ", ".join(f"{name} {value:.2f}" for name, value in selectivity.items())
-    ranges = by_name[vsc][1][0][RANGE]
-    said = f"Class selectivity: {listed}"
-    if ranges is not None:
-        ranges = models.mean([numbers for numbers in by_name[vsc][1] if numbers[RANGE] is not None], RANGE)
-        holds = ranges > DIFFER and not selectivity[vsc] < selectivity[models.VAE]
+def _sentences(J: int, own: list[Group]) -> list[str]:
+    by_name = {group["model"]: group for group in own}
+    vsc, warm = [group for group in own if group.model().spiked][:2]
+    listed = (by_name[models.AE], by_name[models.VAE], vsc, warm)
+    selectivity = ", ".join(f"{group['model']} {group.mean('class-selectivity'):.2f}" for group in listed)
+    said = f"Class selectivity: {selectivity}"
+    if vsc.values(RANGE):
+        selective = not vsc.mean("class-selectivity") < by_name[models.VAE].mean("class-selectivity")
+        holds = "holds" if vsc.mean(RANGE) > DIFFER and selective else "does not show"
         said += (
-            f"; that VSC has different latents on for different classes {'holds' if holds else 'does not show'}: mean "
-            f"spike probabilities of used latents range over {ranges:.2f} between classes"
+            f"; that VSC has different latents on for different classes {holds}: mean spike probabilities of used "
+            f"latents range over {vsc.mean(RANGE):.2f} between classes"
         )
-    words.append(said + ".")
-    size = {name: models.mean(by_name[name][1], "mean |code|") for name in (vsc, warm)}
-    spread = {
-        name: models.mean(by_name[name][1], "its variation over classes")
-        for name in (vsc, warm)
-        if by_name[name][1][0]["its variation over classes"] is not None
-    }
-    lower = size[warm] < size[vsc]
-    sentence = f"{warm}'s values are {'lower' if lower else 'not lower'} ({size[warm]:.3f} against {size[vsc]:.3f})"
-    if len(spread) == 2:
-        even = spread[warm] < spread[vsc]
-        sentence += (
-            f" and {'more' if even else 'not more'} homogeneous over the classes (coefficient of variation "
-            f"{spread[warm]:.2f} against {spread[vsc]:.2f})"
+    lower = "lower" if warm.mean(SIZE) < vsc.mean(SIZE) else "not lower"
+    values = f"{warm['model']}'s values are {lower} ({warm.mean(SIZE):.3f} against {vsc.mean(SIZE):.3f})"
+    if vsc.values(VARIES) and warm.values(VARIES):
+        even = "more" if warm.mean(VARIES) < vsc.mean(VARIES) else "not more"
+        values += (
+            f" and {even} homogeneous over the classes (coefficient of variation {warm.mean(VARIES):.2f} against "
+            f"{vsc.mean(VARIES):.2f})"
         )
-    words.append(sentence + ".")
-    used = {name: by_name[name][0].mean("used") for name in (vsc, warm)}
-    words.append(
-        f"The warm-up {'keeps more latents in use' if used[warm] > used[vsc] else 'keeps no more latents in use'}: "
-        f"{used[warm]:.3g} against {used[vsc]:.3g}."
-    )
-    return words
+    kept = "keeps more latents in use" if warm.mean("used") > vsc.mean("used") else "keeps no more latents in use"
+    return [
+        f"J = {J}: every latent of AE and VAE is on for every example; {vsc['model']} has {vsc.mean('active'):.1f} of "
+        f"{J} on per example, uses {vsc.mean('used'):.3g} and keeps {vsc.mean('always_on'):.3g} always on.",
+        said + ".",
+        values + ".",
+        f"The warm-up {kept}: {warm.mean('used'):.3g} against {vsc.mean('used'):.3g}.",
+    ]
 
 
 STUDY = Study(

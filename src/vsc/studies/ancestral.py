@@ -1,14 +1,12 @@
 """Samples from each model's own prior (ICLR figure 12)."""
 
-from functools import partial
-
 import torch
 
 from vsc.measure.scores import encode, reconstruct
 from vsc.model.sampling import ancestral
 from vsc.plots.pictures import mosaics
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Numbers, Study, tabulate
+from vsc.studies.base import Ask, Finding, Group, Numbers, Study, described, listed, tabulate
 from vsc.studies.nearest import Known, known, nearest
 
 KINDS = (models.VAE, models.VSC, models.LEARNED, models.DYNAMIC, models.MIXTURE)
@@ -60,42 +58,30 @@ def told_apart(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw samples of each prior, and say how near to the data they are."""
-    found = models.described(ask, groups, describe)
+    groups = described(ask, groups, describe)
     panels = {group["model"]: ancestral(group.model(), ACROSS * DOWN).x for group in groups}
     figure = mosaics(panels, ask.data.shape, ACROSS)
 
-    of = partial(models.means, groups, found)
-    told, on, vae = of(TOLD), of("on in samples"), models.VAE
-    sparse = [name for name in told if name != vae]
-    active = {group["model"]: group.mean("active") for group in groups}
-    elbo = {group["model"]: group.mean("elbo") for group in groups}
-    best = max(elbo, key=lambda name: elbo[name])
+    vae = next(group for group in groups if group["model"] == models.VAE)
+    worse = [group["model"] for group in groups if group.mean(TOLD) > vae.mean(TOLD)]
+    better = [group["model"] for group in groups if group is not vae and group["model"] not in worse]
+    best = max(groups, key=lambda group: group.mean("elbo"))
+    verdict = "for none of the priors."
+    if worse:
+        verdict = f"for {', '.join(worse)}, {'and not for ' + ', '.join(better) if better else 'for all of them'}."
     words = [
         "Samples are told from the same model's reconstructions of test images, by their nearest neighbour (50 % is "
-        f"chance), in {_listed(told, '.0%')}.",
-        _verdict([name for name in sparse if told[name] > told[vae]], sparse),
+        f"chance), in {listed(groups, TOLD, '.0%')}.",
+        f"That samples from a sparse prior are less realistic than the VAE's shows by this measure {verdict}",
         "Distance of samples to the nearest training image, as a multiple of that of the reconstructions: "
-        f"{_listed(of(AWAY), '.2f')}; and of training images to the nearest sample: {_listed(of(COVER), '.2f')}. The "
-        "first is small for blurred or empty pictures too.",
-        f"Latents on in a sample: {_listed(on, '.1f')}; in a test image's code: {_listed(active, '.1f')}. The highest "
-        f"ELBO is that of {best}, {elbo[best]:.1f} nats (VAE {elbo[vae]:.1f}).",
+        f"{listed(groups, AWAY, '.2f')}; and of training images to the nearest sample: "
+        f"{listed(groups, COVER, '.2f')}. The first is small for blurred or empty pictures too.",
+        f"Latents on in a sample: {listed(groups, 'on in samples', '.1f')}; in a test image's code: "
+        f"{listed(groups, 'active', '.1f')}. The highest ELBO is that of {best['model']}, {best.mean('elbo'):.1f} nats "
+        f"(VAE {vae.mean('elbo'):.1f}).",
     ]
-    table = tabulate(groups, ("elbo", "kl_selection", "l0", "active", "used", "minutes"), found)
+    table = tabulate(groups, ("elbo", "kl_selection", "l0", "active", "used", "minutes"))
     return Finding(figure, "For each prior a grid of decoded samples.", table, words)
-
-
-def _listed(values: dict[str, float], form: str) -> str:
-    return ", ".join(f"{name} {value:{form}}" for name, value in values.items())
-
-
-def _verdict(worse: list[str], sparse: list[str]) -> str:
-    better = [name for name in sparse if name not in worse]
-    said = "That samples from a sparse prior are less realistic than the VAE's shows by this measure "
-    if not worse:
-        return said + "for none of the priors."
-    return (
-        said + f"for {', '.join(worse)}" + (f", and not for {', '.join(better)}." if better else ", for all of them.")
-    )
 
 
 STUDY = Study(

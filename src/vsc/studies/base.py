@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -26,28 +26,13 @@ Numbers = Mapping[str, float | None]
 
 
 class Ask(NamedTuple):
-    """
-    What the user asked of a study.
-
-    Attributes
-    ----------
-    data : Dataset
-        The data.
-    full : bool
-        The source's own settings instead of those that suit a small machine.
-    steps : int or None
-        Steps of every run, where the user gave them.
-    dims : tuple of int
-        Numbers of latents J, where the user gave them.
-    alphas : tuple of float
-        Prior spike probabilities, where the user gave them.
-    """
+    """What the user asked of a study."""
 
     data: Dataset
-    full: bool = False
-    steps: int | None = None
-    dims: tuple[int, ...] = ()
-    alphas: tuple[float, ...] = ()
+    full: bool = False  # the source's own settings instead of those that suit a small machine
+    steps: int | None = None  # of every run, where the user gave them
+    dims: tuple[int, ...] = ()  # numbers of latents J, where the user gave them
+    alphas: tuple[float, ...] = ()  # prior spike probabilities, where the user gave them
 
     @property
     def image(self) -> bool:
@@ -56,25 +41,12 @@ class Ask(NamedTuple):
 
 
 class Row(NamedTuple):
-    """
-    One row of a study's table: a run, or one for each seed.
+    """One row of a study's table: a run, or one for each seed."""
 
-    Attributes
-    ----------
-    facets : mapping of str to str or float
-        What sets it apart, such as {"model": "VAE", "J": 60}; every row of a study has the same keys.
-    settings : Settings
-        How it is trained.
-    metrics : tuple of str
-        What to measure besides the scores.
-    seeds : int or None
-        Where it needs another number of seeds than the study.
-    """
-
-    facets: Mapping[str, str | float]
-    settings: Settings
-    metrics: tuple[str, ...] = ()
-    seeds: int | None = None
+    facets: Mapping[str, str | float]  # what sets it apart, as {"model": "VAE", "J": 60}; all rows have the same keys
+    settings: Settings  # how it is trained
+    metrics: tuple[str, ...] = ()  # what to measure besides the scores
+    seeds: int | None = None  # where it needs another number of seeds than the study
 
     @property
     def label(self) -> str:
@@ -84,33 +56,26 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """
-    A row's runs, trained and measured.
-
-    Attributes
-    ----------
-    row : Row
-        What was asked.
-    jobs : list of Job
-        One for each seed.
-    results : list of Results
-        Their numbers.
-    """
+    """A row's runs, one for each seed, trained and measured."""
 
     row: Row
     jobs: list[Job]
     results: list[Results]
+    found: Sequence[Numbers] = ()  # what the study itself finds of each (`described`)
 
     def __getitem__(self, facet: str) -> Any:
         """Return a facet's value."""
         return self.row.facets[facet]
 
     def values(self, name: str) -> list[float]:
-        """Return a score, a metric's value or `minutes` for each seed; empty where the model has none."""
+        """Return a score, a metric's value, `minutes` or what was found, for each seed that has it."""
         if name == "minutes":
             return [self.history(i)[-1]["seconds"] / 60 for i in range(len(self.jobs))]
-        found = [getattr(one.scores, name, one.metrics.get(name)) for one in self.results]
-        return [value for value in found if value is not None]
+        if any(name in numbers for numbers in self.found):
+            known = [numbers.get(name) for numbers in self.found]
+        else:
+            known = [getattr(one.scores, name, one.metrics.get(name)) for one in self.results]
+        return [value for value in known if value is not None]
 
     def measured(self, data: Dataset, i: int = 0) -> Measured:
         """Return the test set as the model of the i-th seed sees it."""
@@ -157,86 +122,51 @@ class Picture(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """
-    What came out of a study.
-
-    Attributes
-    ----------
-    figure : Figure
-        The picture.
-    alt : str
-        What it shows, for those who cannot see it; on the page the words follow.
-    table : Table
-        The numbers.
-    words : list of str
-        Sentences: what reproduces, and what does not.
-    more : mapping of str to Picture
-        Further figures by name, which become figure-NAME.png and .svg.
-    """
+    """What came out of a study."""
 
     figure: Figure
-    alt: str
+    alt: str  # what it shows, for those who cannot see it; on the page the words follow
     table: Table
-    words: list[str]
-    more: Mapping[str, Picture] = MappingProxyType({})
+    words: list[str]  # sentences: what reproduces, and what does not
+    more: Mapping[str, Picture] = MappingProxyType({})  # by name: they become figure-NAME.png and .svg
 
 
 @dataclass(frozen=True)
 class Study:
-    """
-    A named experiment of a source.
+    """A named experiment of a source."""
 
-    Attributes
-    ----------
-    title : str
-        What it shows, in a few words.
-    source : str
-        Where it comes from.
-    claim : str
-        What the source says.
-    minutes : int
-        About how long the quick form takes on two CPU cores.
-    rows : callable
-        Ask -> the runs it needs.
-    draw : callable
-        (Ask, groups in the order of the rows) -> Finding.
-    needs : tuple of str
-        What the data must have: images, labels, attributes (factors that can be absent), features.
-    data : str
-        The data set of the source.
-    full_data : str or None
-        That of the source's own settings, where it is another.
-    """
-
-    title: str
-    source: str
-    claim: str
-    minutes: int
-    rows: Callable[[Ask], list[Row]]
-    draw: Callable[[Ask, list[Group]], Finding]
-    needs: tuple[str, ...] = ()
-    data: str = "mnist"
-    full_data: str | None = None
+    title: str  # what it shows, in a few words
+    source: str  # where it comes from
+    claim: str  # what the source says
+    minutes: int  # about how long the quick form takes on two CPU cores
+    rows: Callable[[Ask], list[Row]]  # the runs that it needs
+    draw: Callable[[Ask, list[Group]], Finding]  # is given the groups in the order of the rows
+    needs: tuple[str, ...] = ()  # what the data must have, of `conduct.NEEDS`
+    data: str = "mnist"  # the data set of the source
+    full_data: str | None = None  # that of the source's own settings, where it is another
 
 
-def tabulate(groups: Sequence[Group], columns: Sequence[str], found: Sequence[Sequence[Numbers]] = ()) -> Table:
+def described(ask: Ask, groups: Sequence[Group], describe: Callable[[Ask, Group, int], Numbers]) -> list[Group]:
+    """Return the groups with what a study finds of every run itself, given the group and the place of the seed."""
+    return [replace(one, found=[describe(ask, one, i) for i in range(len(one.jobs))]) for one in groups]
+
+
+def tabulate(groups: Sequence[Group], columns: Sequence[str]) -> Table:
     """
     Lay groups out as a table: facets, number of seeds, then mean and standard deviation of each column.
 
-    Columns are scores, metrics or `minutes`, and whatever a study `found` itself, for each group and each of its seeds.
-    Where several seeds were measured, a column `NAME sd` follows.
+    Columns are scores, metrics or `minutes`, and after them whatever was found of the groups. Where several seeds were
+    measured, a column `NAME sd` follows.
     """
     several = any(len(group.jobs) > 1 for group in groups)
-    more = list(dict.fromkeys(name for one in found for numbers in one for name in numbers))
+    columns = [*columns, *dict.fromkeys(name for group in groups for numbers in group.found for name in numbers)]
     head = [*groups[0].row.facets, "seeds"]
-    for name in (*columns, *more):
+    for name in columns:
         head += [name, f"{name} sd"] if several else [name]
     rows = []
-    for group, own in zip(groups, found or [()] * len(groups), strict=True):
-        measured = [group.values(column) for column in columns]
-        measured += [[v for numbers in own if (v := numbers.get(name)) is not None] for name in more]
+    for group in groups:
         row: list[Any] = [*group.row.facets.values(), len(group.jobs)]
-        for values in measured:
+        for values in map(group.values, columns):
             row.append(statistics.fmean(values) if values else None)
             row += [statistics.stdev(values) if len(values) > 1 else None] if several else []
         rows.append(tuple(row))
@@ -266,3 +196,8 @@ def curves(groups: Sequence[Group], quantity: str) -> dict[str, Curve]:
 def steps(ask: Ask, quick: int, full: int) -> int:
     """Return a run's steps: what the user gave, or what suits a small machine, or what the source has."""
     return ask.steps or (full if ask.full else quick)
+
+
+def listed(groups: Iterable[Group], name: str, form: str) -> str:
+    """Return each model's mean of a quantity: `VAE 0.25, VSC 0.31` with the form .2f."""
+    return ", ".join(f"{group['model']} {group.mean(name):{form}}" for group in groups)

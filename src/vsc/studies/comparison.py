@@ -9,12 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vsc import report
 from vsc.data.split import Dataset
 from vsc.errors import UsageError
-from vsc.files import whole, write_json
+from vsc.files import write_json
 from vsc.measure.measured import Measured
 from vsc.measure.returning import Returning, match_runs, read_trace
 from vsc.measure.showcase import showcase
@@ -146,9 +144,8 @@ def _prepare(folder: Path, config: Compare, data: Dataset) -> None:
                 run.rename(aside / run.name)
     elif folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another folder with --out")
-    asked = {k: v for k, v in as_plain(asdict(config)).items() if k not in NOT_KEPT}
-    with whole(folder / "comparison.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump({"format": upgrade.FORMAT} | asked, sort_keys=False), encoding="utf-8")
+    asked = {name: value for name, value in asdict(config).items() if name not in NOT_KEPT}
+    upgrade.write_settings(folder / "comparison.yaml", asked)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from vsc.measure.showcase import choose_examples
 from vsc.model.sampling import Samples, ancestral, conditional, decode
 from vsc.plots.charts import strips
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Numbers, Study, tabulate
+from vsc.studies.base import Ask, Finding, Group, Numbers, Study, described, tabulate
 from vsc.studies.nearest import known, nearest
 
 KINDS = (models.VSC, models.DYNAMIC)
@@ -57,26 +57,25 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw inputs with samples that share their latents, and say what is kept."""
-    found = models.described(ask, groups, describe)
-    words = [_sentence(group, one) for group, one in zip(groups, found, strict=True)]
+    groups = described(ask, groups, describe)
+    words = list(map(_sentence, groups))
     words.append(
         "Classes are those of the nearest training image; the overlap of two sets of latents is that of Jaccard, the "
         "input's against that of the sample encoded anew."
     )
-    table = tabulate(groups, ("active", "l0", "used", "elbo", "minutes"), found)
+    table = tabulate(groups, ("active", "l0", "used", "elbo", "minutes"))
     alt = "Inputs, their reconstructions, and samples that share their active latents."
     return Finding(_figure(ask, groups), alt, table, words)
 
 
-def _sentence(group: Group, one: list[Numbers]) -> str:
-    same, other = models.mean(one, OVERLAP), models.mean(one, APART)
+def _sentence(group: Group) -> str:
     said = (
         f"{group['model']} ({group.mean('active'):.1f} of {group['J']} on): encoded anew, samples overlap in "
-        f"{same:.2f} of their latents with the input, two inputs in {other:.2f}"
+        f"{group.mean(OVERLAP):.2f} of their latents with the input, two inputs in {group.mean(APART):.2f}"
     )
-    if one[0][KEPT] is None:
+    if not group.values(KEPT):
         return said + "."
-    kept, again, free = (models.mean(one, name) for name in (KEPT, AGAIN, PRIOR))
+    kept, again, free = map(group.mean, (KEPT, AGAIN, PRIOR))
     verdict = "are mostly" if kept > 0.5 else "are more often than by chance" if kept > 1.5 * free else "are hardly"
     return (
         said + f"; samples {verdict} of the input's class, {kept:.0%} against {again:.0%} of the reconstructions and "

@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 
 from vsc.data.split import Dataset
 from vsc.data.synth import WORLDS
-from vsc.errors import UsageError, choose
+from vsc.errors import UsageError, at_least, choose
 from vsc.files import whole, write_json
 from vsc.measure.measured import pick
 from vsc.model import MODELS
 from vsc.report.settings import flatten
 from vsc.report.study import Section, write
 from vsc.settings.build import unused, without
+from vsc.settings.commands import RunStudy
 from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import changed
 from vsc.studies.base import Ask, Finding, Group, Row, Study
@@ -43,52 +44,55 @@ NEEDS = {
 
 
 def conduct(
-    name: str,
-    study: Study,
-    common: Config,
-    folder: Path,
-    command: str,
-    *,
-    full: bool = False,
-    seeds: int = 1,
-    dims: Sequence[int] = (),
-    alphas: Sequence[float] = (),
-    split: str = "test",
-    workers: int = 1,
-    tell: Tell = print,
-    progress: bool = False,
-    engine: str = "loky",
+    name: str, study: Study, asked: RunStudy, command: str, tell: Tell = print, progress: bool = False
 ) -> Finding:
     """
     Conduct one study, and return what was written; whatever is wrong is said before anything is trained.
 
-    Settings of `common` hold for all runs, unless the study sets them. The study goes into `folder_of` the folder of
-    all studies, the runs of all into `folder/runs`; `command` is what to type to make it again. `full` asks for the
-    source's own settings, `dims` and `alphas` for other numbers of latents and prior spike probabilities than the
-    study's, `seeds` for that many runs of each row where it does not say otherwise. The split is test, or valid for
-    choosing settings.
+    Settings that are asked for hold for all runs, unless the study sets them. The study goes into `folder_of` the
+    folder of all studies, `asked.out`, whose runs are in `runs` there; `command` is what to type to make it again.
     """
     begun = time.monotonic()
-    ask = Ask(dataset(common.data), full, common.train.steps, tuple(dims), tuple(alphas))
+    ask, folder = ask_of(asked), Path(asked.out)
     if lacking := lacks(name, study, ask):
         raise UsageError(lacking)
-    pick(ask.data, split)
-    if seeds < 1:
-        raise UsageError(f"seeds must be at least 1, not {seeds}")
-    plans = [(row, _jobs(row, common, folder / "runs", seeds, ask)) for row in study.rows(ask)]
+    pick(ask.data, asked.split)
+    at_least(1, asked.seeds, "seeds")
+    common = Config(asked.data, asked.model, asked.train)
+    plans = [(row, _jobs(row, common, folder / "runs", asked.seeds, ask)) for row in study.rows(ask)]
     jobs = [job for _, group in plans for job in group]
     missing = len({job.folder for job in jobs if not runs.is_finished(job.folder)})
     count = len({job.folder for job in jobs})
     tell(f"{name} on {ask.data.name}: {count} run{'s' * (count > 1)}, {missing} of them to be trained")
-    results = iter(sweep(jobs, workers, split, tell, command, progress, engine))
+    results = iter(sweep(jobs, asked.workers, asked.split, tell, command, progress, asked.engine))
     groups = [Group(row, group, [next(results) for _ in group]) for row, group in plans]
     with cpu_threads(groups[0].model()):
         finding = study.draw(ask, groups)
     alt = " ".join([finding.alt, *finding.words])
     finding = finding._replace(alt=alt, words=[*finding.words, *cautions(groups)])
-    out = folder_of(folder, ask.data, name, split)
+    out = folder_of(folder, ask.data, name, asked.split)
     _write(name, study, ask, groups, finding, out, command, time.monotonic() - begun)
     return finding
+
+
+def ask_of(asked: RunStudy) -> Ask:
+    """Load the data, and read the numbers that were typed."""
+    dims, alphas = _numbers(asked.dims, int, "dims"), _numbers(asked.alphas, float, "alphas")
+    if any(J < 1 for J in dims):
+        raise UsageError(f"dims must be at least 1, not {min(dims)}")
+    if any(not 0 < alpha <= 1 for alpha in alphas):
+        raise UsageError(f"alphas are probabilities in (0, 1], not {asked.alphas!r}")
+    return Ask(dataset(asked.data), asked.full, asked.train.steps, dims, alphas)
+
+
+def _numbers(text: str | None, kind: type, what: str) -> tuple:
+    if text is not None and not text.strip(" ,"):
+        raise UsageError(f"{what} is empty; give numbers separated by commas, or leave it out")
+    try:
+        return tuple(kind(part) for part in (text or "").split(",") if part.strip())
+    except ValueError:
+        words = {int: "whole numbers", float: "numbers"}[kind]
+        raise UsageError(f"{what} needs {words} separated by commas, not {text!r}") from None
 
 
 def cautions(groups: Sequence[Group]) -> list[str]:

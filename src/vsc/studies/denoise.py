@@ -10,7 +10,7 @@ from vsc.measure.showcase import choose_examples
 from vsc.model.sampling import decode
 from vsc.plots.charts import strips
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Numbers, Row, Study, tabulate
+from vsc.studies.base import Ask, Finding, Group, Numbers, Row, Study, described, tabulate
 
 SHOWN = 6
 MARGIN = 0.3
@@ -49,14 +49,13 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw clean and noisy images with what each model makes of them, and say who denoises."""
-    found = models.described(ask, groups, describe)
+    groups = described(ask, groups, describe)
     columns = ("noisy_psnr", "denoise_psnr", "denoise_mse", "mse", "elbo", "l0", "active", "minutes")
     words = [_overall(groups)]
     for net, J in dict.fromkeys((group["net"], group["J"]) for group in groups):
-        own = [(g, one) for g, one in zip(groups, found, strict=True) if (g["net"], g["J"]) == (net, J)]
-        words.append(_verdict(net, J, own))
+        words.append(_verdict(net, J, [g for g in groups if (g["net"], g["J"]) == (net, J)]))
     alt = "Clean and noisy images, and what each model makes of them."
-    return Finding(_figure(ask, groups), alt, tabulate(groups, columns, found), words)
+    return Finding(_figure(ask, groups), alt, tabulate(groups, columns), words)
 
 
 def _overall(groups: list[Group]) -> str:
@@ -69,20 +68,19 @@ def _overall(groups: list[Group]) -> str:
     )
 
 
-def _verdict(net: str, J: int, own: list[tuple[Group, list[Numbers]]]) -> str:
-    hard = {group["model"]: group.mean("denoise_psnr") for group, _ in own}
+def _verdict(net: str, J: int, own: list[Group]) -> str:
+    hard = {group["model"]: group.mean("denoise_psnr") for group in own}
     vae, ae = hard[models.VAE], hard[models.AE]
     said = []
-    for group, one in own:
+    for group in own:
         name = group["model"]
         if name in (models.AE, models.VAE):
             continue
         gap = hard[name] - vae
         verdict = f"within {MARGIN} dB of the VAE or above" if gap >= -MARGIN else "below the VAE"
-        soft = models.mean(one, MEAN)
         said.append(
             f"{name} {hard[name]:.2f} ({gap:+.2f} to the VAE: {verdict}; "
-            f"{'above' if hard[name] > ae else 'not above'} the AE; mean code {soft:.2f})"
+            f"{'above' if hard[name] > ae else 'not above'} the AE; mean code {group.mean(MEAN):.2f})"
         )
     listed = "; ".join(said).replace("-0.00", "0.00")
     return f"J = {J}, {net}, PSNR in dB of the denoised images: AE {ae:.2f}, VAE {vae:.2f}; {listed}."

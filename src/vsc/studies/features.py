@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -68,31 +69,15 @@ def rows(ask: Ask) -> list[Row]:
 
 
 class Errors(NamedTuple):
-    """
-    What a model gets wrong: how well it detects each of F features, and numbers of features or latents.
+    """What a model gets wrong: how well it detects each of F features, and numbers of features or latents."""
 
-    Attributes
-    ----------
-    best : NDArray, shape (F,)
-        The largest F1 of the latents that are nearest to each feature; 0 where there are none.
-    frequent : float
-        Share of the frequent features that some latent has found.
-    swallowed : int
-        Frequent children that are not found though their parent is.
-    absorbed : int
-        Parents with a latent that is off in most examples where a certain child fires, and on in most others.
-    mixed : int
-        Latents whose direction is near those of two features.
-    repeated : int
-        Latents whose nearest feature is another one's too.
-    """
-
-    best: NDArray[np.float64]
-    frequent: float
-    swallowed: int
-    absorbed: int
-    mixed: int
-    repeated: int
+    f1: float  # mean over the latents, each as a detector of the feature that is nearest
+    best: NDArray[np.float64]  # (F,), the largest F1 of the latents that are nearest to each feature; 0 without any
+    frequent: float  # share of the frequent features that some latent has found
+    swallowed: int  # frequent children that are not found though their parent is
+    absorbed: int  # parents with a latent that is off in most examples where a certain child fires, on in most others
+    mixed: int  # latents whose direction is near those of two features
+    repeated: int  # latents whose nearest feature is another one's too
 
 
 def errors(known: Detection, z: NDArray, fires: NDArray, alike: NDArray, truth: World) -> Errors:
@@ -113,6 +98,7 @@ def errors(known: Detection, z: NDArray, fires: NDArray, alike: NDArray, truth: 
     second = np.partition(alike, -2, axis=1)[:, -2]
     counts = np.bincount(known.feature, minlength=F)
     return Errors(
+        f1=float(known.f1.mean()),
         best=best,
         frequent=float(found[frequent].mean()) if frequent.any() else math.nan,
         swallowed=int(found[parents[missed]].sum()),
@@ -122,14 +108,7 @@ def errors(known: Detection, z: NDArray, fires: NDArray, alike: NDArray, truth: 
     )
 
 
-class Looked(NamedTuple):
-    """One run on the validation rows: its mean F1, and its errors."""
-
-    f1: float
-    errors: Errors
-
-
-def looked(ask: Ask, group: Group, seed: int) -> Looked:
+def looked(ask: Ask, group: Group, seed: int) -> Errors:
     """Look at a run on the validation rows, so that whatever is chosen by it is not chosen on the test rows."""
     seen, truth = Measured(group.model(seed), ask.data, "valid"), world(ask.data.name)
     weight = linear_directions(seen.model.decoder, truth.plan.width)
@@ -137,15 +116,19 @@ def looked(ask: Ask, group: Group, seed: int) -> Looked:
     directions = (seen.model.scaler.inverse(weight) - seen.model.scaler.shift).detach().numpy()
     z, fires = seen.codes.hard.numpy(), ask.data.valid.extras["fires"].numpy()
     known = detection(z, fires, directions, truth.directions.numpy())
-    alike = cosines(directions, truth.directions.numpy(), directed_a=False)
-    return Looked(float(known.f1.mean()), errors(known, z, fires, alike, truth))
+    return errors(known, z, fires, cosines(directions, truth.directions.numpy(), directed_a=False), truth)
 
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw F1, MCC and unexplained variance over the l0 that came out, and which features are found."""
-    runs = [[looked(ask, group, i) for i in range(len(group.jobs))] for group in groups]
+    seen = {group.row.label: [looked(ask, group, i) for i in range(len(group.jobs))] for group in groups}
+    groups = [replace(group, found=list(map(_numbers, seen[group.row.label]))) for group in groups]
     models = parted(groups, "model")
-    best = {name: max(own, key=lambda group: _f1(runs[groups.index(group)])) for name, own in models.items()}
+
+    def f1(group: Group) -> float:
+        return statistics.fmean(one.f1 for one in seen[group.row.label])
+
+    best = {name: max(own, key=f1) for name, own in models.items()}
     truth, dim = world(ask.data.name), groups[0].config.model.latent_dim
     reach = float(truth.rates.sort(descending=True).values[:dim].sum())
     panels = {
@@ -160,21 +143,21 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
     figure = lines(panels, "latents on (per example)", ("F1", "MCC", "unexplained share"))
     more = lines(
         {
-            title: {name: _by_rate(runs[groups.index(group)], truth, dim, at) for name, group in best.items()}
+            title: {name: _by_rate(seen[group.row.label], truth, dim, at) for name, group in best.items()}
             for title, at in ((f"found (F1 at least {FOUND:g})", FOUND), ("F1 of the best latent", None))
         },
         "rate of the feature (log scale)",
         ("share of the features", "mean F1"),
         log=True,
     )
-    table = tabulate(groups, ("active", *METRICS, "dead", "minutes"), [[_numbers(one) for one in own] for own in runs])
+    table = tabulate(groups, ("active", *METRICS, "dead", "minutes"))
     words = [
         f"The world has {len(truth.rates)} features in {truth.plan.width} dimensions; {truth.l0:.1f} of them fire in a "
         f"row, and {reach:.1f} of the {dim} most frequent. There are {dim} latents. Models that are told an l0 are "
         "compared at the value with the best F1 on the validation rows; F1, MCC and FVU are of the test rows.",
         _verdict(best),
         _elsewhere([group for group in groups if group["l0 asked"] != "own"]),
-        *(_said(name, group, runs[groups.index(group)]) for name, group in best.items()),
+        *(_said(name, group) for name, group in best.items()),
     ]
     alt = "F1, MCC and FVU against the number of latents that are on."
     return Finding(figure, alt, table, words, {"found": Picture(more, "How well features are found, over their rate.")})
@@ -184,12 +167,7 @@ def _over_l0(own: Sequence[Group], metric: str) -> Curve:
     return curve(own, "l0 asked", metric)._replace(x=[group.mean("active") for group in own])
 
 
-def _f1(runs: Sequence[Looked]) -> float:
-    return statistics.fmean(one.f1 for one in runs)
-
-
-def _numbers(one: Looked) -> dict[str, float]:
-    wrong = one.errors
+def _numbers(wrong: Errors) -> dict[str, float]:
     return {
         f"found of rate > {FREQUENT:g}": wrong.frequent,
         "children missed": wrong.swallowed,
@@ -199,10 +177,10 @@ def _numbers(one: Looked) -> dict[str, float]:
     }
 
 
-def _by_rate(runs: Sequence[Looked], truth: World, dim: int, at: float | None) -> Curve:
+def _by_rate(runs: Sequence[Errors], truth: World, dim: int, at: float | None) -> Curve:
     """Return F1, or the share of it that is `at` least so high, in bins of rates down to twice as many as latents."""
     order = truth.rates.argsort(descending=True).numpy()[: 2 * dim]
-    shown = np.mean([one.errors.best if at is None else one.errors.best >= at for one in runs], 0)
+    shown = np.mean([one.best if at is None else one.best >= at for one in runs], 0)
     bins = np.array_split(order, BINS)
     return Curve([float(f"{truth.rates[b].mean():.2g}") for b in bins], [float(shown[b].mean()) for b in bins])
 
@@ -233,10 +211,8 @@ def _elsewhere(told: Sequence[Group]) -> str:
     return f"The highest of the others at whatever l0: {'; '.join(parts)}."
 
 
-def _said(name: str, group: Group, runs: Sequence[Looked]) -> str:
-    share, *counts = (
-        statistics.fmean(column) for column in zip(*(_numbers(one).values() for one in runs), strict=True)
-    )
+def _said(name: str, group: Group) -> str:
+    share, *counts = map(group.mean, group.found[0])
     asked = "" if group["l0 asked"] == "own" else f", asked {group['l0 asked']:g}"
     f1, mcc, unexplained, dead = (group.mean(name) for name in (*METRICS[:2], "fvu", "dead"))
     wrong = [f"{count:.3g} {what}" for count, what in zip([*counts, dead], WRONG, strict=True) if count]

@@ -1,14 +1,12 @@
 """The decoded plane of two latents (course report, section 5.1)."""
 
-from functools import partial
-
 import numpy as np
 import torch
 
 from vsc.model.sampling import decode
 from vsc.plots.pictures import mosaics
 from vsc.studies import models
-from vsc.studies.base import Ask, Finding, Group, Numbers, Study, tabulate
+from vsc.studies.base import Ask, Finding, Group, Numbers, Study, described, tabulate
 from vsc.studies.nearest import known, nearest, rms
 
 SIDE, REACH = 10, 2.0
@@ -44,8 +42,11 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
 
 def draw(ask: Ask, groups: list[Group]) -> Finding:
     """Draw the planes, and say how orderly they are."""
-    found = models.described(ask, groups, describe)
-    of = partial(models.means, groups, found)
+    groups = described(ask, groups, describe)
+
+    def of(name: str) -> dict[str, float]:
+        return {group["model"]: group.mean(name) for group in groups}
+
     # the highest z_2 on top
     planes = {g["model"]: grid(g).reshape(SIDE, SIDE, -1)[::-1].reshape(SIDE**2, -1) for g in groups}
     figure = mosaics(planes, ask.data.shape, SIDE, ("$z_1$", "$z_2$"), REACH)
@@ -74,7 +75,7 @@ def draw(ask: Ask, groups: list[Group]) -> Finding:
     words.append(f"The warm-up's plane {'is smoother than' if smoother else 'is not smoother than'} VSC's.")
     columns = ("elbo", "mse", "active", "used", "always_on", "probe", "minutes")
     alt = "For each model ten by ten decoded pictures of the latent plane."
-    return Finding(figure, alt, tabulate(groups, columns, found), words)
+    return Finding(figure, alt, tabulate(groups, columns), words)
 
 
 def _listed(values: dict[str, float], form: str) -> str:

@@ -1,14 +1,13 @@
 """The runs that the studies of pictures share, so that a run that one has made is found again by the next."""
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from vsc.plots.drawing import class_label
 from vsc.settings.presets import PRESETS
-from vsc.studies.base import Ask, Group, Numbers, Row, steps
+from vsc.studies.base import Ask, Row, steps
 
 J = 60
 """Latents of the UAI paper's example."""
@@ -83,18 +82,3 @@ def captions(ask: Ask, chosen: Tensor) -> list[str]:
     y = ask.data.test.y
     label = None if y is None else y[chosen].numpy()
     return [class_label(label, i, ask.data.classes) for i in range(len(chosen))]
-
-
-def described(ask: Ask, groups: Sequence[Group], describe: Callable[[Ask, Group, int], Numbers]) -> list[list[Numbers]]:
-    """Return what a study finds of every run, for each group and each of its seeds."""
-    return [[describe(ask, group, seed) for seed in range(len(group.jobs))] for group in groups]
-
-
-def mean(found: Sequence[Numbers], name: str) -> float:
-    """Return the mean over the seeds of what was found."""
-    return statistics.fmean(value for numbers in found if (value := numbers[name]) is not None)
-
-
-def means(groups: Sequence[Group], found: Sequence[Sequence[Numbers]], name: str) -> dict[str, float]:
-    """Return the same of each model."""
-    return {group["model"]: mean(one, name) for group, one in zip(groups, found, strict=True)}

@@ -8,19 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from vsc.data.split import Dataset
 from vsc.errors import RunError, UsageError, at_least, short
-from vsc.files import whole, write_json
-from vsc.measure.measured import pick
+from vsc.files import write_json
 from vsc.measure.results import Results
 from vsc.measure.returning import Returning, match_runs, read_trace
 from vsc.settings.commands import Tune
 from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import changed
 from vsc.settings.schedule import Schedule
-from vsc.sweep.jobs import Job, Tell, checked, dataset, plan, sweep
+from vsc.settings.upgrade import write_settings
+from vsc.sweep.jobs import Job, Tell, checked, plan, sweep
+from vsc.sweep.tune import shared
 from vsc.training import runs
 
 SHARES = (1 / 2, 1 / 1.4, 1.4, 2, 2.8)
@@ -119,22 +118,15 @@ def choose_l0(config: Tune, folder: Path, command: str, tell: Tell = print, prog
 
 def _asked(config: Tune, folder: Path) -> tuple[Config, Dataset, list[float]]:
     """Check everything that can be checked before the first step; the values are in rising order, or none."""
-    for name, least in (("workers", 1), ("seeds", 2)):
-        at_least(least, getattr(config, name), name)
+    at_least(2, config.seeds, "seeds")
     usual = Tune()
     for name in ("space", "trials", "metric", "pruner", "storage"):
         if getattr(config, name) != getattr(usual, name):
             raise UsageError(f"{name} is for a search, and --choose l0 has a path of its own; leave it out")
     if config.train.target_l0 is not None:
         raise UsageError("--choose l0 finds train.target_l0 itself; leave it out, or give --at")
-    if config.train.devices * config.train.nodes > 1:
-        raise UsageError("tune trains every run in one process; use --workers for several runs at a time")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; choose another folder with --out")
-    common = Config(config.data, config.model, config.train)
     values = [] if config.at is None else _values(config.at)
-    data = dataset(common.data)
-    pick(data, "valid")
+    common, data = shared(config, folder)
     for target in values or [0.5]:  # any: whether the model takes one at all
         checked(changed(common, {"train.target_l0": target}), data)
     return common, data, values
@@ -225,9 +217,7 @@ def rows(chosen: Chosen) -> list[list[str]]:
 
 def _write(chosen: Chosen) -> None:
     """Write best.yaml and l0.json."""
-    settings = chosen.best.jobs[0].config
-    with whole(chosen.folder / "best.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(as_plain(asdict(settings)), sort_keys=False), encoding="utf-8")
+    write_settings(chosen.folder / "best.yaml", asdict(chosen.best.jobs[0].config))
     write_json(
         chosen.folder / "l0.json",
         {

@@ -1,15 +1,16 @@
 """The settings that a search may change, read from text such as `train.lr=1e-4..1e-2:log,model.alpha=0.1|0.2`."""
 
-import math
+import json
 import re
+from contextlib import suppress
 from difflib import get_close_matches
-from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple
 
 from vsc.errors import UsageError
 from vsc.model import MODELS
-from vsc.settings.config import Config
-from vsc.settings.schedule import SYNTAX, Schedule
+from vsc.settings.config import Config, ModelConfig, TrainConfig, kinds_of
+from vsc.settings.presets import changed
+from vsc.settings.schedule import Schedule
 from vsc.settings.upgrade import GONE
 from vsc.sweep.jobs import NEUTRAL
 
@@ -76,86 +77,68 @@ def parse(text: str) -> tuple[Setting, ...]:
             raise UsageError(f"space: {part.strip()!r} must be SETTING=LOW..HIGH, with :log after it, or SETTING=A|B|C")
         if name in found:
             raise UsageError(f"space: {name} is there twice")
-        found[name] = _read(name, values, _hint(name))
+        found[name] = _read(name, values)
     return tuple(found.values())
 
 
-def _hint(name: str) -> Any:
-    """Return the type of a setting that may be searched."""
-    parts = {part: kind for part, kind in get_type_hints(Config).items() if part in ("model", "train")}
-    hints = {f"{part}.{key}": hint for part, kind in parts.items() for key, hint in get_type_hints(kind).items()}
-    hints = {key: str if get_origin(hint) is Literal else hint for key, hint in hints.items()}
+def _kinds(name: str) -> tuple[type, ...]:
+    """Return the types of a setting that may be searched."""
     if name.startswith("data."):
         raise UsageError(f"space: {name} cannot be searched: numbers on different data do not compare")
     if name in REFUSED:
         raise UsageError(f"space: {name} cannot be searched: {REFUSED[name]}")
-    if name not in hints:
+    parts = {"model": ModelConfig, "train": TrainConfig}
+    known = {f"{part}.{key}": own for part, kind in parts.items() for key, own in kinds_of(kind).items()}
+    if name not in known:
         gone = GONE.get(name.removeprefix("train."), ())
         near = (
             [f"train.{part}" for part in gone]
-            or [known for known in hints if known.endswith(f".{name}")]
-            or get_close_matches(name, hints, n=1)
+            or [one for one in known if one.endswith(f".{name}")]
+            or get_close_matches(name, known, n=1)
         )
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"space: unknown setting {name!r}; {hint}vsc tune --help lists all")
-    return hints[name]
+    return known[name]
 
 
-def _read(name: str, values: str, hint: Any) -> Setting:
+def _read(name: str, values: str) -> Setting:
+    kinds = _kinds(name)
     if ".." in values:
-        return _range(name, values, hint)
-    choices = {one.strip(): _value(name, one.strip(), hint) for one in values.split("|")}
+        return _range(name, values, kinds)
+    choices = {one.strip(): _value(name, one.strip()) for one in values.split("|")}
     if len(choices) < 2:
         raise UsageError(f"space: {name}={values} leaves no choice; to fix it, give --{name} {values}")
     return Setting(name, choices=tuple(choices.items()))
 
 
-def _range(name: str, values: str, hint: Any) -> Setting:
-    kinds = set(get_args(hint)) if isinstance(hint, UnionType) else {hint}
-    kind = float if kinds & {float, Schedule} else int
-    if kind is int and int not in kinds:
+def _range(name: str, values: str, kinds: tuple[type, ...]) -> Setting:
+    if not {int, float, Schedule} & set(kinds):
         raise UsageError(f"space: {name} is no number; give choices, as in {name}=A|B")
     ends, log, more = values.partition(":log")
-    low, _, high = ends.partition("..")
-    setting = Setting(name, *(_value(name, end.strip(), kind) for end in (low, high)), log=bool(log))
+    low, high = (_value(name, end.strip()) for end in ends.split("..", 1))
+    for text, end in zip(ends.split("..", 1), (low, high), strict=True):
+        if not isinstance(end, int | float):
+            raise UsageError(f"space: {name} must be a number, not {text.strip()!r}")
+    if int not in kinds:
+        low, high = float(low), float(high)
     if more.strip():
         raise UsageError(f"space: {name}={values} has more after :log than there should be")
-    if not setting.low < setting.high:
+    if not low < high:
         raise UsageError(f"space: {name}={values} must go from the lower to the higher value")
-    if setting.log and setting.low <= 0:
+    if log and low <= 0:
         raise UsageError(f"space: {name}={values} must begin above 0 to be searched by its logarithm")
-    return setting
+    return Setting(name, low, high, bool(log))
 
 
-WORDS = {int: "a whole number", float: "a number", Schedule: SYNTAX}
-WORDS |= {bool: "true or false", str: "text", NoneType: "null"}
-
-
-def _value(name: str, text: str, hint: Any) -> Any:
-    """Read one value of a setting's type."""
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if NoneType in kinds and text in ("null", "None"):
-        return None
-    for kind in kinds:
-        if kind is bool and text in ("true", "false"):
-            return text == "true"
-        if kind is int and re.fullmatch(r"[+-]?\d+", text):
-            return int(text)
-        if kind in (float, Schedule) and _number(text) is not None:
-            return _number(text)
-        if kind is Schedule and "->" in text:
-            return Schedule.parse(text)
-        if get_origin(kind) is tuple and re.fullmatch(r"\[\s*(\d+\s*(,\s*\d+\s*)*)?\]", text):
-            return tuple(int(digits) for digits in re.findall(r"\d+", text))
-        if kind is str and text:
-            return text
-    wanted = " or ".join(WORDS.get(kind, "a list of whole numbers such as [400,200]") for kind in kinds)
-    raise UsageError(f"space: {name} must be {wanted}, not {text!r}")
-
-
-def _number(text: str) -> float | None:
+def _value(name: str, text: str) -> Any:
+    """Read one value; the settings themselves refuse what is of another type."""
+    value: Any = text
+    for read in (float, int, json.loads):  # the last that can read it
+        with suppress(ValueError):
+            value = read(text)
+    value = tuple(value) if isinstance(value, list) else value
     try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+        changed(Config(), {name: value})
+    except UsageError as error:
+        raise UsageError(f"space: {error}") from error
+    return value

@@ -12,12 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import yaml
-
 from vsc.data.batches import mixed
 from vsc.data.split import Dataset
 from vsc.errors import Busy, Interrupted, RunError, UsageError, at_least, choose
-from vsc.files import claimed, whole, write_json
+from vsc.files import claimed, write_json
 from vsc.measure.measured import measure, pick
 from vsc.measure.results import Results
 from vsc.metrics import METRICS, metric_of
@@ -26,6 +24,7 @@ from vsc.settings import build
 from vsc.settings.commands import Tune
 from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import changed, word
+from vsc.settings.upgrade import write_settings
 from vsc.sweep.engine import Ended, run
 from vsc.sweep.jobs import Job, Tell, checked, dataset, finish, key, plan
 from vsc.sweep.space import Setting, default, parse
@@ -171,22 +170,28 @@ def _measure(search: Search, trial: Any, number: int, progress: bool) -> float:
     return search.value(finish(job, "valid", progress, watch if search.metric in WHILE_TRAINING else None))
 
 
-def _search(config: Tune, folder: Path) -> Search:
-    """Check everything that can be checked before the first step."""
-    for name in ("trials", "workers"):
-        at_least(1, getattr(config, name), name)
-    if config.at is not None or config.seeds != Tune.seeds:
-        raise UsageError("at and seeds are for --choose l0; name it, or leave them out")
+def shared(config: Tune, folder: Path) -> tuple[Config, Dataset]:
+    """Return the settings that all runs have, and the data, once what every tuning asks for is checked."""
+    at_least(1, config.workers, "workers")
     if config.train.devices * config.train.nodes > 1:
         raise UsageError("tune trains every run in one process; use --workers for several runs at a time")
-    choose(PRUNERS, config.pruner, "pruner")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another folder with --out")
-    common = Config(config.data, config.model, config.train)
-    space = default(common) if config.space is None else parse(config.space)
+    data = dataset(config.data)
+    pick(data, "valid")
+    return Config(config.data, config.model, config.train), data
+
+
+def _search(config: Tune, folder: Path) -> Search:
+    """Check everything that can be checked before the first step."""
+    at_least(1, config.trials, "trials")
+    if config.at is not None or config.seeds != Tune.seeds:
+        raise UsageError("at and seeds are for --choose l0; name it, or leave them out")
+    choose(PRUNERS, config.pruner, "pruner")
     better = _better(config.metric)
-    loaded = dataset(common.data)
-    pick(loaded, "valid")
+    space = () if config.space is None else parse(config.space)
+    common, loaded = shared(config, folder)
+    space = space or default(common)
     names = {common.model.name}
     for setting in space:
         for value in setting.extremes():
@@ -272,8 +277,7 @@ def _write(search: Search, tried: list[Tried], command: str) -> Found:
     if best is None:
         raise RunError(f"none of {len(tried)} trials came to a good end; the last: {tried[-1].problem or 'pruned'}")
     job = search.job(best.trial, best.settings)
-    with whole(search.folder / "best.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(as_plain(asdict(job.config)), sort_keys=False), encoding="utf-8")
+    write_settings(search.folder / "best.yaml", asdict(job.config))
     write_json(
         search.folder / "tune.json",
         {

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
@@ -23,8 +22,8 @@ from vsc.errors import RunError, UsageError, first_line, listed
 from vsc.files import LOCK, clear_temporaries, parse_json, read_json, whole, write_json
 from vsc.model import Autoencoder
 from vsc.settings import build, saved
-from vsc.settings.config import Config, ModelConfig, as_plain
-from vsc.settings.upgrade import FORMAT, from_plain, read_settings, upgraded
+from vsc.settings.config import Config, ModelConfig
+from vsc.settings.upgrade import FORMAT, from_plain, read_settings, upgraded, write_settings
 from vsc.torchstate import modes, seeded
 
 FILES = (
@@ -86,9 +85,7 @@ def create(folder: Path, config: Config, data: Dataset | None = None, overwrite:
 def describe(folder: Path, config: Config) -> None:
     """Write the resolved settings of a run that has been begun; its model, if there is one, is not that run's end."""
     (folder / "model" / "config.json").unlink(missing_ok=True)
-    plain = {"format": FORMAT} | as_plain(asdict(config))
-    with whole(folder / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    write_settings(folder / "config.yaml", asdict(config))
 
 
 def is_run(folder: Path) -> bool:
@@ -194,19 +191,9 @@ def save_model(folder: Path, model: Autoencoder, config: Config) -> None:
 
 def packed(model: Autoencoder, settings: ModelConfig) -> tuple[dict[str, Any], bytes]:
     """
-    Return what a saved model is: plain values, as JSON has them, and its weights as a safetensors file.
+    Return what model/config.json and model/model.safetensors hold of a model: plain values, and the file's bytes.
 
-    Parameters
-    ----------
-    model : Autoencoder
-        A trained model.
-    settings : ModelConfig
-        What it was built from.
-
-    Returns
-    -------
-    tuple of dict and bytes
-        What model/config.json and model/model.safetensors hold. `unpacked` makes it a model again.
+    `settings` are what the model was built from; `unpacked` makes it a model again.
     """
     weights = write_tensors({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
     described = {"format": FORMAT, **saved.described(model, settings)}
@@ -215,26 +202,10 @@ def packed(model: Autoencoder, settings: ModelConfig) -> tuple[dict[str, Any], b
 
 def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
     """
-    Load a trained model, ready to encode.
+    Load a trained model, in eval mode, on the CPU, from a run folder or its `model` folder, as `vsc.load` does.
 
-    Parameters
-    ----------
-    path : str or Path
-        A run folder, or its `model` folder.
-    model : Autoencoder, optional
-        For a run of a model of your own: one built in the same way, which the saved weights are put into.
-
-    Returns
-    -------
-    Autoencoder
-        In eval mode, on the CPU: AE, VAE or VSC.
-
-    Raises
-    ------
-    UsageError
-        If there is no finished model at `path`.
-    RunError
-        If its files are damaged, or were written by something else.
+    The weights of a `model` of the user's own are put into one that was built in the same way. UsageError if there is
+    no finished model, RunError if its files are damaged, or were written by something else.
     """
     path = Path(path)
     folder = path / "model" if (path / "model").is_dir() else path
@@ -254,19 +225,10 @@ def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
 
 def unpacked(described: dict[str, Any], raw: bytes, model: Autoencoder | None = None) -> Autoencoder | None:
     """
-    Return a saved model, ready to encode; None where it was made in Python and none like it is given.
+    Return a saved model, ready to encode; None where it was made in Python and no `model` like it is given.
 
-    Parameters
-    ----------
-    described, raw
-        What `packed` returned, now or in an earlier version.
-    model : Autoencoder, optional
-        As for `load`.
-
-    Raises
-    ------
-    ValueError, KeyError, TypeError and others
-        If they are damaged.
+    `described` and `raw` are what `packed` returned, now or in an earlier version; where they are damaged, an error of
+    any kind says so.
     """
     with modes(gradients=True), seeded(0):  # no weight is an inference tensor, and the caller's noise stays
         return _unpacked(described, raw, model)

@@ -16,7 +16,7 @@ import yaml
 from vsc.cli import commands as cli
 from vsc.cli import options, running
 from vsc.errors import Interrupted, RunError, UsageError
-from vsc.settings.commands import Tune
+from vsc.settings.commands import TrainRun, Tune
 from vsc.settings.config import Config
 from vsc.settings.presets import changed
 from vsc.sweep import space, tune
@@ -67,7 +67,7 @@ def test_a_space_is_read():
         ("train.lr=1..2,train.lr=3..4", "train.lr is there twice"),
         ("train.lr=2..1", "must go from the lower to the higher"),
         ("train.lr=1..1", "must go from the lower to the higher"),
-        ("train.lr=0..1:log", "must begin above 0"),
+        ("model.slab_mean=0..1:log", "must begin above 0"),
         ("train.lr=1..2:lin", "train.lr: '2:lin' is no schedule: it is a number"),
         ("train.lr=1..2:logs", "more after :log"),
         ("train.lr=..2", "train.lr: '' is no schedule: it is a number"),
@@ -335,7 +335,7 @@ def test_the_command_prints_a_table_and_what_to_type_next(tmp_path, monkeypatch,
     assert command.endswith(expected)
     saved = yaml.safe_load((tmp_path / "runs" / "tune-digits" / "best.yaml").read_text())
     assert saved["train"]["lr"] == 0.01
-    config = options.parse("train", cli.TrainRun, ["--config", "runs/tune-digits/best.yaml"])
+    config = options.parse("train", TrainRun, ["--config", "runs/tune-digits/best.yaml"])
     assert config.model.hidden == (8,)
     says(capsys, "train", "--config", "runs/tune-digits/best.yaml", "--out", "again")
     folder = next(line for line in text.splitlines() if "vsc evaluate" in line).split("evaluate ")[1].split()[0]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vsc.errors import RunError, UsageError, first_line, short
 from vsc.files import as_json, read_json, whole
 from vsc.model import VSC, Autoencoder
-from vsc.model.base import evaluating
+from vsc.model.applied import evaluating
 from vsc.model.likelihoods import GaussianFixed, GaussianShared
 from vsc.model.nets import Dictionary
 from vsc.model.peers import Gated, JumpReLU, TopK

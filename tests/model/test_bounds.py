@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal, norm
 from torch.distributions import Normal
 
 from vsc.model import TCVAE, VAE, VSC, LaplaceVAE, ThresholdedLaplaceVSC, ThresholdedNormalVSC
-from vsc.model.bounds import TERMS, Bound, decompose_kl, dense, importance_weighted
+from vsc.model.bounds import TERMS, Bound, importance_weighted, simple, total_correlation
 from vsc.model.likelihoods import GaussianFixed
 from vsc.model.nets import mlp
 from vsc.model.priors import FixedGates, NormalPrior, SpikeSlabPrior
@@ -271,71 +271,45 @@ def test_weights_of_a_bound(weights, expected):
     assert bound_of_two().weighted(**weights).tolist() == expected
 
 
-def test_dense_bound_has_all_latents_on():
+def test_what_a_simple_bound_is_not_given_is_zero():
     log_px, kl, tc = torch.randn(3, 6).unbind(0)
-    bound = dense(log_px, kl, 5)
+    bound = simple(log_px, torch.ones(6, 5), kl)
     torch.testing.assert_close(bound.elbo, log_px - kl)
-    assert torch.equal(bound.gamma, torch.ones(6, 5))
-    for term in (bound.kl_spike, bound.kl_selection, bound.penalty):
+    for term in (bound.kl_spike, bound.kl_selection, bound.penalty, bound.total_correlation):
         assert term.tolist() == [0] * 6
-    assert torch.equal(dense(log_px, kl, 5, tc).total_correlation, tc)
-    assert torch.equal(dense(log_px, kl, 5, tc).elbo, bound.elbo)
+    assert torch.equal(simple(log_px, bound.gamma, kl, tc, -tc).penalty, tc)
+    assert torch.equal(simple(log_px, bound.gamma, kl, tc, -tc).total_correlation, -tc)
 
 
-class TestDecomposedKL:
-    """beta-TCVAE's three parts, at z_i ~ q(z|x_i) = N(mu_i, s_i^2)."""
+class TestTotalCorrelation:
+    """That of a batch, at z_i ~ q(z|x_i) = N(mu_i, s_i^2)."""
 
-    def batch(self, B=6, J=3):
-        mu, logvar, eps = torch.randn(3, B, J, dtype=torch.float64).unbind(0)
-        return mu.requires_grad_(), logvar.requires_grad_(), eps
-
-    def parts(self, mu, logvar, eps, examples=1):
+    def measured(self, mu, logvar, eps):
         q = Normal(mu, (0.5 * logvar).exp())
-        z = mu + (0.5 * logvar).exp() * eps
-        log_p = Normal(0.0, 1.0).log_prob(z).sum(-1)
-        return decompose_kl(z, q.log_prob(z.unsqueeze(1)), log_p, examples), q.log_prob(z).sum(-1) - log_p
+        return total_correlation(q.log_prob((mu + (0.5 * logvar).exp() * eps).unsqueeze(1)))
 
-    @pytest.mark.parametrize("examples", [1, 6, 60_000])
-    def test_parts_sum_to_the_log_ratio_whatever_the_size(self, examples):
-        parts, ratio = self.parts(*self.batch(), examples)
-        torch.testing.assert_close(sum(parts), ratio)
-
-    def test_parts_are_those_of_the_definition(self):
-        """q(z) as the batch's weighted mixture of scipy's densities, 1 / (B N) each; so for every q(z_j)."""
-        mu, logvar, eps = self.batch()
-        parts, _ = self.parts(mu, logvar, eps, 50)
-        m, s = mu.detach().numpy(), np.exp(0.5 * logvar.detach().numpy())
-        z = m + s * eps.numpy()
+    def test_it_is_that_of_the_definition(self):
+        """q(z) as the batch's mixture of scipy's densities, 1 / B each; so for every q(z_j)."""
+        mu, logvar, eps = torch.randn(3, 6, 3, dtype=torch.float64).unbind(0)
+        tc, m, s = self.measured(mu, logvar, eps), mu.numpy(), np.exp(0.5 * logvar.numpy())
         for i in range(6):
-            each = norm.pdf(z[i], m, s)  # q(z_ij | x_k)  (k, j)
-            log_qz = math.log(each.prod(1).sum() / (6 * 50))
-            log_marginals = np.log(each.sum(0) / (6 * 50)).sum()
-            assert parts.index_code[i].item() == pytest.approx(math.log(each[i].prod()) - log_qz)
-            assert parts.total_correlation[i].item() == pytest.approx(log_qz - log_marginals)
-            assert parts.dimension_wise[i].item() == pytest.approx(log_marginals - norm.logpdf(z[i]).sum())
-
-    def test_gradient_does_not_depend_on_the_size(self):
-        mu, logvar, eps = self.batch()
-        gradients = []
-        for examples in (1, 60_000):
-            tc = self.parts(mu, logvar, eps, examples)[0].total_correlation
-            gradients.append(torch.autograd.grad(tc.mean(), (mu, logvar)))
-        torch.testing.assert_close(*gradients)
-        assert all((gradient != 0).all() for gradient in gradients[0])
+            each = norm.pdf(m[i] + s[i] * eps[i].numpy(), m, s)  # q(z_ij | x_k)  (k, j)
+            expected = math.log(each.prod(1).sum() / 6) - np.log(each.sum(0) / 6).sum()
+            assert tc[i].item() == pytest.approx(expected)
 
     @pytest.mark.parametrize("correlation", [0.0, 0.9])
     def test_total_correlation_of_a_correlated_gaussian(self, correlation):
         """
         With N(0, C) means and variance s^2, q(z) = N(0, C + s^2 I) and TC = -ln(1 - r^2) / 2, r = c / (1 + s^2).
 
-        With examples = 1 the weights of the batch's own mixture sum to 1. Tolerance: 4 standard errors over examples
-        and 0.02 nats for the own component, which weighs 1 / B in it.
+        Tolerance: 4 standard errors over examples and 0.02 nats for the own component, which weighs 1 / B in the
+        batch's mixture.
         """
         B, s2 = 2000, 0.3
         root = torch.linalg.cholesky(torch.tensor([[1, correlation], [correlation, 1]], dtype=torch.float64))
         mu = torch.randn(B, 2, dtype=torch.float64) @ root.T
         logvar = torch.full_like(mu, math.log(s2))
-        tc = self.parts(mu, logvar, torch.randn_like(mu), 1)[0].total_correlation
+        tc = self.measured(mu, logvar, torch.randn_like(mu))
         expected = -0.5 * math.log(1 - (correlation / (1 + s2)) ** 2)
         tolerance = 4 * standard_error(tc) + 0.02
         assert abs(tc.mean() - expected) <= tolerance

@@ -18,7 +18,7 @@ from vsc.model import AE, VAE, VSC
 from vsc.model.front import Front
 from vsc.model.likelihoods import Columns, GaussianFixed
 from vsc.model.priors import SELECTORS, MixtureGates, SpikeSlabPrior
-from vsc.model.scaling import fit_scaler
+from vsc.model.scaling import fit_scaler, identity
 from vsc.settings.build import new_model, resolve
 from vsc.settings.config import Config, ModelConfig, TrainConfig
 from vsc.sweep.jobs import checked
@@ -272,9 +272,8 @@ class Linear(VAE):
             shape=(M,),
             latent_dim=J,
             likelihood=GaussianFixed(variance),
-            fields=NUMBERS[:M],
-            missing=True,
         )
+        self.adopt(identity(), fields=NUMBERS[:M], missing=True)
         self.exact, self.v = exact, variance
 
     def posterior(self, x):

@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +11,8 @@ from torch import Tensor, nn
 
 from vsc.errors import UsageError, at_least
 from vsc.fields import Field
+from vsc.model.applied import applied, fitting, single
+from vsc.model.applied import evaluating as evaluating
 from vsc.model.bounds import Bound
 from vsc.model.filling import filled
 from vsc.model.likelihoods import Bernoulli, Likelihood
@@ -73,12 +74,6 @@ class Autoencoder(nn.Module, ABC):
         p(x|z); by default `Bernoulli`.
     scaler : Scaler, optional
         How stored examples become model inputs; by default they are taken as they are.
-    columns, classes : tuple of str
-        Names of a table's columns and of the classes, where they are known, for whoever reads the codes.
-    binarise : bool
-        Whether training draws every value anew as a bit.
-    fields : tuple of vsc.fields.Field
-        What a table's columns are, so that data frames can be read; a categorical one is several of `columns`.
     missing : bool
         Whether values of x may be NaN, where they are missing: log p(x|z) is then that of what is there, and the
         encoder must make something of NaN, as one behind a `vsc.model.front.Front` does.
@@ -87,8 +82,21 @@ class Autoencoder(nn.Module, ABC):
     ------
     UsageError
         If J < 1, or the encoder or decoder does not take or give what it must.
+
+    Attributes
+    ----------
+    columns, classes : tuple of str
+        Names of a table's columns and of the classes, where they are known (`adopt`), for whoever reads the codes.
+    binarise : bool
+        Whether training draws every value anew as a bit.
+    fields : tuple of vsc.fields.Field
+        What a table's columns are, so that data frames can be read; a categorical one is several of `columns`.
     """
 
+    columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    binarise = False
     features: int
     """Encoder outputs per latent."""
     schedules: frozenset[str] = frozenset()
@@ -102,8 +110,6 @@ class Autoencoder(nn.Module, ABC):
     """Whether it has p(z) and q(z|x), and its forward a bound on log p(x)."""
     asks_l0 = False
     """Whether it needs an l0 to go to, `train.target_l0`, where none is given."""
-    own_prior: Callable[[int], Prior] | None = None
-    """J -> p(z), of a model that takes no other."""
     prior: Prior
     """p(z); one without a bound has none."""
     posterior: Callable[..., Any]
@@ -118,26 +124,18 @@ class Autoencoder(nn.Module, ABC):
         latent_dim: int,
         likelihood: Likelihood | None = None,
         scaler: Scaler | None = None,
-        columns: tuple[str, ...] = (),
-        classes: tuple[str, ...] = (),
-        binarise: bool = False,
-        fields: tuple[Field, ...] = (),
         missing: bool = False,
     ):
         super().__init__()
         at_least(1, latent_dim, "latent_dim")
-        self.shape, self.latent_dim = tuple(shape), latent_dim
-        self.columns, self.classes, self.binarise = tuple(columns), tuple(classes), binarise
-        self.fields, self.missing = tuple(fields), missing
+        self.shape, self.latent_dim, self.missing = tuple(shape), latent_dim, missing
         self.likelihood = Bernoulli() if likelihood is None else likelihood
         self.scaler, self._scales = identity() if scaler is None else scaler, scaler is not None
         self.encoder, self.decoder = encoder, decoder
-        if self.own_prior is not None:
-            self.prior = self.own_prior(latent_dim)
         self.begin()
         rows, images = (math.prod(self.shape),), self.shape
-        self._taken = _fitting(encoder, [rows, images], self.features * latent_dim, "encoder")
-        _fitting(decoder, [(latent_dim,)], self.likelihood.width(math.prod(self.shape)), "decoder")
+        self._taken = fitting(encoder, [rows, images], self.features * latent_dim, "encoder")
+        fitting(decoder, [(latent_dim,)], self.likelihood.width(math.prod(self.shape)), "decoder")
 
     def begin(self) -> None:
         """Make what a kind of model has besides, of which its constructor is not told: by default nothing."""
@@ -194,17 +192,17 @@ class Autoencoder(nn.Module, ABC):
 
     def from_encoder(self, x: Tensor) -> Tensor:
         """Return what the encoder makes of x (B, M): (B, features * J), never in half precision."""
-        return _through(self.encoder, x.unflatten(-1, self._taken))
+        return applied(self.encoder, x.unflatten(-1, self._taken))
 
     def parts(self, x: Tensor) -> list[Tensor]:
         """Return the same in `features` parts, (B, J) each; an encoder that has them so is not made to join them."""
         if isinstance(self.encoder, Refining):
-            return [_single(part) for part in self.encoder.parts(x.to(self.encoder.read.dtype))]
+            return [single(part) for part in self.encoder.parts(x.to(self.encoder.read.dtype))]
         return [part.contiguous() for part in self.from_encoder(x).chunk(self.features, -1)]  # strided exp is slow
 
     def from_decoder(self, z: Tensor) -> Tensor:
         """Return what the decoder makes of codes z (B, J): (B, width), never in half precision."""
-        return _through(self.decoder, z)
+        return applied(self.decoder, z)
 
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) in nats, shape (B,), of x (B, M) and z (B, J)."""
@@ -446,52 +444,8 @@ class Autoencoder(nn.Module, ABC):
         scaler : Scaler
             Not taken by a model that was made with one of its own.
         columns, classes, binarise, fields, missing
-            As at construction.
+            As the attributes; `missing` as at construction.
         """
         self.scaler = self.scaler if self._scales else scaler.to(self.device)
         self.columns, self.classes, self.binarise = tuple(columns), tuple(classes), binarise
         self.fields, self.missing = tuple(fields), missing
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model, or any module, in eval mode without gradients; afterwards every part has its own mode again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _through(net: nn.Module, x: Tensor) -> Tensor:
-    """Apply a net in its weights' precision; what it gives is flattened and taken out of half precision."""
-    weight = next(net.parameters(), None)
-    return _single(net(x if weight is None else x.to(weight.dtype)).flatten(1))
-
-
-def _single(out: Tensor) -> Tensor:
-    """Take it out of half precision: sums of hundreds of nats do not fit into that."""
-    return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
-
-
-def _fitting(net: nn.Module, shapes: list[tuple[int, ...]], width: int, what: str) -> tuple[int, ...]:
-    """Return the first of the shapes that a net takes and makes `width` numbers of, found by trying."""
-    like = next(net.parameters(), torch.zeros(()))
-    if like.is_meta:  # nets without numbers are not tried: torch's imports for that take seconds
-        return shapes[0]
-    given, failure = None, ""
-    with evaluating(net), torch.random.fork_rng(devices=[]):
-        for shape in shapes:
-            try:
-                given = tuple(_through(net, torch.zeros(2, *shape, device=like.device)).shape)
-            except (RuntimeError, ValueError, TypeError, IndexError) as error:
-                failure = failure or str(error).partition("\n")[0]
-                continue
-            if given == (2, width):
-                return shape
-    taken = " or ".join(str(("B", *shape)).replace("'", "") for shape in dict.fromkeys(shapes))
-    found = f"gives (B, {', '.join(map(str, given[1:]))})" if given else f"fails ({failure})"
-    raise UsageError(f"the {what} must make (B, {width}) of {taken}, but {found}")

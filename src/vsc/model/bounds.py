@@ -89,27 +89,26 @@ TERMS = ("log_px", "kl_slab", "kl_spike", "kl_selection", "l0")
 """What `Bound.terms` holds."""
 
 
-def dense(log_px: Tensor, kl: Tensor, latent_dim: int, total_correlation: Tensor | None = None) -> Bound:
+def simple(
+    log_px: Tensor,
+    gamma: Tensor,
+    kl: Tensor | None = None,
+    penalty: Tensor | None = None,
+    total_correlation: Tensor | None = None,
+) -> Bound:
     """
-    Return the bound of a model without gates: all J latents are on.
+    Return the terms of a model that pays for neither gates nor a choice; those that it does not give are zero.
 
     Parameters
     ----------
-    log_px, kl : torch.Tensor, shape (B,)
-        Nats.
-    latent_dim : int
-        J.
-    total_correlation : torch.Tensor, shape (B,), optional
-        See `Bound`.
-
-    Returns
-    -------
-    Bound
-        Its spike and selection terms zero.
+    log_px, kl, penalty, total_correlation : torch.Tensor, shape (B,)
+        Nats, as in `Bound`; kl is that of the slabs.
+    gamma : torch.Tensor, shape (B, J)
+        1 where a latent is on.
     """
     zero = torch.zeros_like(log_px)
-    gamma = torch.ones_like(log_px)[:, None].expand(-1, latent_dim)
-    return Bound(log_px, kl, zero, zero, gamma, zero, zero if total_correlation is None else total_correlation)
+    kl, penalty, tc = (zero if term is None else term for term in (kl, penalty, total_correlation))
+    return Bound(log_px, kl, zero, zero, gamma, penalty, tc)
 
 
 def importance_weighted(log_weights: Tensor) -> Tensor:
@@ -129,49 +128,23 @@ def importance_weighted(log_weights: Tensor) -> Tensor:
     return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
-class KLDecomposition(NamedTuple):
+def total_correlation(log_q: Tensor) -> Tensor:
     """
-    beta-TCVAE's three parts of E_x KL(q(z|x) || p(z)), estimated at one draw per example; shape (B,), in nats.
+    Return ln q(z) - sum_j ln q(z_j), by minibatch-weighted sampling (Chen et al. 2018, eq. S4).
 
-    Attributes
-    ----------
-    index_code : torch.Tensor
-        ln q(z|x) - ln q(z): what the code tells of which example it is.
-    total_correlation : torch.Tensor
-        ln q(z) - sum_j ln q(z_j): how far the latents are from independent.
-    dimension_wise : torch.Tensor
-        sum_j ln q(z_j) - ln p(z_j).
-    """
-
-    index_code: Tensor
-    total_correlation: Tensor
-    dimension_wise: Tensor
-
-
-def decompose_kl(z: Tensor, log_q: Tensor, log_p: Tensor, examples: int = 1) -> KLDecomposition:
-    """
-    Split the KL by minibatch-weighted sampling (Chen et al. 2018, eq. S4).
+    Its mean says how far the latents are from independent; the batch is taken for the data set, which a larger one
+    would move by a constant.
 
     Parameters
     ----------
-    z : torch.Tensor, shape (B, J)
-        One draw of q(z|x_i) for each example of the batch.
     log_q : torch.Tensor, shape (B, B, J)
-        ln q(z_ij | x_k) at [i, k, j].
-    log_p : torch.Tensor, shape (B,)
-        ln p(z).
-    examples : int
-        Size N of the data set, for weights 1 / (N B); 1 takes the batch for q(z) itself. N only moves constants
-        between the parts, so no gradient depends on it.
+        ln q(z_ij | x_k) at [i, k, j], of one draw z_i for each example of the batch.
 
     Returns
     -------
-    KLDecomposition
-        Their sum is ln q(z|x) - ln p(z), whatever N.
+    torch.Tensor, shape (B,)
+        Nats.
     """
-    B = len(z)
-    log_size = math.log(B * examples)
-    joint = log_q.sum(-1)  # ln q(z_i | x_k)  (B, B)
-    log_qz = joint.logsumexp(1) - log_size
-    log_marginals = (log_q.logsumexp(1) - log_size).sum(-1)
-    return KLDecomposition(joint.diagonal() - log_qz, log_qz - log_marginals, log_marginals - log_p)
+    log_size = math.log(len(log_q))
+    log_qz = log_q.sum(-1).logsumexp(1) - log_size
+    return log_qz - (log_q.logsumexp(1) - log_size).sum(-1)

@@ -1,6 +1,8 @@
-"""Models whose latents are all on: AE, VAE, beta-TCVAE and the Laplace VAE. Each forward is read straight down."""
+"""Models whose latents are all on: AE, VAE, beta-TCVAE and the Laplace VAE."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,9 +10,10 @@ from torch.distributions import Laplace, Normal
 
 from vsc.errors import UsageError
 from vsc.model.base import Autoencoder, Codes
-from vsc.model.bounds import decompose_kl, dense
+from vsc.model.bounds import simple, total_correlation
 from vsc.model.distributions import WIDEST, laplace_like
 from vsc.model.priors import LaplacePrior, NormalPrior
+from vsc.model.priors.single import SinglePrior
 
 
 class Unbounded(Autoencoder, ABC):
@@ -43,41 +46,62 @@ class AE(Unbounded):
 
     def forward(self, x, lam=1.0, relaxation=None):
         """Return log p(x|z) of x (B, M) with zero KL."""
-        log_px = self.log_px(x, self.from_encoder(x))  # (B,)
-        return dense(log_px, torch.zeros_like(log_px), self.latent_dim)
+        z = self.from_encoder(x)
+        return simple(self.log_px(x, z), torch.ones_like(z))
 
     def codes(self, x):
         """Return z = mu = encoder(x), gamma = 1."""
         return _codes(self.from_encoder(x))
 
 
-class VAE(Autoencoder):
+class Dense(Autoencoder, ABC):
     """
-    Variational autoencoder: q(z|x) = N(mu, s^2), p(z) = N(0, I). With beta != 1 in training, the beta-VAE.
+    A model with q(z|x) and p(z) of one family, at loc + scale * `noise`; all latents are on.
 
     Takes the parameters of `Autoencoder`.
     """
 
     features = 2
     schedules = frozenset({"beta"})
-    own_prior = NormalPrior
+    own_prior: type[SinglePrior] = NormalPrior
+    noise: Callable[..., Tensor] = staticmethod(torch.randn_like)
 
-    def posterior(self, x: Tensor) -> Normal:
+    def begin(self):
+        self.prior = self.own_prior(self.latent_dim)
+
+    @abstractmethod
+    def posterior(self, x: Tensor) -> Any:
         """Return q(z|x), shape (B, J), of x (B, M)."""
-        return normal(self.from_encoder(x))
 
     def forward(self, x, lam=1.0, relaxation=None):
         """Return the terms of the ELBO of x (B, M)."""
         qz = self.posterior(x)  # q(z|x)  (B, J)
-        log_px = self.log_px(x, qz.loc + qz.scale * torch.randn_like(qz.loc))  # E_q log p(x|z)  (B,)
-        return dense(log_px, self.prior.kl(qz, x, self.posterior).slab, self.latent_dim)
+        z = qz.loc + qz.scale * self.noise(qz.loc)
+        log_px = self.log_px(x, z)  # E_q log p(x|z)  (B,)
+        kl = self.prior.kl(qz, x, self.posterior).slab
+        return simple(log_px, torch.ones_like(z), kl, total_correlation=self.correlation(qz, z))
+
+    def correlation(self, qz: Any, z: Tensor) -> Tensor | None:
+        """Return the total correlation of the batch, (B,), if it is measured."""
+        return None
 
     def codes(self, x):
         """Return z = mu, gamma = 1."""
         return _codes(self.posterior(x).loc)
 
 
-class TCVAE(Autoencoder):
+class VAE(Dense):
+    """
+    Variational autoencoder: q(z|x) = N(mu, s^2), p(z) = N(0, I). With beta != 1 in training, the beta-VAE.
+
+    Takes the parameters of `Autoencoder`.
+    """
+
+    def posterior(self, x):
+        return normal(self.from_encoder(x))
+
+
+class TCVAE(Dense):
     """
     beta-TCVAE: a VAE whose total correlation is penalised by itself (Chen et al. 2018).
 
@@ -85,56 +109,28 @@ class TCVAE(Autoencoder):
     top of the ELBO gives it the weight beta. Takes the parameters of `Autoencoder`.
     """
 
-    features = 2
     schedules = frozenset({"beta", "total_correlation"})
-    own_prior = NormalPrior
 
-    def posterior(self, x: Tensor) -> Normal:
-        """Return q(z|x), shape (B, J), of x (B, M)."""
+    def posterior(self, x):
         return normal(self.from_encoder(x))
 
-    def forward(self, x, lam=1.0, relaxation=None):
-        """Return the terms of the ELBO of x (B, M), and the total correlation of the batch."""
-        qz = self.posterior(x)  # q(z|x)  (B, J)
-        z = qz.loc + qz.scale * torch.randn_like(qz.loc)
-        log_px = self.log_px(x, z)  # E_q log p(x|z)  (B,)
-        kl = self.prior.kl(qz, x, self.posterior).slab
-        if not self.training:  # only the loss needs it, and it takes B x B x J numbers
-            return dense(log_px, kl, self.latent_dim)
-        log_q = qz.log_prob(z.unsqueeze(1))  # ln q(z_ij | x_k)  (B, B, J)
-        tc = decompose_kl(z, log_q, self.prior.log_prob(z, self.posterior)).total_correlation
-        return dense(log_px, kl, self.latent_dim, tc)
-
-    def codes(self, x):
-        """Return z = mu, gamma = 1."""
-        return _codes(self.posterior(x).loc)
+    def correlation(self, qz, z):
+        """Return it in training: only the loss needs it, and it takes B x B x J numbers."""
+        return total_correlation(qz.log_prob(z.unsqueeze(1))) if self.training else None
 
 
-class LaplaceVAE(Autoencoder):
+class LaplaceVAE(Dense):
     """
     VAE with Laplace slabs and prior: q(z|x) = Lap(mu, b), p(z) = Lap(0, 1). Dense, but softly sparse.
 
     Takes the parameters of `Autoencoder`.
     """
 
-    features = 2
-    schedules = frozenset({"beta"})
-    own_prior = LaplacePrior
+    own_prior, noise = LaplacePrior, staticmethod(laplace_like)
 
-    def posterior(self, x: Tensor) -> Laplace:
-        """Return q(z|x), shape (B, J), of x (B, M)."""
+    def posterior(self, x):
         mu, logscale = self.from_encoder(x).chunk(2, -1)
         return Laplace(mu, logscale.clamp(-WIDEST / 2, WIDEST / 2).exp(), validate_args=False)
-
-    def forward(self, x, lam=1.0, relaxation=None):
-        """Return the terms of the ELBO of x (B, M)."""
-        qz = self.posterior(x)  # q(z|x)  (B, J)
-        log_px = self.log_px(x, qz.loc + qz.scale * laplace_like(qz.loc))  # E_q log p(x|z)  (B,)
-        return dense(log_px, self.prior.kl(qz, x, self.posterior).slab, self.latent_dim)
-
-    def codes(self, x):
-        """Return z = mu, gamma = 1."""
-        return _codes(self.posterior(x).loc)
 
 
 def normal(out: Tensor) -> Normal:

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from vsc.fields import Field
 from vsc.model import spikes as estimators
 from vsc.model.base import Autoencoder, Codes
-from vsc.model.bounds import Bound, decompose_kl
+from vsc.model.bounds import Bound, total_correlation
 from vsc.model.distributions import SpikeAndSlab, Thresholded, exp
 from vsc.model.likelihoods import Likelihood
 from vsc.model.priors import (
@@ -60,7 +59,7 @@ class VSC(Autoencoder):
 
     Parameters
     ----------
-    encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise, fields, missing
+    encoder, decoder, shape, latent_dim, likelihood, scaler, missing
         As for `Autoencoder`.
     prior : Prior, optional
         p(z); by default the fixed spike-and-slab with alpha = `ALPHA`. One without gates holds the gates open: the VAE.
@@ -102,10 +101,6 @@ class VSC(Autoencoder):
         gate_init: float = 0.0,
         correlated: bool = False,
         scaler: Scaler | None = None,
-        columns: tuple[str, ...] = (),
-        classes: tuple[str, ...] = (),
-        binarise: bool = False,
-        fields: tuple[Field, ...] = (),
         missing: bool = False,
     ):
         super().__init__(
@@ -115,10 +110,6 @@ class VSC(Autoencoder):
             latent_dim=latent_dim,
             likelihood=likelihood,
             scaler=scaler,
-            columns=columns,
-            classes=classes,
-            binarise=binarise,
-            fields=fields,
             missing=missing,
         )
         self.prior = SpikeSlabPrior(FixedGates(latent_dim, ALPHA)) if prior is None else prior
@@ -166,7 +157,7 @@ class ThresholdedVSC(Autoencoder, ABC):
 
     Parameters
     ----------
-    encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise, fields, missing
+    encoder, decoder, shape, latent_dim, likelihood, scaler, missing
         As for `Autoencoder`.
     alpha : float
         Where every alpha_j = P(|xi| > t_j) at scale 1 starts, in (0, 1); the gates themselves start at 1/2.
@@ -200,10 +191,6 @@ class ThresholdedVSC(Autoencoder, ABC):
         spikes: SpikeEstimator = estimators.straight_through,
         relaxation: float = 0.5,
         scaler: Scaler | None = None,
-        columns: tuple[str, ...] = (),
-        classes: tuple[str, ...] = (),
-        binarise: bool = False,
-        fields: tuple[Field, ...] = (),
         missing: bool = False,
     ):
         super().__init__(
@@ -213,10 +200,6 @@ class ThresholdedVSC(Autoencoder, ABC):
             latent_dim=latent_dim,
             likelihood=likelihood,
             scaler=scaler,
-            columns=columns,
-            classes=classes,
-            binarise=binarise,
-            fields=fields,
             missing=missing,
         )
         self.prior = self.thresholded(latent_dim, alpha)
@@ -288,5 +271,4 @@ def slab_correlation(qz: SpikeAndSlab, origin: Tensor | None = None) -> Tensor:
     slab = Normal(mu, (0.5 * logvar).exp(), validate_args=False)
     z = slab.rsample()
     log_q = slab.log_prob(z.unsqueeze(1))  # ln q(z_ij | x_k)  (B/2, B/2, J)
-    tc = decompose_kl(z, log_q, torch.zeros_like(mu[:, 0])).total_correlation
-    return tc.mean().expand(len(qz.mu))
+    return total_correlation(log_q).mean().expand(len(qz.mu))

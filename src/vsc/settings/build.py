@@ -291,7 +291,7 @@ def build_model(
 
     `shape` is one example's. The `device` is the CPU, or `meta` for a model without numbers, which shows whether one
     can be built. `fields` are what a table's columns are, `missing` says whether values of it may be, and `known` is
-    what else the model's class takes and settings do not say: `scaler`, `columns` and so on.
+    what else the model's class takes and settings do not say.
     UsageError if a name is unknown, a value out of its range, or the model too large for this machine's memory.
     """
     size, memory = _bytes_to_train(model, shape, fields, missing), _memory()
@@ -301,9 +301,8 @@ def build_model(
             "model.latent_dim, model.hidden or model.components"
         )
     with on(device):
-        known |= {"fields": fields, "missing": missing}
-        made = _parts(model, shape, fields, missing)
-        return _made(choose(MODELS, model.name, "model"), _given(model, shape) | made | known)
+        given = _given(model, shape) | _parts(model, shape, fields, missing) | {"missing": missing} | known
+        return _made(choose(MODELS, model.name, "model"), given)
 
 
 def build_likelihood(model: ModelConfig, fields: tuple[Field, ...] = ()) -> Likelihood:
@@ -411,12 +410,13 @@ def new_model(config: Config, data: Dataset, model: Autoencoder | None = None) -
         model.adopt(scaler, **known)
         _check_told(model, data)
         return model
-    known["correlated"] = bool(config.train.total_correlation)
+    own: dict[str, Any] = {"correlated": bool(config.train.total_correlation)}
     if config.train.relaxation is not None:
-        known["relaxation"] = config.train.relaxation.last
+        own["relaxation"] = config.train.relaxation.last
     if config.train.target_l0 is not None:
-        known["k"] = config.train.target_l0.last
-    built = build_model(config.model, data.shape, scaler=scaler, **known)
+        own["k"] = config.train.target_l0.last
+    built = build_model(config.model, data.shape, "cpu", data.fields, known["missing"], **own)
+    built.adopt(scaler, **known)
     if isinstance(built.encoder, nn.Sequential) and isinstance(front := built.encoder[0], Front):
         front.fit(built.scaler(data.train.x[:MOST]))
     if built.likelihood.learns_variances and config.data.scale not in ("standard", "whole"):  # in which it is 1

@@ -56,9 +56,8 @@ def restored(
         if model is None:
             _check_same(outline(settings, shape, known["fields"], known["missing"]), weights)
             own = {} if saved.get("relaxation") is None else {"relaxation": saved["relaxation"]}
-            model = build_model(settings, shape, scaler=scaler, **known, **own)
-        else:
-            model.adopt(scaler, **known)
+            model = build_model(settings, shape, "cpu", known["fields"], known["missing"], **own)
+        model.adopt(scaler, **known)
         state = model.state_dict()
         if saved["format"] == 1:  # there, what is added at the start was added to the encoder's last bias
             weights |= {name: torch.zeros(()) for name in ("gate_init", "scale_init") if name in state}

@@ -2,11 +2,9 @@
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor
 
 from vsc.model.base import Codes
-from vsc.model.bounds import Bound
 from vsc.model.dense import Unbounded
 
 
@@ -40,25 +38,3 @@ def on_where(z: Tensor) -> Tensor:
 def exact(z: Tensor) -> Codes:
     """Return the codes z (B, J), which are zero where a latent is off."""
     return Codes(z, on_where(z), z)
-
-
-def boundless(log_px: Tensor, gamma: Tensor, penalty: Tensor | None = None) -> Bound:
-    """
-    Return the terms of a model that has no bound, with zero KL.
-
-    Parameters
-    ----------
-    log_px : torch.Tensor, shape (B,)
-        log p(x|z) in nats.
-    gamma : torch.Tensor, shape (B, J)
-        1 where a latent is on.
-    penalty : torch.Tensor, shape (B,), optional
-        What `train.penalty` weighs.
-
-    Returns
-    -------
-    Bound
-        The terms.
-    """
-    zero = torch.zeros_like(log_px)
-    return Bound(log_px, zero, zero, zero, gamma, zero if penalty is None else penalty, zero)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.func import functional_call
 
+from vsc.model.bounds import simple
 from vsc.model.dense import Unbounded, normal
 from vsc.model.divergences import normal_kl
-from vsc.model.peers.coder import Coder, also, boundless, exact, on_where
+from vsc.model.peers.coder import Coder, also, exact, on_where
 
 OPENS, KERNEL = 2.0, 2.0
 """
@@ -64,7 +65,7 @@ class JumpReLU(Opening):
         """Return log p(x|z) of x (B, M) with zero KL; the penalty is l0, which has a gradient in theta alone."""
         pre = self.from_encoder(x)
         z, on = jump(pre / self.unit, self.log_threshold.exp())
-        return boundless(self.log_px(x, z * self.unit), on, on.sum(-1))
+        return simple(self.log_px(x, z * self.unit), on, penalty=on.sum(-1))
 
     def code(self, pre):
         """Return what exceeds its threshold."""
@@ -142,7 +143,7 @@ class Gated(Opening):
         log_px = self.log_px(x, z)
         if self.training:
             log_px = also(log_px, self.auxiliary(x, gate))
-        return boundless(log_px, also(on_where(z), gate), gate.sum(-1))
+        return simple(log_px, also(on_where(z), gate), penalty=gate.sum(-1))
 
     def auxiliary(self, x: Tensor, gate: Tensor) -> Tensor:
         """Return log p(x|gate) (B,), of which no gradient reaches the decoder."""
@@ -180,7 +181,7 @@ class VAEase(Unbounded):
         on = share > 0.5
         z = share * (qz.loc + qz.scale * torch.randn_like(qz.loc))
         log_px = self.log_px(x, z if self.training else torch.where(on, z, 0.0))
-        return boundless(log_px, on.to(z.dtype))._replace(kl_slab=normal_kl(qz.loc, 2 * qz.scale.log()).sum(-1))
+        return simple(log_px, on.to(z.dtype), normal_kl(qz.loc, 2 * qz.scale.log()).sum(-1))
 
     def q(self, x: Tensor) -> Normal:
         """Return q(z|x) (B, J) of x (B, M): s is 1/2 where the encoder says 0, as at the start, for at 1 all is off."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from vsc.errors import UsageError
-from vsc.fields import Field
+from vsc.model.bounds import simple
 from vsc.model.likelihoods import Likelihood
-from vsc.model.peers.coder import Coder, also, boundless, on_where
+from vsc.model.peers.coder import Coder, also, on_where
 from vsc.model.scaling import Scaler
 
 IDLE = 10_000
@@ -30,7 +30,7 @@ class Counted(Coder, ABC):
 
     Parameters
     ----------
-    encoder, decoder, shape, latent_dim, likelihood, scaler, columns, classes, binarise, fields, missing
+    encoder, decoder, shape, latent_dim, likelihood, scaler, missing
         As for `Autoencoder`.
     k : float, optional
         Latents that are on, of J; by default a tenth of them. From settings, the last value of `train.target_l0`.
@@ -54,10 +54,6 @@ class Counted(Coder, ABC):
         k: float | None = None,
         likelihood: Likelihood | None = None,
         scaler: Scaler | None = None,
-        columns: tuple[str, ...] = (),
-        classes: tuple[str, ...] = (),
-        binarise: bool = False,
-        fields: tuple[Field, ...] = (),
         missing: bool = False,
     ):
         super().__init__(
@@ -67,10 +63,6 @@ class Counted(Coder, ABC):
             latent_dim=latent_dim,
             likelihood=likelihood,
             scaler=scaler,
-            columns=columns,
-            classes=classes,
-            binarise=binarise,
-            fields=fields,
             missing=missing,
         )
         k = max(1, round(latent_dim / 10)) if k is None else k
@@ -100,7 +92,7 @@ class Counted(Coder, ABC):
             self.idle = torch.where(on.any(0), 0.0, self.idle + len(x))
             self.seen = min(self.seen + len(x), IDLE)
             log_px = self._more(also(log_px, self._revival(x, pre, out)), x, z)
-        return boundless(log_px, on)
+        return simple(log_px, on)
 
     def kept(self, pre: Tensor) -> Tensor:
         """Return what training keeps of ReLU'd encoder outputs (B, J)."""

@@ -160,16 +160,18 @@ def trained(name: str, l0: float, seed: int, parts: Parts, asked: argparse.Names
 def rows(parts: Parts, asked: argparse.Namespace) -> Iterator[list[str]]:
     """Yield a line of the table for each number of latents on and each model."""
     for l0, name in itertools.product(asked.l0, asked.models):
-        found: list[dict[str, float]] = []
-        directions = []
-        for seed in range(asked.seeds):
-            model, minutes = trained(name, l0, seed, parts, asked)
-            numbers, live = measured(model, parts)
-            found.append(numbers | {"minutes": minutes})
-            directions.append(live)
-        columns = {column: [one[column] for one in found] for column in found[0]}
-        columns["stable"] = [stability(cosines(a, b)) for a, b in itertools.combinations(directions, 2)]
-        yield [f"{l0:g}", PRESETS[name][0], *(cell(columns[column], form) for column, form in COLUMNS.items())]
+        made = [trained(name, l0, seed, parts, asked) for seed in range(asked.seeds)]
+        for sweeps in (0, 1) if made[0][0].refines and isinstance(made[0][0].decoder, Dictionary) else (0,):
+            found, directions = [], []
+            for model, minutes in made:
+                model.sweeps = sweeps
+                numbers, live = measured(model, parts)
+                found.append(numbers | {"minutes": minutes})
+                directions.append(live)
+            columns = {column: [one[column] for one in found] for column in found[0]}
+            columns["stable"] = [stability(cosines(a, b)) for a, b in itertools.combinations(directions, 2)]
+            title = PRESETS[name][0] + ", one sweep" * sweeps
+            yield [f"{l0:g}", title, *(cell(columns[column], form) for column, form in COLUMNS.items())]
 
 
 COLUMNS = {"l0": ".1f", "live": ".0f", "FVU": ".3f", "k = 1": ".3f", "k = 5": ".3f", "cosine": ".3f", "stable": ".2f"}

@@ -365,20 +365,8 @@ class Autoencoder(nn.Module, ABC):
 
         Parameters
         ----------
-        x : array_like, data frame or Stored, shape (N, ...)
-            As for `stored`; of examples on disk, such as the `x` of a split of many, only a batch is in memory.
-        batch_size : int
-            Examples at a time.
-
-        Yields
-        ------
-        Codes
-            On the CPU, shape (batch_size, J) each; the last may be shorter.
-
-        Raises
-        ------
-        UsageError
-            As `stored`.
+        x, batch_size
+            As for `encode`; of examples on disk, such as the `x` of a split of many, only a batch is in memory.
         """
         at_least(1, batch_size, "batch_size")
         for part in self.stored(x).split(batch_size):

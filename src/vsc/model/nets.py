@@ -25,30 +25,7 @@ def mlp(
     """
     Build fully connected nets, mirrored; any shape of data (ICLR: one hidden layer of 400).
 
-    Parameters
-    ----------
-    shape : tuple of int
-        One example's shape; M is its product.
-    features : int
-        Encoder outputs.
-    latent_dim : int
-        J, the decoder's inputs.
-    outputs : int
-        Decoder outputs per data dimension.
-    hidden : sequence of int
-        Widths of the encoder's hidden layers, in order.
-    inputs, width : int, optional
-        Encoder inputs and decoder outputs, where they are not M and outputs * M.
-
-    Returns
-    -------
-    encoder, decoder : torch.nn.Sequential
-        (B, inputs) -> (B, features) and (B, J) -> (B, width).
-
-    Raises
-    ------
-    UsageError
-        If a width is below 1.
+    `hidden` are the widths of the encoder's hidden layers, in order; UsageError if one is below 1.
     """
     if any(width < 1 for width in hidden):
         raise UsageError(f"hidden widths must be at least 1, not {tuple(hidden)}")
@@ -61,26 +38,7 @@ def conv(shape: Shape, features: int, latent_dim: int, outputs: int):
     """
     Build the course report's convolutional nets: 16 and 32 channels (kernel 3, stride 2), then 64 over what is left.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        One example's shape (channels, height, width); height and width at least 4.
-    features : int
-        Encoder outputs.
-    latent_dim : int
-        J, the decoder's inputs.
-    outputs : int
-        Decoder outputs per data dimension.
-
-    Returns
-    -------
-    encoder, decoder : torch.nn.Sequential
-        (B, M) -> (B, features) and (B, J) -> (B, outputs * M).
-
-    Raises
-    ------
-    UsageError
-        If the data are not images, or too small.
+    For images (channels, height, width), height and width at least 4; UsageError for other data.
     """
     if len(shape) != 3:
         raise UsageError(f"net 'conv' needs images (channels, height, width), not {shape}; use net 'mlp'")
@@ -121,27 +79,8 @@ def conv1d(shape: Shape, features: int, latent_dim: int, outputs: int):
     """
     Build convolutional nets for signals: 32, 64 and 64 channels along time (kernel 5, stride 2), mirrored.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        One example's shape: (channels, length), (length,) for one channel, or (1, channels, length), as which a plain
-        array of signals (N, channels, length) is read. Any length.
-    features : int
-        Encoder outputs.
-    latent_dim : int
-        J, the decoder's inputs.
-    outputs : int
-        Decoder outputs per data dimension.
-
-    Returns
-    -------
-    encoder, decoder : torch.nn.Sequential
-        (B, M) -> (B, features) and (B, J) -> (B, outputs * M).
-
-    Raises
-    ------
-    UsageError
-        If the data are images of several channels.
+    For signals of any length, (channels, length), (length,) for one channel, or (1, channels, length), as which a plain
+    array of signals (N, channels, length) is read; UsageError for images of several channels.
     """
     if len(shape) > 3 or (len(shape) == 3 and shape[0] > 1):
         raise UsageError(f"net 'conv1d' needs signals (channels, length), not {shape}; use net 'conv'")
@@ -203,21 +142,8 @@ def linear(
 
     Values and gates start tied to the dictionary: a latent's value is the projection on its direction, and its gate
     opens where that is large. With gates, mean, log-variance and gate go on sharing one direction (`Refining` without
-    refinements), as in gated sparse autoencoders; it finds more features than a direction for each.
-
-    Parameters
-    ----------
-    shape, features, latent_dim, outputs, inputs, width
-        As for `mlp`.
-    slab_mean : float
-        What means are counted from at the start (`priors.LearnedSlab`), so that they start as projections all the same.
-
-    Returns
-    -------
-    encoder : torch.nn.Module
-        (B, inputs) -> (B, features).
-    decoder : Dictionary
-        (B, J) -> (B, width).
+    refinements), as in gated sparse autoencoders; it finds more features than a direction for each. Means are counted
+    from `slab_mean` at the start (`priors.LearnedSlab`), so that they start as projections all the same.
     """
     M = math.prod(shape)
     inputs, width = inputs or M, width or outputs * M
@@ -300,26 +226,8 @@ def lista(
     """
     Build an encoder that refines its code by what the dictionary leaves of x (`Refining`), and a `Dictionary`.
 
-    Parameters
-    ----------
-    shape, features, latent_dim, outputs, inputs, width
-        As for `mlp`; inputs and outputs must both be the M values of an example.
-    refinements : int
-        Steps, from 0 to `MOST_REFINEMENTS`.
-    slab_mean : float
-        As for `linear`.
-
-    Returns
-    -------
-    encoder : Refining
-        (B, M) -> (B, features).
-    decoder : Dictionary
-        (B, J) -> (B, M).
-
-    Raises
-    ------
-    UsageError
-        If the decoder's outputs are not values of x, or the number of refinements is out of range.
+    It takes from 0 to `MOST_REFINEMENTS` steps, `refinements`, and `slab_mean` as `linear` does. UsageError of another
+    number, or if the decoder's outputs are not the M values of x.
     """
     M = math.prod(shape)
     if (inputs or M) != M or (width or outputs * M) != M:
@@ -345,5 +253,11 @@ def _dense(widths: Sequence[int]) -> nn.Sequential:
 
 
 NetBuilder = Callable[..., tuple[nn.Module, nn.Module]]
-"""(shape, features, latent_dim, outputs, and settings of the model by their names) -> encoder, decoder."""
+"""
+(shape, features, latent_dim, outputs, and settings of the model by their names) -> encoder, decoder.
+
+`shape` is one example's, and M its product; `features` is how many outputs the encoder has, `latent_dim` J, and
+`outputs` how many the decoder has for each of the M values. The encoder maps (B, inputs) to (B, features) and the
+decoder (B, J) to (B, width): M and outputs * M, unless a builder takes `inputs` and `width` and is given others.
+"""
 NETS: dict[str, NetBuilder] = {"mlp": mlp, "conv": conv, "conv1d": conv1d, "linear": linear, "lista": lista}

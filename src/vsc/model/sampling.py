@@ -17,12 +17,12 @@ Array = np.ndarray
 
 class Samples(NamedTuple):
     """
-    Codes that were drawn, and what they decode to.
+    Codes that were drawn, or lie on a path, and what they decode to.
 
     Attributes
     ----------
     z : numpy.ndarray, shape (n, J) or (N, n, J)
-        Codes; exactly zero where a latent is off.
+        Codes; exactly zero where a latent is off. Those of a path are in order, both ends included.
     x : numpy.ndarray, shape (n, M) or (N, n, M)
         E[x|z], in model units.
     """
@@ -60,20 +60,7 @@ class Traversal(NamedTuple):
     x: Array
 
 
-class Path(NamedTuple):
-    """
-    Codes on the way from one to another, both ends included, and what they decode to.
-
-    Attributes
-    ----------
-    z : numpy.ndarray, shape (steps, J)
-        Codes.
-    x : numpy.ndarray, shape (steps, M)
-        E[x|z], in model units.
-    """
-
-    z: Array
-    x: Array
+Path = Samples
 
 
 class Changes(NamedTuple):
@@ -257,43 +244,17 @@ def traversal(
 
 
 def continuous(z_a: Array, z_b: Array, steps: int) -> Array:
-    """
-    Return the straight line between two codes (UAI fig. 7, slab path).
-
-    Parameters
-    ----------
-    z_a, z_b : numpy.ndarray, shape (J,)
-        Its ends.
-    steps : int
-        Number of codes.
-
-    Returns
-    -------
-    numpy.ndarray, shape (steps, J)
-        Codes; a latent that is off at both ends stays exactly zero.
-    """
+    """Return the straight line between two codes, of so many `steps` (UAI fig. 7, slab path)."""
     t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
     return (1 - t) * z_a + t * z_b
 
 
 def discrete(z_a: Array, z_b: Array, steps: int) -> Array:
     """
-    Go from one code to another one latent at a time (UAI fig. 7, spike path).
+    Go from one code to another one latent at a time (UAI fig. 7, spike path), in 1 + as many codes as latents differ.
 
     Each step gives one latent its value at the end: switched on, switched off, or, where it is on at both ends, moved.
-    Those that differ most come first; equal differences in the order of the latents.
-
-    Parameters
-    ----------
-    z_a, z_b : numpy.ndarray, shape (J,)
-        Start and end.
-    steps : int
-        Not used: the codes' differences say how many there are.
-
-    Returns
-    -------
-    numpy.ndarray, shape (1 + number of latents that differ, J)
-        Codes; a latent that is off at both ends stays exactly zero.
+    Those that differ most come first; equal differences in the order of the latents. `steps` is not used.
     """
     order = _by_change(z_a, z_b)
     z = np.repeat(z_a[None], len(order) + 1, 0)
@@ -303,6 +264,7 @@ def discrete(z_a: Array, z_b: Array, steps: int) -> Array:
 
 
 PATHS: dict[str, Callable[[Array, Array, int], Array]] = {"continuous": continuous, "discrete": discrete}
+"""(z_a (J,), z_b (J,), steps) -> codes (steps, J), ends included; what is off at both ends stays exactly zero."""
 
 
 def interpolate(model: Autoencoder, a: Any, b: Any, steps: int = 11, kind: str = "continuous") -> Path:

@@ -12,9 +12,10 @@ from sklearn.linear_model import LogisticRegression
 
 from vsc.data.split import Dataset, Split
 from vsc.errors import Caution, UsageError
+from vsc.measure.cautions import cautions, far_out
 from vsc.measure.measured import Measured, measure
 from vsc.measure.measured import evaluate as cautioning
-from vsc.measure.scores import NOISE, Scores, add_noise, cautions, far_out, importance_weighted_bound
+from vsc.measure.scores import NOISE, Scores, add_noise, importance_weighted_bound
 from vsc.measure.showcase import showcase
 from vsc.model import AE, VAE, VSC
 from vsc.model.bounds import importance_weighted

@@ -1,4 +1,9 @@
-"""What altering single latents does to what a trained model decodes: arrays out, no pictures and no words."""
+"""
+What altering single latents does to what a trained model decodes: arrays out, no pictures and no words.
+
+Everywhere `model` is in eval mode and on the CPU; `x` are the model inputs of N examples, (N, M), and `found` their
+survey; `unit`, (M,) or a number, is what changes are told in (`Measured.unit`).
+"""
 
 import math
 from typing import NamedTuple
@@ -76,6 +81,11 @@ class Effects(NamedTuple):
         return Effects(presence=presence, **parts)
 
 
+def spread(index: Array, most: int) -> Array:
+    """Return at most so many entries of an `index`, spread evenly over it."""
+    return index[np.linspace(0, len(index) - 1, min(len(index), most)).round().astype(int)]
+
+
 def _one_sided(positive: Array, gated: bool) -> Array:
     return ((positive < 0.1) | (positive > 0.9)) & gated
 
@@ -131,31 +141,14 @@ class Parts(NamedTuple):
 @torch.no_grad()
 def effects(model: Autoencoder, x: Tensor, found: Survey, contexts: int = 64, unit: Tensor | float = 1.0) -> Effects:
     """
-    Alter each shown latent alone in the codes of examples that have it on.
+    Alter each shown latent alone in the codes of examples that have it on, `contexts` of them, spread over the split.
 
-    Parameters
-    ----------
-    model : Autoencoder
-        In eval mode, on the CPU.
-    x : torch.Tensor, shape (N, M)
-        Model inputs.
-    found : Survey
-        Of the same examples.
-    contexts : int
-        At most so many examples for each latent, spread evenly over the split.
-    unit : torch.Tensor, shape (M,)
-        What changes are told in (`Measured.unit`).
-
-    Returns
-    -------
-    Effects
-        Means over these examples; one that cannot be decoded to finite values does not count.
+    The means are over these examples; one that cannot be decoded to finite values does not count.
     """
     K, M = len(found.shown), x.shape[1]
     drop, effect, presence, raising = np.zeros(K), np.zeros(K), np.zeros((K, M)), np.zeros((K, M))
     for k, j in enumerate(found.shown):
-        where = np.flatnonzero(found.on[:, j])
-        where = where[np.linspace(0, len(where) - 1, min(len(where), contexts)).round().astype(int)]
+        where = spread(np.flatnonzero(found.on[:, j]), contexts)
         z = torch.from_numpy(found.value[where]).repeat(4, 1, 1)  # as it is, at rest, low, high  (4, n, J)
         for row, end in zip(z[1:], (found.rest, found.low, found.high), strict=True):
             row[:, j] = float(end[j])
@@ -203,21 +196,9 @@ def _observed(x: Array, found: Survey, turned_on: Array) -> Array:
 @torch.no_grad()
 def strips(model: Autoencoder, found: Survey, values: int = 8) -> Strips:
     """
-    Set each shown latent alone to several values in the code of one example that is typical for it.
+    Set each shown latent alone to so many `values` in the code of one example that is typical for it.
 
-    Parameters
-    ----------
-    model : Autoencoder
-        In eval mode, on the CPU.
-    found : Survey
-        Of the examples.
-    values : int
-        V, with the first 0 of latents with gates.
-
-    Returns
-    -------
-    Strips
-        Where they were taken, and what they decode to.
+    With gates, the first of them is 0.
     """
     K, M = len(found.shown), math.prod(model.shape)
     example, grid, x = np.zeros(K, int), np.zeros((K, values), np.float32), np.zeros((K, values, M), np.float32)
@@ -236,25 +217,9 @@ def strips(model: Autoencoder, found: Survey, values: int = 8) -> Strips:
 @torch.no_grad()
 def contributions(model: Autoencoder, x: Tensor, found: Survey, example: int, unit: Tensor | float = 1.0) -> Parts:
     """
-    Leave each latent of one example out, alone.
+    Leave each latent of one `example` out, alone, and say what it is worth.
 
-    Parameters
-    ----------
-    model : Autoencoder
-        In eval mode, on the CPU.
-    x : torch.Tensor, shape (N, M)
-        Model inputs.
-    found : Survey
-        Of the same examples.
-    example : int
-        Which of them.
-    unit : torch.Tensor, shape (M,)
-        What changes are told in (`Measured.unit`).
-
-    Returns
-    -------
-    Parts
-        What every latent alone is worth. The drops need not add up: latents can stand in for each other.
+    The drops need not add up: latents can stand in for each other.
     """
     own = found.value[example]
     latent = np.flatnonzero(found.on[example]) if found.gated else found.shown

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsc.measure.effects import spread
 from vsc.measure.latents import Survey
 from vsc.measure.measured import Measured
 from vsc.measure.scores import squared_error
@@ -72,19 +73,9 @@ def counts(most: int, also: Sequence[int] = ()) -> list[int]:
 @torch.no_grad()
 def frontier(seen: Measured, also: Sequence[int] = ()) -> Frontier:
     """
-    Measure a model's hard code at several numbers of non-zeros.
+    Measure a model's hard code at several numbers of non-zeros: `counts`, and those in `also`.
 
-    Parameters
-    ----------
-    seen : Measured
-        The split.
-    also : sequence of int
-        Numbers of elements to keep besides `counts`.
-
-    Returns
-    -------
-    Frontier
-        Up to the most that any example has on.
+    They end with the most that any example of the split has on.
     """
     model, found = seen.model, seen.survey
     weight, rest = torch.from_numpy(_sensitivity(model, found, seen.unit)), torch.from_numpy(found.rest)
@@ -106,23 +97,9 @@ def frontier(seen: Measured, also: Sequence[int] = ()) -> Frontier:
 
 def keep(code: Tensor, rest: Tensor, weight: Tensor, k: int) -> Tensor:
     """
-    Keep the k elements of each code that contribute most.
+    Keep the `k` elements of each `code`, (N, J), that contribute most, and set the others to their `rest`, (J,).
 
-    Parameters
-    ----------
-    code : torch.Tensor, shape (N, J)
-        Codes.
-    rest : torch.Tensor, shape (J,)
-        What the others are set to.
-    weight : torch.Tensor, shape (J,)
-        What a unit of distance from it is worth.
-    k : int
-        How many; at least J keeps the code.
-
-    Returns
-    -------
-    torch.Tensor, shape (N, J)
-        The cut codes.
+    Their `weight`, (J,), is what a unit of distance from it is worth.
     """
     if k >= code.shape[1]:
         return code
@@ -134,8 +111,7 @@ def _sensitivity(model: Autoencoder, found: Survey, unit: Tensor) -> Array:
     """Return how far the output moves with each latent, (J,): root mean squares, of the output for each unit."""
     out = np.zeros(len(found.rest), np.float32)
     for j, rest in enumerate(found.rest):
-        where = np.flatnonzero(found.on[:, j] & (found.value[:, j] != rest))
-        where = where[np.linspace(0, len(where) - 1, min(len(where), CONTEXTS)).round().astype(int)]
+        where = spread(np.flatnonzero(found.on[:, j] & (found.value[:, j] != rest)), CONTEXTS)
         if not len(where):
             continue
         z = torch.from_numpy(found.value[where]).repeat(2, 1, 1)

@@ -91,23 +91,9 @@ class Together(NamedTuple):
 @torch.no_grad()
 def survey(model: Autoencoder, x: Tensor, codes: Codes, batch_size: int = 1000) -> Survey:
     """
-    Measure all latents over a split.
+    Measure all latents over the model inputs `x` (N, M) of a split and their `codes`.
 
-    Parameters
-    ----------
-    model : Autoencoder
-        In eval mode, on the CPU.
-    x : torch.Tensor, shape (N, M)
-        Model inputs.
-    codes : Codes
-        Their codes.
-    batch_size : int
-        Examples at a time.
-
-    Returns
-    -------
-    Survey
-        The numbers of each latent.
+    The `model` is in eval mode and on the CPU; `batch_size` bounds the memory.
     """
     prior = getattr(model, "prior", None)
     gated = model.gated
@@ -140,22 +126,10 @@ def survey(model: Autoencoder, x: Tensor, codes: Codes, batch_size: int = 1000) 
 
 def by_class(found: Survey, y: Array, classes: int) -> Array:
     """
-    Say for which classes the shown latents are on.
+    Say for which of C `classes` the latents that `found` shows are on, (C, K), by each example's class `y`, (N,) int.
 
-    Parameters
-    ----------
-    found : Survey
-        Of N examples.
-    y : numpy.ndarray, shape (N,), int
-        Their labels, 0 .. `classes` - 1.
-    classes : int
-        C.
-
-    Returns
-    -------
-    numpy.ndarray, shape (C, K)
-        P(on | class); without gates, the mean value in the class less that over all, in standard deviations. NaN for
-        a class without examples.
+    That is P(on | class); for latents without gates, the mean value in the class less that over all,
+    in standard deviations. NaN for a class without examples.
     """
     k = found.shown
     table = found.on[:, k].astype(np.float64)
@@ -167,21 +141,7 @@ def by_class(found: Survey, y: Array, classes: int) -> Array:
 
 
 def extremes(found: Survey, most: int = 8) -> Extremes:
-    """
-    Find the examples that each shown latent is largest and smallest for.
-
-    Parameters
-    ----------
-    found : Survey
-        Of N examples.
-    most : int
-        T.
-
-    Returns
-    -------
-    Extremes
-        Equal values in the order of the examples.
-    """
+    """Find the `most` examples that each latent that `found` shows is largest and smallest for, equal ones in order."""
 
     def ends(sign: int) -> Array:
         out = np.full((len(found.shown), most), -1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vsc.data.split import Dataset, Split
 from vsc.data.stored import Stored
 from vsc.errors import Caution, UsageError
+from vsc.measure import cautions as cautioning
 from vsc.measure import effects, latents
 from vsc.measure import scores as scoring
 from vsc.measure.effects import Effects, Parts, Strips
@@ -53,47 +54,20 @@ def _apart(compute: Callable[P, R]) -> Callable[P, R]:
 
 def linear_directions(decoder: nn.Module, outputs: int) -> Tensor | None:
     """
-    Return what each latent adds to the output of a linear decoder.
+    Return what each latent adds to the output of a linear `decoder`, (J, M).
 
-    Parameters
-    ----------
-    decoder : torch.nn.Module
-        (B, J) -> (B, M).
-    outputs : int
-        M.
-
-    Returns
-    -------
-    torch.Tensor or None, shape (J, M)
-        None of a decoder that is not linear, or that gives more than a mean for each output.
+    None of a decoder that is not linear, or that gives more than a mean for each of the M `outputs`.
     """
-    linear = decoder.weight if isinstance(decoder, Dictionary | nn.Linear) else None
-    found = linear.T if isinstance(decoder, nn.Linear) and linear is not None else linear
+    found = decoder.weight if isinstance(decoder, Dictionary | nn.Linear) else None
+    found = found.T if isinstance(decoder, nn.Linear) and found is not None else found
     return found if found is not None and found.shape[1] == outputs else None
 
 
 def pick(data: Dataset, split: str, on_disk: bool = False) -> Split:
     """
-    Return a split by name.
+    Return a `split` of the `data`: `train`, `valid` or `test`, which may stay on disk only if `on_disk` says so.
 
-    Parameters
-    ----------
-    data : Dataset
-        The data.
-    split : str
-        `train`, `valid` or `test`.
-    on_disk : bool
-        Whether its examples may stay on disk.
-
-    Returns
-    -------
-    Split
-        With at least one example.
-
-    Raises
-    ------
-    UsageError
-        If it is unknown or empty, or must be in memory and is not.
+    UsageError if it is unknown or empty, or must be in memory and is not.
     """
     if split not in ("train", "valid", "test"):
         raise UsageError(f"unknown split {split!r}; one of: train, valid, test")
@@ -274,15 +248,15 @@ class Measured:
         noisy = scoring.add_noise(x, self.seed, unit)
         peak, rate = scoring.value_range(x / unit), codes.active.double().mean(0)
         denoised = scoring.squared_error(scoring.reconstruct(model, scoring.encode(model, noisy)), x, unit)
-        bound = model.bounded
         learned = self.learned
+        bound = hard if model.bounded else None
         return Scores(
-            elbo=hard.elbo.mean().item() if bound else None,
-            relaxed_elbo=None if relaxed is None else relaxed.elbo.mean().item(),
+            elbo=bound and bound.elbo.mean().item(),
+            relaxed_elbo=relaxed and relaxed.elbo.mean().item(),
             log_px=hard.log_px.mean().item(),
-            kl_slab=hard.kl_slab.mean().item() if bound else None,
-            kl_spike=hard.kl_spike.mean().item() if bound else None,
-            kl_selection=hard.kl_selection.mean().item() if bound else None,
+            kl_slab=bound and bound.kl_slab.mean().item(),
+            kl_spike=bound and bound.kl_spike.mean().item(),
+            kl_selection=bound and bound.kl_selection.mean().item(),
             l0=codes.gamma.sum(1).mean().item(),
             active=rate.sum().item(),
             used=int((rate > 0.01).sum()),
@@ -308,19 +282,19 @@ class Measured:
 
     def far(self, samples: int = 5) -> str:
         """Say which examples are so far out that they rule the means, to follow the model's name; mostly nothing."""
-        hard = self.bounds(samples)[0]
-        values = hard.elbo if self.model.bounded else hard.log_px
-        rows = scoring.far_out(values)
+        bounded, hard = self.model.bounded, self.bounds(samples)[0]
+        values = hard.elbo if bounded else hard.log_px
+        rows = cautioning.far_out(values)
         if not len(rows):
             return ""
         rest = torch.ones(len(values), dtype=torch.bool)
         rest[rows] = False
         named = ", ".join(str(self.row(int(i))) for i in rows[:10]) + ", ..." * (len(rows) > 10)
         without = f"{values[rest].mean():.2f} nats" if rest.any() else "nothing"
-        name = "ELBO" if self.model.bounded else "log p(x|z)"
         return (
-            f"is ruled by examples that lie far out: {named} (by their {self.counted}). With them its {name} "
-            f"is {values.mean():.4g}, without them {without}. Look at these values, or leave them out."
+            f"is ruled by examples that lie far out: {named} (by their {self.counted}). With them its "
+            f"{'ELBO' if bounded else 'log p(x|z)'} is {values.mean():.4g}, without them {without}. "
+            "Look at these values, or leave them out."
         )
 
     def cautions(
@@ -331,27 +305,14 @@ class Measured:
         history: Sequence[Mapping[str, Any]] = (),
     ) -> list[str]:
         """
-        Point out what is easily misread in the scores.
+        Point out what is easily misread in the scores: sentences to follow the model's name.
 
-        Parameters
-        ----------
-        samples, iwae
-            As for `scores`.
-        config : Config, optional
-            What the model was trained with.
-        history : sequence of mapping
-            Rows of its metrics.jsonl.
-
-        Returns
-        -------
-        list of str
-            Sentences to follow the model's name, as `vsc.measure.scores.cautions`.
+        `samples` and `iwae` are as for `scores`, `config` is what the model was trained with, and `history` the rows of
+        its metrics.jsonl.
         """
         rows = [row for row in history if row.get("split") == "valid"]
-        scores, model = self.scores(samples, iwae), self.model
-        return scoring.cautions(
-            scores, model.spiked, model.latent_dim, config, self.far(samples), overfitting(rows, config)
-        )
+        known = self.scores(samples, iwae), self.model.spiked, self.model.latent_dim, config
+        return cautioning.cautions(*known, self.far(samples), overfitting(rows, config))
 
     def metrics(self, names: Sequence[str]) -> dict[str, float]:
         """
@@ -430,12 +391,9 @@ class Measured:
     @cached_property
     def by_class(self) -> np.ndarray | None:
         """For which classes the used latents are on, (C, K); None without labels."""
-        y = self.part.y
-        return (
-            None
-            if y is None
-            else latents.by_class(self.survey, y.numpy(), max(len(self.data.classes), int(y.max()) + 1))
-        )
+        if (y := self.part.y) is None:
+            return None
+        return latents.by_class(self.survey, y.numpy(), max(len(self.data.classes), int(y.max()) + 1))
 
     @_apart
     def parts(self, i: int) -> Parts:
@@ -518,23 +476,8 @@ def measure(
 
 
 def hard_elbo(model: Autoencoder, data: Dataset, most: int, seed: int = 0) -> float:
-    """
-    Return the mean ELBO with hard spikes on training examples.
-
-    Parameters
-    ----------
-    model, data, seed
-        As for `evaluate`.
-    most : int
-        At most so many of them, drawn at random.
-
-    Returns
-    -------
-    float
-        Nats per example.
-    """
-    train = data.train
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:most].sort().values
-    part = train.take(order)
+    """Return the mean ELBO of a `model` with hard spikes, nats, on at most `most` training `data`, drawn by `seed`."""
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:most].sort().values
+    part = data.train.take(order)
     seen = Measured(model, Dataset(data.name, data.shape, part, part, part, high=data.high), "train", seed)
     return seen.bounds()[0].elbo.mean().item()

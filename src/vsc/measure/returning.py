@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vsc.files import write_npz
+from vsc.measure.effects import spread
 from vsc.measure.measured import Measured
 from vsc.measure.results import weights
 from vsc.metrics.arrays import Array
@@ -88,7 +89,7 @@ def trace(seen: Measured) -> Trace:
     """Return what is kept of a run, measured on a split."""
     with cpu_threads(seen.model):
         found, codes = seen.effects, seen.codes.z.numpy()
-    rows = np.linspace(0, len(codes) - 1, min(len(codes), EXAMPLES)).round().astype(int)
+    rows = spread(np.arange(len(codes)), EXAMPLES)
     change, code = found.change.astype(np.float32), codes[rows][:, found.latent]
     return Trace(found.latent, found.rate, np.nan_to_num(change), found.turned_on, np.nan_to_num(code))
 
@@ -108,19 +109,7 @@ def read_trace(folder: Path, split: str = "test") -> Trace | None:
 
 
 def match_runs(runs: Sequence[Trace]) -> Returning:
-    """
-    Match the latents of all pairs of runs of a model.
-
-    Parameters
-    ----------
-    runs : sequence of Trace
-        Two or more, of the same examples.
-
-    Returns
-    -------
-    Returning
-        What comes back, for the first run's latents and on average over pairs of runs.
-    """
+    """Match the latents of all pairs of two or more `runs` of a model, which encoded the same examples."""
     pairs = list(combinations(runs, 2))
     effects = [stability(cosines(a.change, b.change, a.turned_on, b.turned_on)) for a, b in pairs]
     codes = [stability(code_correlations(a.code, b.code)) for a, b in pairs]

@@ -10,8 +10,6 @@ from tqdm import tqdm
 
 from vsc.model import Autoencoder, Codes
 from vsc.model.bounds import Bound
-from vsc.settings.config import Config
-from vsc.training.diagnosis import collapse, missed, worthless
 
 NOISE = 0.1
 """Standard deviation of the denoising test's noise, as a share of the data's range (report 5.3)."""
@@ -138,81 +136,6 @@ def encode(model: Autoencoder, x: Tensor) -> Codes:
     return Codes(*(torch.where(sound[:, None], part, none) for part, none in zip(codes, fallback, strict=True)))
 
 
-FAR = 50
-"""A value so many times further from the median than three quarters of the others rules the mean."""
-
-
-def far_out(values: Tensor, most: float = 0.05) -> Tensor:
-    """
-    Find the examples whose values rule a mean.
-
-    Parameters
-    ----------
-    values : torch.Tensor, shape (N,)
-        A bound for each example.
-    most : float
-        Where a larger share is far out, the values are simply spread, and only those that are not finite count.
-
-    Returns
-    -------
-    torch.Tensor, shape (K,), int64
-        Those that are not finite, and those `FAR` times further from the median than most others.
-    """
-    away = (values - values[values.isfinite()].median()).abs() if values.isfinite().any() else values.abs()
-    finite = away[away.isfinite()]
-    limit = FAR * max(finite.quantile(0.75).item(), 1.0) if len(finite) else 0.0
-    far = ~(away <= limit)
-    return (far if far.double().mean() <= most else ~values.isfinite()).nonzero().flatten()
-
-
-def cautions(
-    scores: Scores, spiked: bool, latent_dim: int, config: Config | None = None, rows: str = "", overfits: str = ""
-) -> list[str]:
-    """
-    Point out what is easily misread, the likeliest cause first.
-
-    Parameters
-    ----------
-    scores : Scores
-        The numbers.
-    spiked : bool
-        Whether the model has gates.
-    latent_dim : int
-        J.
-    config : Config, optional
-        What it was trained with, so that the advice is not what is in force already.
-    rows, overfits : str
-        What `Measured.far` and `vsc.training.diagnosis.overfitting` say.
-
-    Returns
-    -------
-    list of str
-        Sentences to follow the model's name. Often empty: that some latents are dead is how a sparse model finds its
-        size.
-    """
-    out = [rows, overfits]
-    if not rows and not all(value is None or math.isfinite(value) for value in scores):
-        return ["has scores that are not finite: the training most likely diverged; lower train.lr."]
-    elbo, keeps = scores.elbo, bool(overfits or (config is not None and config.train.patience))
-    out.append(worthless(elbo, scores.no_latents, keeps, config))
-    if spiked:
-        closed = collapse(scores.used, scores.always_on, latent_dim, config)
-        out += [closed] if closed else [missed(scores.active, scores.l0, config)]
-    out = [said for said in out if said]
-    if scores.at_floor is not None and scores.at_floor > LEANS_ON_FLOOR:
-        out.append(
-            f"leans on model.variance_floor, where {scores.at_floor:.0%} of the outputs' variances lie; "
-            "the bound says as much about that setting as about the data. Raise it to the noise of the data, or leave "
-            "out constant columns."
-        )
-    if elbo is not None and scores.relaxed_elbo is not None and scores.relaxed_elbo - elbo >= 1:
-        out.append(
-            f"seems {scores.relaxed_elbo - elbo:.2f} nats better than it is with the relaxed spikes of training: the "
-            "decoder reads small mask values that hard spikes set to zero. Only the hard figure is a bound."
-        )
-    return out
-
-
 @torch.no_grad()
 def importance_weighted_bound(
     model: Autoencoder, x: Tensor, draws: int, progress: bool = False, rows: int = 4000
@@ -265,10 +188,6 @@ def at_floor(model: Autoencoder, codes: Codes) -> float | None:
     return torch.cat(known).mean().item() if known else None
 
 
-LEANS_ON_FLOOR = 0.01
-"""Share of variances at the floor from which a result is said to lean on it."""
-
-
 def add_noise(x: Tensor, seed: int, unit: Tensor | float = 1.0) -> Tensor:
     """
     Add Gaussian noise of `NOISE` times the data's range to `x` (N, M), clipped to it: one for each `seed`.
@@ -301,21 +220,8 @@ def probe(train: Codes, labels: Tensor, codes: Codes, truth: Tensor) -> float | 
     """
     Return the accuracy of a logistic regression on the standardised mean codes (ICLR fig. 3).
 
-    Parameters
-    ----------
-    train : Codes
-        Of L training examples.
-    labels : torch.Tensor, shape (L,)
-        Their classes.
-    codes : Codes
-        Of N held-out examples.
-    truth : torch.Tensor, shape (N,)
-        Their classes.
-
-    Returns
-    -------
-    float or None
-        Share of the held-out classes that are predicted; None with a single class to learn from.
+    It learns from the codes `train` and the `labels`, (L,), of training examples, and predicts the `truth`, (N,), of
+    the held-out `codes`; None with a single class to learn from.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

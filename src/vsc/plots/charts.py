@@ -25,23 +25,13 @@ from vsc.plots.drawing import (
 
 
 class Curve(NamedTuple):
-    """
-    One line of a chart.
+    """One line of a chart."""
 
-    Attributes
-    ----------
-    x, y : sequence of float, length K
-        Points; a y that is NaN is left out.
-    spread : sequence of float, length K, optional
-        Standard deviation over the seeds, drawn as a band of one on either side.
-    dashed : bool
-        Whether it is a reference and not a result of ours: dashed, thin and grey.
-    """
-
-    x: Sequence[float]
+    x: Sequence[float]  # length K: points; a y that is NaN is left out
     y: Sequence[float]
+    # length K: standard deviation over the seeds, drawn as a band of one on either side
     spread: Sequence[float] | None = None
-    dashed: bool = False
+    dashed: bool = False  # whether it is a reference and not a result of ours: dashed, thin and grey
 
 
 @STYLE

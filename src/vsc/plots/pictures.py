@@ -30,83 +30,34 @@ CHANGED = PALETTE[1]
 
 
 class Change(NamedTuple):
-    """
-    A code after something in it was altered.
+    """A code after something in it was altered."""
 
-    Attributes
-    ----------
-    title : str
-        What was altered.
-    code : numpy.ndarray, shape (J,)
-        The code.
-    picture : numpy.ndarray, shape (M,)
-        What it decodes to.
-    """
-
-    title: str
-    code: np.ndarray
-    picture: np.ndarray
+    title: str  # what was altered
+    code: np.ndarray  # (J,): the code
+    picture: np.ndarray  # (M,): what it decodes to
 
 
 class Case(NamedTuple):
-    """
-    A code, and what becomes of it.
+    """A code, and what becomes of it."""
 
-    Attributes
-    ----------
-    name : str
-        What is encoded.
-    x : numpy.ndarray, shape (M,)
-        The input.
-    code : numpy.ndarray, shape (J,)
-        Its code.
-    picture : numpy.ndarray, shape (M,)
-        What the code decodes to.
-    changes : list of Change
-        Altered codes; the same number in every case of a figure.
-    """
-
-    name: str
-    x: np.ndarray
-    code: np.ndarray
-    picture: np.ndarray
-    changes: list[Change]
+    name: str  # what is encoded
+    x: np.ndarray  # (M,): the input
+    code: np.ndarray  # (J,): its code
+    picture: np.ndarray  # (M,): what the code decodes to
+    changes: list[Change]  # altered codes; the same number in every case of a figure
 
 
 def alteration(latent: int, before: float, after: float) -> str:
-    """
-    Return what was done to a latent, as a title.
-
-    Parameters
-    ----------
-    latent : int
-        Its number.
-    before, after : float
-        Its values; 0 is off.
-
-    Returns
-    -------
-    str
-        Such as "latent 2: +1.5 → off".
-    """
+    """Return what was done to a `latent`, from `before` to `after`, as a title: "latent 2: +1.5 → off", 0 being off."""
     values = ("off" if value == 0 else f"{value:+.1f}".replace("-", "−") for value in (before, after))
     return f"latent {latent}: " + " → ".join(values)
 
 
 class Strip(NamedTuple):
-    """
-    Pictures in a row.
+    """Pictures in a row."""
 
-    Attributes
-    ----------
-    pictures : numpy.ndarray, shape (K, M)
-        In their order.
-    labels : sequence of str, length K
-        What stands above each.
-    """
-
-    pictures: np.ndarray
-    labels: Sequence[str]
+    pictures: np.ndarray  # (K, M): in their order
+    labels: Sequence[str]  # length K: what stands above each
 
 
 @STYLE

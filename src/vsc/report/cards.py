@@ -16,25 +16,12 @@ PARTNERS = 4  # latents that go together with one, and as many that avoid it
 
 
 class Picture(NamedTuple):
-    """
-    A sprite with its words.
+    """A sprite with its words."""
 
-    Attributes
-    ----------
-    sprite : Sprite
-        The images.
-    alt : str
-        What is to be seen, for those who do not see it.
-    caption : str
-        What they are.
-    ticks : list of str
-        What stands below each image.
-    """
-
-    sprite: sprites.Sprite
-    alt: str
-    caption: str
-    ticks: list[str]
+    sprite: sprites.Sprite  # the images
+    alt: str  # what is to be seen, for those who do not see it
+    caption: str  # what they are
+    ticks: list[str]  # what stands below each image
 
 
 def card(m: Material, k: int, height: int = 56) -> dict[str, Any]:

@@ -27,26 +27,13 @@ DPI = 144  # 1.5 pixels per CSS pixel: sharp on most screens and on paper, half 
 
 
 class Picture(NamedTuple):
-    """
-    A picture with its words.
+    """A picture with its words."""
 
-    Attributes
-    ----------
-    source : str
-        The PNG as a data address.
-    width, height : int
-        Size on the page, CSS pixels.
-    alt : str
-        What is to be seen, for those who do not see it.
-    caption : str
-        How to read it.
-    """
-
-    source: str
-    width: int
+    source: str  # the PNG as a data address
+    width: int  # size on the page, CSS pixels
     height: int
-    alt: str
-    caption: str
+    alt: str  # what is to be seen, for those who do not see it
+    caption: str  # how to read it
 
 
 def training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:

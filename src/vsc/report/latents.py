@@ -10,40 +10,20 @@ from vsc.report.words import largest, listing, most_changed, number
 
 
 class Heading(NamedTuple):
-    """
-    Heading of a column.
+    """Heading of a column."""
 
-    Attributes
-    ----------
-    key, title, unit : str
-        Stable name, words, and the unit; the unit may be empty.
-    why : str
-        What the column says, in one sentence.
-    words : bool
-        Whether it holds words, which sort upwards first.
-    """
-
-    key: str
+    key: str  # stable name
     title: str
-    unit: str
-    why: str
-    words: bool = False
+    unit: str  # may be empty
+    why: str  # what the column says, in one sentence
+    words: bool = False  # whether it holds words, which sort upwards first
 
 
 class Cell(NamedTuple):
-    """
-    One cell.
+    """One cell."""
 
-    Attributes
-    ----------
-    text : str
-        As printed.
-    value : float or str
-        What it is sorted by.
-    """
-
-    text: str
-    value: float | str
+    text: str  # as printed
+    value: float | str  # what it is sorted by
 
 
 def worth_most(m: Material, most: int = 3) -> str:

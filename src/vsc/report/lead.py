@@ -11,93 +11,43 @@ from vsc.report.words import listing, number
 
 
 class Contest(NamedTuple):
-    """
-    Who is compared at equal non-zeros.
+    """Who is compared at equal non-zeros."""
 
-    Attributes
-    ----------
-    lead : int
-        Place among the models of the sparse one that the page opens with.
-    dense : int or None
-        The dense one of as many latents.
-    small : int or None
-        The dense one of as many latents as an input of the lead has on.
-    kept : int
-        That number.
-    """
-
-    lead: int
-    dense: int | None
-    small: int | None
-    kept: int
+    lead: int  # place among the models of the sparse one that the page opens with
+    dense: int | None  # the dense one of as many latents
+    small: int | None  # the dense one of as many latents as an input of the lead has on
+    kept: int  # that number
 
 
 class Row(NamedTuple):
-    """
-    One code in the table at equal non-zeros; None where there is no such number.
+    """One code in the table at equal non-zeros; None where there is no such number."""
 
-    Attributes
-    ----------
-    label : str
-        Whose code, and how much of it.
-    nonzeros : float
-        Mean number of non-zeros of an input.
-    mse, probe : float or None
-        Error per output, and accuracy of a linear classifier that sees the non-zeros only.
-    elbo : float or None
-        Nats per example; of whole codes only.
-    equal : bool
-        Whether it has as few non-zeros as the lead.
-    """
-
-    label: str
-    nonzeros: float
-    mse: float | None
-    probe: float | None
-    elbo: float | None
-    equal: bool
+    label: str  # whose code, and how much of it
+    nonzeros: float  # mean number of non-zeros of an input
+    mse: float | None  # error per output
+    probe: float | None  # accuracy of a linear classifier that sees the non-zeros only
+    elbo: float | None  # nats per example; of whole codes only
+    equal: bool  # whether it has as few non-zeros as the lead
 
 
 class Finding(NamedTuple):
-    """
-    One number with its words.
+    """One number with its words."""
 
-    Attributes
-    ----------
-    topic, value, unit, text : str
-        What it is about, the number as printed, what it counts, and a sentence or two.
-    """
-
-    topic: str
-    value: str
-    unit: str
-    text: str
+    topic: str  # what it is about
+    value: str  # the number as printed
+    unit: str  # what it counts
+    text: str  # a sentence or two
 
 
 class Contender(NamedTuple):
-    """
-    What is known of one model of a comparison.
+    """What is known of one model of a comparison."""
 
-    Attributes
-    ----------
-    label : str
-        Its name.
-    latent_dim : int
-        J.
-    scores, spread : Scores, and Scores or None
-        Means over the seeds, and standard deviations where there are several.
-    frontier : Frontier or None
-        Its first seed at several numbers of non-zeros.
-    detected : Detected or None
-        Its first seed's latents as detectors.
-    """
-
-    label: str
-    latent_dim: int
-    scores: Scores
-    spread: Scores | None = None
-    frontier: Frontier | None = None
-    detected: Detected | None = None
+    label: str  # its name
+    latent_dim: int  # J
+    scores: Scores  # means over the seeds
+    spread: Scores | None = None  # standard deviations over them
+    frontier: Frontier | None = None  # its first seed at several numbers of non-zeros
+    detected: Detected | None = None  # its first seed's latents as detectors
 
 
 def rows(models: Sequence[Contender], contest: Contest, no_latents_mse: float | None = None) -> list[Row]:

@@ -10,41 +10,19 @@ WIDTH, HEIGHT = 150, 54
 
 
 class Line(NamedTuple):
-    """
-    One line of a chart.
+    """One line of a chart."""
 
-    Attributes
-    ----------
-    kind : str
-        Name of the style class that colours it: `plain`, `off`, `low` or `high`.
-    points : str
-        Coordinates, as SVG has them.
-    """
-
-    kind: str
-    points: str
+    kind: str  # name of the style class that colours it: `plain`, `off`, `low` or `high`
+    points: str  # coordinates, as SVG has them
 
 
 class Chart(NamedTuple):
-    """
-    A chart with its words.
+    """A chart with its words."""
 
-    Attributes
-    ----------
-    lines : list of Line
-        Drawn in this order.
-    zero : float or None
-        Height of the zero line; None where 0 is outside.
-    alt : str
-        What is to be seen, for those who do not see it.
-    caption : str
-        What stands below it.
-    """
-
-    lines: list[Line]
-    zero: float | None
-    alt: str
-    caption: str
+    lines: list[Line]  # drawn in this order
+    zero: float | None  # height of the zero line; None where 0 is outside
+    alt: str  # what is to be seen, for those who do not see it
+    caption: str  # what stands below it
 
 
 def chart(curves: Sequence[tuple[str, np.ndarray]], limits: tuple[float, float], alt: str, caption: str) -> Chart:

@@ -30,28 +30,14 @@ Part = list[float]
 
 
 class Live(NamedTuple):
-    """
-    What the page carries, for `decode.js` and `live.js`.
+    """What the page carries, for `decode.js` and `live.js`."""
 
-    Attributes
-    ----------
-    carried : Markup
-        JSON, safe inside of a script element; empty where the page cannot decode.
-    weights : int
-        Numbers of the decoder.
-    places : list of dict
-        The columns or channels that are shown: `at`, its number, and its `name`, or from `low` to `high`.
-    draws : bool
-        Whether it can draw codes from the prior.
-    why_not : str
-        What is in the way, to follow "the decoder"; empty where nothing is.
-    """
-
-    carried: Markup
-    weights: int
+    carried: Markup  # JSON, safe inside of a script element; empty where the page cannot decode
+    weights: int  # numbers of the decoder
+    # the columns or channels that are shown: `at`, its number, and its `name`, or from `low` to `high`
     places: list[dict[str, Any]]
-    draws: bool = False
-    why_not: str = ""
+    draws: bool = False  # whether it can draw codes from the prior
+    why_not: str = ""  # what is in the way, to follow "the decoder"; empty where nothing is
 
     @property
     def size(self) -> str:

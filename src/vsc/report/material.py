@@ -121,27 +121,14 @@ class Material:
 
 
 class Bar(NamedTuple):
-    """
-    One bar beside its label and its number.
-
-    Attributes
-    ----------
-    label, text : str
-        What it is of, and the number as printed.
-    left, width : float
-        Where it begins and how long it is, per cent of the whole.
-    negative : bool
-        Whether the number is below zero.
-    latent : int or None
-        The latent that the label links to.
-    """
+    """One bar beside its label and its number."""
 
     label: str
-    text: str
-    left: float
-    width: float
+    text: str  # the number as printed
+    left: float  # where it begins, per cent of the whole
+    width: float  # how long it is, per cent of the whole
     negative: bool = False
-    latent: int | None = None
+    latent: int | None = None  # the one that the label links to
 
 
 def bars(values: Sequence[float], labels: Sequence[str], texts: Sequence[str], peak: float | None = None) -> list[Bar]:

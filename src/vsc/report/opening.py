@@ -108,35 +108,18 @@ def _error_of(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class Told(NamedTuple):
-    """
-    One line of the table of detectors.
+    """One line of the table of detectors."""
 
-    Attributes
-    ----------
-    name, share : str
-        What is detected, and how many inputs have it.
-    latent : int
-        The lead's best latent.
-    picture, strongest : Picture or None
-        What that latent does, and the inputs that it is strongest for, where it is used and there are images.
-    words : sequence of Bar
-        The same for tables.
-    hits, alarms, precision : str
-        Of its gate, as printed; empty where there is none.
-    auroc : sequence of str
-        Of each model's best latent.
-    """
-
-    name: str
-    share: str
-    latent: int
-    picture: Picture | None
-    strongest: Picture | None
-    words: Sequence[Bar]
-    hits: str
+    name: str  # what is detected
+    share: str  # how many inputs have it
+    latent: int  # the lead's best latent
+    picture: Picture | None  # what that latent does, where it is used and there are images
+    strongest: Picture | None  # the inputs that it is strongest for
+    words: Sequence[Bar]  # the same for tables
+    hits: str  # of its gate, as printed; empty where there is none
     alarms: str
     precision: str
-    auroc: Sequence[str]
+    auroc: Sequence[str]  # of each model's best latent
 
 
 def detectors(models: Sequence[Contender], contest: Contest, m: Material) -> list[Told]:

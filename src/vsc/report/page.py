@@ -22,105 +22,44 @@ from vsc.report.material import Material
 
 @dataclass(frozen=True)
 class Entry:
-    """
-    One trained model on the page.
+    """One trained model on the page."""
 
-    Attributes
-    ----------
-    name : str
-        Short name, as on the command line.
-    title : str
-        The name that readers see; if two entries share it, the short name is added.
-    scores : Scores
-        On the held-out split, with hard spikes; the mean where there are several seeds.
-    settings : mapping
-        The nested configuration that the model was trained with.
-    history : sequence of mapping
-        Rows with "step", "split" and, where the model has them, "elbo", "l0" and "used".
-    showcase : Showcase
-        The arrays behind the pictures.
-    seconds : float
-        Training time, seconds.
-    parameters : int
-        Number of trained parameters.
-    cautions : sequence of str
-        What is easily misread in its scores: sentences to follow its name.
-    seeds : int
-        Number of runs behind the scores. Curves, pictures and settings are of the first.
-    spread : Scores or None
-        Standard deviation of each score over the seeds; None for a single one.
-    link : str
-        Where, relative to the page, the page of this run alone lies; empty where there is none.
-    returning : Returning or None
-        Which of its latents come back in the other seeds; None for a single one.
-    frontier, detected : Frontier and Detected, or None
-        Of the first seed: what its code is worth cut to few elements, and what its latents detect.
-    """
-
-    name: str
-    title: str
-    scores: Scores
-    settings: Mapping[str, Any]
+    name: str  # short name, as on the command line
+    title: str  # the name that readers see; if two entries share it, the short name is added
+    scores: Scores  # on the held-out split, with hard spikes; the mean where there are several seeds
+    settings: Mapping[str, Any]  # the nested configuration that the model was trained with
+    # rows with "step", "split" and, where the model has them, "elbo", "l0" and "used"
     history: Sequence[Mapping[str, Any]]
-    showcase: Showcase
-    seconds: float
-    parameters: int
-    cautions: Sequence[str] = ()
-    seeds: int = 1
-    spread: Scores | None = None
-    link: str = ""
-    returning: Returning | None = None
+    showcase: Showcase  # the arrays behind the pictures
+    seconds: float  # training time, seconds
+    parameters: int  # number of trained parameters
+    cautions: Sequence[str] = ()  # what is easily misread in its scores: sentences to follow its name
+    seeds: int = 1  # number of runs behind the scores. Curves, pictures and settings are of the first
+    spread: Scores | None = None  # standard deviation of each score over the seeds; None for a single one
+    link: str = ""  # where, relative to the page, the page of this run alone lies; empty where there is none
+    returning: Returning | None = None  # which of its latents come back in the other seeds; None for a single one
+    # of the first seed: what its code is worth cut to few elements, and what its latents detect
     frontier: Frontier | None = None
     detected: Detected | None = None
 
 
 @dataclass(frozen=True)
 class Page:
-    """
-    A comparison of models on one data set.
+    """A comparison of models on one data set."""
 
-    Attributes
-    ----------
-    title : str
-        Heading of the page.
-    data : str
-        Name of the data set.
-    shape : sequence of int
-        (C, H, W) for images, (M,) for tables.
-    classes : sequence of str
-        Class names; empty where there are none.
-    entries : sequence of Entry
-        The models, in the order in which they are shown.
-    command : str
-        What to type to make this page again.
-    environment : mapping of str to str
-        Versions, device, threads.
-    latent_dim : int
-        J, the same for all models.
-    likelihood : str
-        Name of p(x|z), the same for all models.
-    test_examples : int
-        Number of held-out examples behind the scores.
-    features : sequence of str
-        Names of a table's columns; empty where there are none.
-    contest : Contest or None
-        Who is compared at equal non-zeros; None where no model is sparse.
-    lead : Measured or None
-        The model that the page opens with, for its pictures; without it, the page has none of them.
-    """
-
-    title: str
-    data: str
-    shape: Sequence[int]
-    classes: Sequence[str]
-    entries: Sequence[Entry]
-    command: str
-    environment: Mapping[str, str]
-    latent_dim: int
-    likelihood: str
-    test_examples: int
-    features: Sequence[str] = ()
-    contest: Contest | None = None
+    title: str  # heading of the page
+    data: str  # name of the data set
+    shape: Sequence[int]  # (C, H, W) for images, (M,) for tables
+    classes: Sequence[str]  # class names; empty where there are none
+    entries: Sequence[Entry]  # the models, in the order in which they are shown
+    command: str  # what to type to make this page again
+    environment: Mapping[str, str]  # versions, device, threads
+    latent_dim: int  # J, the same for all models
+    likelihood: str  # name of p(x|z), the same for all models
+    test_examples: int  # number of held-out examples behind the scores
+    features: Sequence[str] = ()  # names of a table's columns; empty where there are none
+    contest: Contest | None = None  # who is compared at equal non-zeros; None where no model is sparse
+    # the model that the page opens with, for its pictures; without it, the page has none of them
     lead: Measured | None = None
 
 

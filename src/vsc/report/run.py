@@ -29,30 +29,11 @@ HELD_OUT = {"test": "test", "valid": "validation"}
 
 def write(folder: Path, seen: Measured, path: Path | None = None, decodes: bool = True) -> Path:
     """
-    Write the page of one run, whole or not at all; it loads nothing from anywhere.
+    Write the page of the run in a `folder`, whole or not at all, and return where it lies; it loads nothing.
 
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    seen : Measured
-        Its model on a held-out split.
-    path : Path, optional
-        The file to write; by default report.html in the run folder.
-    decodes : bool
-        Whether the page carries the decoder, so that its reader can alter codes and see what they decode to.
-
-    Returns
-    -------
-    Path
-        Where the page lies.
-
-    Raises
-    ------
-    UsageError
-        If the split is `train`.
-    OSError
-        If the page cannot be written.
+    What it says is of the run's model as `seen` on a held-out split: UsageError if that is `train`. The page is
+    report.html in the folder if no `path` is given; it `decodes` if it carries the decoder, so that its reader can
+    alter codes.
     """
     if seen.split not in HELD_OUT:
         raise UsageError(f"the report is on held-out examples: split must be test or valid, not {seen.split!r}")

@@ -9,63 +9,28 @@ from vsc.report.words import number
 
 
 class Column(NamedTuple):
-    """
-    One column of the table.
+    """One column of the table."""
 
-    Attributes
-    ----------
-    key : str
-        Stable name, unique in the table.
-    group, unit : str
-        Heading above several columns, and their unit.
-    title : str
-        The column's own heading.
-    value : callable
-        Scores -> float or None.
-    better : {"higher", "lower"} or None
-        None where no end is better: a KL of zero or an l0 of zero is a collapsed model, not a good one.
-    spec : str
-        Format specification.
-    why : str
-        What the column says, in one sentence.
-    missing : str
-        Why a cell can be empty.
-    """
-
-    key: str
-    group: str
-    unit: str
-    title: str
+    key: str  # stable name, unique in the table
+    group: str  # heading above several columns
+    unit: str  # theirs
+    title: str  # the column's own heading
     value: Callable[[Scores], float | None]
+    # None where no end is better: a KL of zero or an l0 of zero is a collapsed model, not a good one
     better: Literal["higher", "lower"] | None
-    spec: str
-    why: str
-    missing: str = "not measured"
+    spec: str  # format specification
+    why: str  # what the column says, in one sentence
+    missing: str = "not measured"  # why a cell can be empty
 
 
 class Cell(NamedTuple):
-    """
-    One cell of the table.
+    """One cell of the table."""
 
-    Attributes
-    ----------
-    text : str
-        The number as printed, "–" where there is none.
-    value : float or None
-        The number in full.
-    best : bool
-        Whether it is the best of its column.
-    why : str
-        Why there is no number; empty where there is one.
-    spread : str
-        "±0.12", the standard deviation over seeds as printed; empty where there is none.
-    """
-
-    text: str
-    value: float | None
-    best: bool
-    why: str
-    spread: str = ""
+    text: str  # the number as printed, "–" where there is none
+    value: float | None  # the number in full
+    best: bool  # whether it is the best of its column
+    why: str  # why there is no number; empty where there is one
+    spread: str = ""  # "±0.12", the standard deviation over seeds as printed; empty where there is none
 
 
 def _percent(scores: Scores) -> float | None:

@@ -23,23 +23,12 @@ _DIVERGING = (colormaps["RdBu_r"](np.linspace(0, 1, 255))[:, :3] * 255).round().
 
 
 class Sprite(NamedTuple):
-    """
-    A row of small images.
+    """A row of small images."""
 
-    Attributes
-    ----------
-    source : str
-        The picture as a data address.
-    width, height : int
-        Size on the page, CSS pixels.
-    coarse : bool
-        Whether its pixels are to be seen as such.
-    """
-
-    source: str
-    width: int
+    source: str  # the picture as a data address
+    width: int  # size on the page, CSS pixels
     height: int
-    coarse: bool
+    coarse: bool  # whether its pixels are to be seen as such
 
 
 def examples(images: np.ndarray, shape: Sequence[int], limits: tuple[float, float], height: int = 56) -> Sprite:

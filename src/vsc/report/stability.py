@@ -16,23 +16,12 @@ MOST = 36
 
 
 class Section(NamedTuple):
-    """
-    The latents of one model's first run, and their matches in the other runs.
+    """The latents of one model's first run, and their matches in the other runs."""
 
-    Attributes
-    ----------
-    sentence, more : str
-        How many come back, and how that was found.
-    picture : Picture or None
-        Their effects, for images.
-    heads, rows
-        The same in words, for other data: a list of cells for each latent.
-    """
-
-    sentence: str
-    more: str
-    picture: Picture | None
-    heads: Sequence[str]
+    sentence: str  # how many come back
+    more: str  # how that was found
+    picture: Picture | None  # their effects, for images
+    heads: Sequence[str]  # the same in words, for other data: a list of cells for each latent
     rows: Sequence[Sequence[str]]
 
 

@@ -12,41 +12,20 @@ from vsc.report.page import ENVIRONMENT
 
 @dataclass(frozen=True)
 class Section:
-    """
-    One study on the page.
+    """One study on the page."""
 
-    Attributes
-    ----------
-    name, title, source, claim : str
-        The study's name on the command line, what it shows, where it comes from, and what the source says.
-    data : str
-        The data and how many held-out examples were measured.
-    words : sequence of str
-        What we find.
-    pictures : sequence of (str, str)
-        Each figure as a data URI, and what it shows, for those who cannot see it.
-    columns, rows
-        The table; None where there is no number.
-    settings : mapping of str to str
-        Dotted settings that all its runs share.
-    command : str
-        What to type to make it again.
-    heading : str
-        What the claim is.
-    """
-
-    name: str
-    title: str
-    source: str
-    claim: str
-    data: str
-    words: Sequence[str]
-    pictures: Sequence[tuple[str, str]]
-    columns: Sequence[str]
+    name: str  # on the command line
+    title: str  # what it shows
+    source: str  # where it comes from
+    claim: str  # what the source says
+    data: str  # the data and how many held-out examples were measured
+    words: Sequence[str]  # what we find
+    pictures: Sequence[tuple[str, str]]  # each figure as a data URI, and what it shows, for those who cannot see it
+    columns: Sequence[str]  # the table; None where there is no number
     rows: Sequence[Sequence[Any]]
-    settings: Mapping[str, Any]
-    command: str
-    heading: str = "The source"
+    settings: Mapping[str, Any]  # dotted settings that all its runs share
+    command: str  # what to type to make it again
+    heading: str = "The source"  # what the claim is
 
 
 def write(title: str, sections: Sequence[Section], environment: Mapping[str, str], path: Path) -> None:

@@ -9,56 +9,24 @@ from vsc.report.words import count, listing, number
 
 
 class Facts(NamedTuple):
-    """
-    What the sentences are made from; the first five hold one item per model.
+    """What the sentences are made from; the first five hold one item per model."""
 
-    Attributes
-    ----------
-    labels : sequence of str
-        The models' names.
-    scores : sequence of Scores
-        Their scores.
-    spreads : sequence of Scores or None
-        Standard deviations over seeds; None for a single run.
-    runs : sequence of int
-        Number of seeds behind each model's scores.
-    spikes : sequence of bool
-        Whether the model has spikes.
-    latent_dim : int
-        J.
-    data : str
-        Name of the data set.
-    test_examples : int
-        Number of held-out examples.
-    seeds : sequence of str
-        The different seeds found in the settings.
-    """
-
-    labels: Sequence[str]
-    scores: Sequence[Scores]
-    spreads: Sequence[Scores | None]
-    runs: Sequence[int]
-    spikes: Sequence[bool]
-    latent_dim: int
-    data: str
-    test_examples: int
-    seeds: Sequence[str]
+    labels: Sequence[str]  # the models' names
+    scores: Sequence[Scores]  # their scores
+    spreads: Sequence[Scores | None]  # standard deviations over seeds; None for a single run
+    runs: Sequence[int]  # number of seeds behind each model's scores
+    spikes: Sequence[bool]  # whether the model has spikes
+    latent_dim: int  # J
+    data: str  # name of the data set
+    test_examples: int  # number of held-out examples
+    seeds: Sequence[str]  # the different seeds found in the settings
 
 
 class Sentence(NamedTuple):
-    """
-    One finding.
+    """One finding."""
 
-    Attributes
-    ----------
-    topic : str
-        One or two words.
-    text : str
-        A sentence or two.
-    """
-
-    topic: str
-    text: str
+    topic: str  # one or two words
+    text: str  # a sentence or two
 
 
 def sentences(facts: Facts) -> list[Sentence]:

@@ -1,23 +1,20 @@
 """Files that appear whole or not at all."""
 
-import contextlib
 import json
 import math
 import os
 import re
-import shutil
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vsc.errors import Busy
+from vsc.errors import Busy, UsageError, first_line
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".feather", ".arrow", ".h5ad")
 """What the names of tables end in."""
@@ -25,8 +22,6 @@ DATA_FILES = (".npy", ".npz", *TABLES, "-ubyte", "-ubyte.gz")
 """What the names of files of examples end in."""
 LOCK = ".lock"
 """The file in a folder that says who works there."""
-
-
 _held: dict[Path, tuple[int, int]] = {}
 """The folders that are claimed, and the process and thread that have them."""
 
@@ -51,7 +46,7 @@ def whole(path: str | Path) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
         finally:
-            with contextlib.suppress(OSError):  # the first error is the one to tell
+            with suppress(OSError):  # the first error is the one to tell
                 temporary.unlink()
 
 
@@ -66,12 +61,25 @@ def told_as(path: Path, temporary: Path | None = None) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def undamaged(about: str = "", then: str = "save it again") -> Iterator[None]:
+    """Let all that readers raise be a UsageError, which begins with `about` and tells what to do `then`."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:  # the readers of zip files, headers, tables and pictures have dozens of kinds
+        if isinstance(error, OSError) and error.errno:
+            raise UsageError(f"{about}cannot be read ({error.strerror})") from error
+        raise UsageError(f"{about}damaged ({first_line(error)}); {then}") from error
+
+
 def clear_temporaries(folder: Path, mine: Sequence[str] = ()) -> None:
     """Remove what processes that are no more had begun to write in a folder; `mine` no other process writes there."""
     for left in folder.glob(".*.tmp.*"):
         parts = re.fullmatch(r"\.(.+)\.(\d+)(-\d+)?\.tmp\..*", left.name)
         if parts and (parts[1] in mine or not _alive(int(parts[2]))):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 left.unlink()
 
 
@@ -119,10 +127,10 @@ def claimed(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         _held.pop(place, None)
-        with contextlib.suppress(OSError):  # before the release: whoever waits for the removed file sees that it is
+        with suppress(OSError):  # before the release: whoever waits for the removed file sees that it is
             (folder / LOCK).unlink(missing_ok=True)
         lock.release()
-        with contextlib.suppress(OSError):  # what was made for the claim alone goes again
+        with suppress(OSError):  # what was made for the claim alone goes again
             for path in made:
                 path.rmdir()
 
@@ -214,25 +222,21 @@ def write_npz(
     Of others, `growing` yields parts by name, which are joined along their first axis. They wait on the disk in files
     without a name, which end with the process.
     """
-    plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
+    arrays = {name: np.asarray(value) for name, value in arrays.items()}
     method = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
     with whole(path) as temporary, ExitStack() as stack:
-        grown: dict[str, tuple[Any, NDArray[Any]]] = {}
+        grown: dict[str, Any] = {}
         for part in growing:
             for name, value in part.items():
-                given = np.ascontiguousarray(value)
+                arrays[name] = np.ascontiguousarray(value)
                 if name not in grown:
-                    grown[name] = stack.enter_context(TemporaryFile(dir=temporary.parent)), given[:0]
-                grown[name][0].write(given.data)
+                    grown[name] = stack.enter_context(TemporaryFile(dir=temporary.parent))
+                grown[name].write(arrays[name].data)
+        for name, file in grown.items():
+            if file.tell():  # else there were no rows: the last part is all of them
+                like = arrays[name]
+                arrays[name] = np.memmap(file, like.dtype, "r").reshape(-1, *like.shape[1:])
         with zipfile.ZipFile(temporary, "w", method) as archive:
-            for name, value in plain.items():
+            for name, value in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, value, allow_pickle=False)
-            for name, (raw, like) in grown.items():
-                row = like.dtype.itemsize * math.prod(like.shape[1:])
-                shape = (raw.tell() // row, *like.shape[1:])
-                header = np.lib.format.header_data_from_array_1_0(like) | {"shape": shape}
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_1_0(member, header)
-                    raw.seek(0)
-                    shutil.copyfileobj(raw, member, 2**20)

@@ -785,8 +785,7 @@ def test_data_names_the_linear_models_where_rows_may_be_activations(capsys, colu
 
 def test_a_name_that_is_no_data_set_and_not_there_says_both(capsys):
     said = fails(capsys, "data", "missing_folder")
-    assert "unknown data set 'missing_folder'" in said
-    assert "nor is there a file or folder of that name" in said
+    assert "folder 'missing_folder'" in said
 
 
 def test_data_lists_few_of_many_names(capsys):

@@ -458,3 +458,12 @@ def test_a_column_that_is_the_labels_is_no_feature(kind):
         data = from_arrays(frame, y)
         assert (data.features, data.classes) == (("a", "b", "c"), ("0", "1"))
     assert from_arrays(frame, 1 - frame["target"]).features == ("a", "b", "c", "target")
+
+
+def test_labels_that_are_a_column_too_are_told():
+    y = np.arange(30) % 3
+    told = "column 4, from 0, of x holds the labels: take it out if it is no feature"
+    assert from_arrays(np.column_stack([TABLE, y]), y).notes == (told,)
+    named = from_arrays(np.column_stack([y, TABLE]), y, features=("kind", *"abcd"))
+    assert named.notes == ("column 'kind' of x holds the labels: take it out if it is no feature",)
+    assert from_arrays(TABLE, y).notes == from_arrays(np.column_stack([y, TABLE])).notes == ()

@@ -116,8 +116,8 @@ def test_large_examples_are_shuffled_in_smaller_blocks(tmp_path):
 
 def test_at_most_one_group_is_read_at_a_time(tmp_path, monkeypatch):
     x, read = numbered(tmp_path), []
-    rows = Stored._rows
-    monkeypatch.setattr(Stored, "_rows", lambda self, a, b: read.append(b - a) or rows(self, a, b))
+    rows = FileShard.read
+    monkeypatch.setattr(FileShard, "read", lambda self, a, b: read.append(b - a) or rows(self, a, b))
     found = StoredBatches(x, plain_scaler(), 100, seed=0, together=500)
     found(0)
     assert sum(read) <= 500

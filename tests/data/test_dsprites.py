@@ -80,7 +80,7 @@ def test_the_test_part_is_always_the_same_random_one(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"imgs": None}, "holds no array 'imgs', only metadata, latents_classes, latents_values"),
+        ({"imgs": None}, "holds no array 'imgs', only latents_classes, latents_values"),
         ({"latents_values": None}, "holds no array 'latents_values'"),
         ({"latents_classes": None}, "holds no array 'latents_classes'"),
         ({"imgs": images().astype(np.float32)}, "imgs has type float32, not uint8"),
@@ -95,7 +95,7 @@ def test_the_test_part_is_always_the_same_random_one(tmp_path):
         ({"latents_classes": VALUES}, "latents_classes has type float64, not integers"),
         ({"latents_classes": CLASSES + 1}, "holds the shape 3; shapes are 0 to 2"),
         ({"latents_classes": CLASSES - 1}, "holds the shape -1; shapes are 0 to 2"),
-        ({"imgs": np.array([None] * N)}, "damaged"),
+        ({"imgs": np.array([None] * N)}, "holds Python objects"),
         ({"imgs": images()[:5], "latents_values": VALUES[:5], "latents_classes": CLASSES[:5]}, "5 images; at least 10"),
     ],
 )

@@ -288,12 +288,12 @@ def corrupt(content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "damaged or unreadable .*not a zip file"),
-        (b"<html>", "damaged or unreadable .*not a zip file"),
-        (zipped(official())[:-500], "damaged or unreadable"),
-        (corrupt(zipped(official())), "X_train.txt: damaged or unreadable"),
+        (b"", "damaged .*not a zip file"),
+        (b"<html>", "damaged .*not a zip file"),
+        (zipped(official())[:-500], "damaged"),
+        (corrupt(zipped(official())), "X_train.txt: damaged"),
         (zipped({"a.txt": "1"}, prefix=""), "without the folder 'UCI HAR Dataset'; this is not UCI-HAR"),
-        (zipped({"UCI HAR Dataset.zip": b"PK"}, prefix=""), "damaged or unreadable"),
+        (zipped({"UCI HAR Dataset.zip": b"PK"}, prefix=""), "damaged"),
         (zipped(official(features=False)), "lacks train/X_train.txt, test/X_test.txt"),
     ],
     ids=["empty", "html", "cut", "corrupt", "other", "cut inside", "part"],
@@ -310,7 +310,7 @@ def test_wrong_zip(tmp_path, content, message):
 
 def test_root_that_is_some_other_file(tmp_path):
     (tmp_path / "file.tar").write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"file.tar: neither a folder nor a zip file"):
+    with pytest.raises(UsageError, match=r"file.tar: damaged .*not a zip file"):
         har.features(tmp_path / "file.tar")
 
 

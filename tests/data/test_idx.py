@@ -63,17 +63,17 @@ WHOLE = encode(images(3))
         (WHOLE[:10], "header"),
         (b"PK" + WHOLE[2:], "header"),
         (WHOLE[:-1], "holds 2351 values where its header .* promises 2352"),
-        (WHOLE + b"\0", "holds 2353 values"),
+        (WHOLE + b"\0", "holds more values"),
         (encode(images(3), shape=(2**32 - 1, 28, 28)), "promises"),
         (encode(images(3), shape=(0, 28, 28)), "empty shape"),
         (encode(images(3), code=0x0D), "type code 0x0d"),
         (encode(images(3), shape=(2, 7, 168))[:9], "within the header"),
         (gzip.compress(encode(images(3), shape=(2**31, 1, 1)), 9), "over 200 times its size"),
         (gzip.compress(WHOLE + b"\0"), "holds more values"),
-        (gzip.compress(WHOLE)[:-20], "decompressed"),
-        (gzip.compress(WHOLE)[:30] + b"\xff\xff" + gzip.compress(WHOLE)[32:], "decompressed"),
-        (gzip.compress(WHOLE) + b"junk", "decompressed"),
-        (b"\x1f\x8b", "decompressed"),
+        (gzip.compress(WHOLE)[:-20], "damaged"),
+        (gzip.compress(WHOLE)[:30] + b"\xff\xff" + gzip.compress(WHOLE)[32:], "damaged"),
+        (gzip.compress(WHOLE) + b"junk", "damaged"),
+        (b"\x1f\x8b", "damaged"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, content, message):
@@ -92,7 +92,7 @@ def test_unreadable_file(tmp_path):
 def test_what_to_do_about_a_damaged_file_is_said(tmp_path):
     write_tree(tmp_path / "mnist")
     path = tmp_path / "mnist" / NAMES["x"]
-    for content, message in ((WHOLE[:-1], "holds 2351"), (encode(labels(30)), "1 dimensions where 3")):
+    for content, message in ((WHOLE[:-1], "holds 2351"), (encode(labels(30)), "shape \\(\\), not")):
         path.write_bytes(content)
         with pytest.raises(UsageError, match=message) as caught:
             load("mnist", tmp_path)
@@ -171,7 +171,7 @@ def test_only_missing_files_are_fetched(tmp_path, monkeypatch):
 def test_files_that_do_not_fit_together(tmp_path):
     write_tree(tmp_path)
     (tmp_path / NAMES["y"]).write_bytes(encode(labels(19)))
-    with pytest.raises(UsageError, match="19 labels for"):
+    with pytest.raises(UsageError, match=r"labels of shape \(19,\) for 20 images"):
         load("mnist", root=tmp_path)
 
 
@@ -185,7 +185,7 @@ def test_label_out_of_range(tmp_path):
 def test_images_of_another_size(tmp_path):
     write_tree(tmp_path)
     (tmp_path / NAMES["x"]).write_bytes(encode(np.zeros((20, 32, 32))))
-    with pytest.raises(UsageError, match="32 x 32 pixels"):
+    with pytest.raises(UsageError, match=r"shape \(32, 32\), not"):
         load("mnist", root=tmp_path)
 
 

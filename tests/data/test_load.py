@@ -134,7 +134,7 @@ def test_the_test_part_ignores_the_seed():
 
 
 def test_unknown_name_lists_the_names_and_files():
-    with pytest.raises(UsageError, match=r"did you mean 'mnist'.*digits, smiley, .*celeba-paper, dsprites.*\.csv"):
+    with pytest.raises(UsageError, match=r"\.csv.*did you mean 'mnist'.*digits, smiley, .*celeba-paper, dsprites"):
         load("mnits")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsc.data import from_arrays
+from vsc.data import Dataset, Split, from_arrays
 from vsc.errors import UsageError
 
 N, M = 60, 4
@@ -112,3 +112,13 @@ def test_aligned_leaves_what_it_cannot_name():
 def test_aligned_refuses_other_columns(columns):
     with pytest.raises(UsageError, match=r"'d'|'e'"):
         made().aligned(columns)
+
+
+def test_a_data_set_and_its_parts_say_what_they_are_in_a_line():
+    x, y = torch.zeros(5, 4), torch.zeros(5, dtype=torch.int64)
+    part = Split(x, y, extras={"age": y})
+    data = Dataset("mine", (4,), part, part.take(slice(0, 0)), part, classes=tuple("abcd"))
+    text = "<Dataset 'mine': 5 train, 0 valid, 5 test; examples of shape (4,); 4 classes: 'a', 'b', 'c' and 1 more>"
+    assert repr(data) == text
+    assert repr(part) == "<Split: x (5, 4) torch.float32, y, age>"
+    assert repr(Split(x)) == "<Split: x (5, 4) torch.float32>"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vsc.data import celeba, digits, dsprites, har, idx, smiley, synth
 from vsc.data.arrays import from_arrays, from_file, read_rows
-from vsc.data.asked import Asked, Size, check_no_pictures, check_no_table
+from vsc.data.asked import Asked, Size, check_asked
 from vsc.data.download import data_folder, expanded
 from vsc.data.pytorch import from_torch
 from vsc.data.split import Dataset, Source, Split, hold_out
@@ -91,20 +91,13 @@ def load(
         raise UsageError("load_data takes a name or a path; vsc.from_arrays(x, y) takes arrays and data frames")
     wanted = Asked.of(label, drop, columns)._replace(size=size, root=root)
     if str(name) in DATASETS:
-        check_no_table(wanted, f"{name} has columns and labels of its own")
-        check_no_pictures(wanted, f"{name} has a size of its own")
+        check_asked(wanted, f"{name} has columns and labels of its own")
+        check_asked(wanted, f"{name} has a size of its own", ["size"])
         return hold_out(DATASETS[str(name)](data_folder(root)), str(name), valid_fraction, seed)
     path = located(name, root)
-    if path.exists() or is_path(str(name)):
-        return from_file(path, valid_fraction, seed, wanted)
-    try:
-        choose(DATASETS, str(name), "data set")
-    except UsageError as error:
-        raise UsageError(
-            f"{error}; nor is there a file or folder of that name (a .npy, .npz or .csv file, or a folder of arrays or "
-            "pictures, will do as well)"
-        ) from None
-    raise AssertionError("a registered name was handled above")
+    if not path.exists() and not is_path(str(name)):
+        choose(DATASETS, str(name), "data set, file (.npy, .npz, .csv ...) or folder")  # which it is not
+    return from_file(path, valid_fraction, seed, wanted)
 
 
 def located(name: str | Path, root: str | Path | None = None) -> Path:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vsc.arrays import Array, as_frame, column_order, is_frame, plain
-from vsc.data.asked import Asked, check_no_table
+from vsc.data.asked import Asked, check_asked
 from vsc.data.checks import FEWEST, Checked, check_length, examples, known_range, labelled
 from vsc.data.npz import ENDS, check_complete, described, known, names
 from vsc.data.npz import fields as npz_fields
@@ -19,7 +19,7 @@ from vsc.data.reading import Found, read, tabled
 from vsc.data.split import Dataset, Source, Split, hold_out, ordered, tested
 from vsc.data.stored import FileShard, Stored
 from vsc.data.table import parted
-from vsc.errors import UsageError
+from vsc.errors import UsageError, listed
 
 
 def from_arrays(
@@ -91,38 +91,10 @@ def from_arrays(
     given = {"x": x, "y": y, "x_test": x_test, "y_test": y_test}
     given = {what: array for what, array in given.items() if array is not None}
     wanted = Asked.of(None, drop, columns)
-    if is_frame(x) and y is not None and not isinstance(y, str) and not features:
-        wanted = wanted._replace(drop=(*wanted.drop, *_same(as_frame(x), y)))
     if not is_frame(x):
-        check_no_table(wanted, "x is no data frame")
-        found = Found(given, tuple(features))
-    elif (grey := _grey(given, wanted)) is not None:
-        found = Found(grey, tuple(features))
-    else:
-        found = _framed(given, wanted, features)
+        check_asked(wanted, "x is no data frame")
+    found = _framed(given, wanted, features) if is_frame(x) else Found(given, tuple(features))
     return hold_out(_source(found), name, valid_fraction, seed)
-
-
-def _same(frame: Any, y: Any) -> list[str]:
-    """Return the columns that hold the labels, which are no feature of theirs."""
-    told = np.asarray(y)
-    return [name for name, column in frame.items() if np.array_equal(column.to_numpy(), told)]
-
-
-def _grey(given: Mapping[str, Any], wanted: Asked) -> dict[str, Any] | None:
-    """Return the arrays of data frames that hold grey values, as uint8 does, beside their labels; else None."""
-    y = given.get("y")
-    labels, arrays = [y] if isinstance(y, str) else [], dict(given)
-    off = [*wanted.drop, *labels]
-    for name in (name for name in ("x", "x_test") if is_frame(given.get(name))):
-        frame = as_frame(given[name])
-        if wanted.columns or not set(off) <= set(frame.columns):
-            return None
-        arrays[name] = frame.drop(columns=off)
-        if not (arrays[name].dtypes == np.uint8).all():
-            return None
-        arrays |= {name.replace("x", "y"): frame[label].to_numpy() for label in labels}
-    return arrays
 
 
 def _framed(given: Mapping[str, Any], wanted: Asked, features: Sequence[str]) -> Found:
@@ -132,15 +104,21 @@ def _framed(given: Mapping[str, Any], wanted: Asked, features: Sequence[str]) ->
         raise UsageError(f"{len(features)} feature names for {frames['x'].shape[1]} features")
     if features:
         frames = {name: frame.set_axis(list(features), axis=1) for name, frame in frames.items()}
-    y = given.get("y")
-    wanted = wanted._replace(label=y if isinstance(y, str) else "none" if y is not None else None)
-    table = parted(frames["x"], wanted)
+    y, same, notes = given.get("y"), [], ()
+    if y is not None and not isinstance(y, str):
+        told = np.asarray(y)
+        same = [name for name, column in frames["x"].items() if np.array_equal(column.to_numpy(), told)]
+        notes = (f"column {listed(same)} holds the labels and is left out",) * bool(same)
+    wanted = wanted._replace(
+        drop=(*wanted.drop, *same), label=y if isinstance(y, str) else "none" if y is not None else None
+    )
+    table = parted(frames["x"], wanted, grey=True)
     found = tabled(table)
     arrays = found.arrays | {name: one for name, one in given.items() if name != "x" and not isinstance(one, str)}
     if "x_test" in frames:
-        test = tabled(parted(frames["x_test"], wanted._replace(fields=table.fields)))
+        test = tabled(parted(frames["x_test"], wanted._replace(fields=table.fields), grey=not table.fields))
         arrays |= {f"{name}_test": array for name, array in test.arrays.items()}
-    return found._replace(arrays=arrays)
+    return found._replace(arrays=arrays, notes=(*found.notes, *notes))
 
 
 def from_file(path: Path, valid_fraction: float = 0.1, seed: int = 0, wanted: Asked | None = None) -> Dataset:
@@ -232,7 +210,18 @@ def _source(found: Found) -> Source:
     given_shape = getattr(given["x"], "shape", ())
     if len(given_shape) == 4 and tuple(given_shape[1:]) != first.shape:
         notes.append(f"examples of shape {tuple(given_shape[1:])} are images with the channels last")
+    if "y" in given and len(first.shape) == 1 and not isinstance(first.x, Stored):
+        notes += _repeated(first.x.numpy(), plain(given["y"]).values, features)
     return source._replace(notes=tuple(notes))
+
+
+def _repeated(x: NDArray[Any], y: NDArray[Any], names: Sequence[str]) -> Iterator[str]:
+    """Yield a note on each column of examples (N, M) that holds the labels, or one on all of them."""
+    if y.dtype.kind in "biuf" and len(y):
+        for j in np.flatnonzero(x[0] == y.flat[0]).tolist():
+            if np.array_equal(x[:, j], y.ravel()):
+                name = f"column {names[j]!r}" if names else f"column {j}, from 0,"
+                yield f"{name} of x holds the labels: take it out if it is no feature"
 
 
 def alike(parts: Mapping[str, Checked]) -> dict[str, Tensor]:

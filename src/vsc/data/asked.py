@@ -10,6 +10,7 @@ from vsc.files import TABLES
 
 Size = int | str | tuple[int, int] | None
 """What to bring pictures to, in pixels: a side, "WIDTHxHEIGHT", or both as numbers; None where they have one size."""
+OF_TABLES = ("label", "drop", "columns")
 
 
 class Asked(NamedTuple):
@@ -53,14 +54,9 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def check_no_table(given: Asked, what: str) -> None:
-    """Refuse what is asked of a table where there is none; `what` says what there is instead."""
-    for name in ("label", "drop", "columns"):
-        if getattr(given, name) not in (None, "none") and len(getattr(given, name)):
-            raise UsageError(f"data.{name} is for tables ({', '.join(TABLES)}), and {what}; leave it out")
-
-
-def check_no_pictures(given: Asked, what: str) -> None:
-    """Refuse a size where there is no folder of pictures; `what` says what there is instead."""
-    if given.size is not None:
-        raise UsageError(f"data.size is for folders of pictures, and {what}; leave it out")
+def check_asked(given: Asked, what: str, names: Sequence[str] = OF_TABLES) -> None:
+    """Refuse what is asked of tables, or of pictures, where there are none; `what` says what there is instead."""
+    for name in names:
+        if getattr(given, name) not in (None, "none", (), [], {}):
+            kind = f"tables ({', '.join(TABLES)})" if name in OF_TABLES else "folders of pictures"
+            raise UsageError(f"data.{name} is for {kind}, and {what}; leave it out")

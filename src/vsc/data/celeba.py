@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vsc.data.converted import converted, opened
+from vsc.data.download import found
 from vsc.data.split import Source, Split
 from vsc.errors import UsageError
+from vsc.files import undamaged
 
 SIDE = 32
 SIZE = (178, 218)  # width and height of the aligned images
@@ -78,11 +79,11 @@ def load_paper(root: Path) -> Source:
 
 def _load(root: Path) -> tuple[Split, list[int]]:
     """Return all images in the order of the official partition, and the sizes of its three parts."""
-    files = _find(root)
-    names, sizes = _partition(files.partition)
-    marks = torch.from_numpy(_marks(files.marks, names))
-    y = marks[:, ATTRIBUTES.index(LABEL)].to(torch.int64)
-    return Split(_images(names, files), y, marks.to(torch.float32)), sizes
+    folder, partition, marks, images = _find(root)
+    names, sizes = _partition(partition)
+    factors = torch.from_numpy(_marks(marks, names))
+    y = factors[:, ATTRIBUTES.index(LABEL)].to(torch.int64)
+    return Split(_images(names, images, folder), y, factors.to(torch.float32)), sizes
 
 
 def _source(whole: Split, *parts: slice) -> Source:
@@ -91,26 +92,17 @@ def _source(whole: Split, *parts: slice) -> Source:
     return Source(train, test, *about, high=255.0, valid=valid if len(valid) else None, factor_names=ATTRIBUTES)
 
 
-class _Files(NamedTuple):
-    """Where the official files are; the folder that holds them all will hold the converted images too."""
-
-    folder: Path
-    partition: Path
-    marks: Path
-    images: Path
-
-
-def _find(root: Path) -> _Files:
-    """Return the first folder that holds anything of CelebA, if it holds all that is needed."""
+def _find(root: Path) -> tuple[Path, Path, Path, Path]:
+    """Return the first folder that holds anything of CelebA, and where partition, attributes and images are in it."""
     for folder in (root / name for name in _FOLDERS):
         kinds = (_PARTITION, _MARKS, _IMAGES)
-        found = [next((folder / name for name in names if (folder / name).exists()), None) for names in kinds]
-        if any(found):
-            partition, marks, images = found
+        places = [next((folder / name for name in names if (folder / name).exists()), None) for names in kinds]
+        if any(places):
+            partition, marks, images = places
             if partition is None or marks is None:
                 lacking = _PARTITION[0] if partition is None else _MARKS[0]
                 raise UsageError(f"{folder}: {lacking} is missing; get it from {_HOME} (folder Eval or Anno)")
-            return _Files(folder, partition, marks, images or folder / _IMAGES[0])
+            return folder, partition, marks, images or folder / _IMAGES[0]
     raise UsageError(
         f"no CelebA in {root}; get list_eval_partition.txt, list_attr_celeba.txt and img_align_celeba.zip from {_HOME} "
         f"and put them, the images unzipped, into {root / _FOLDERS[0]}"
@@ -159,34 +151,21 @@ def _marks(path: Path, names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    with undamaged(f"{path}: ", "get the file again"):
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not a text file; get the file again") from error
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _images(names: Sequence[str], files: _Files) -> Tensor:
+def _images(names: Sequence[str], images: Path, folder: Path) -> Tensor:
     """Return the converted images, (N, 3072) uint8, mapped into memory; convert them if that was not done."""
     about = "\n".join([*names, f"{SIZE} {CROP} {SIDE} bilinear"])
-    key = hashlib.sha256(about.encode()).hexdigest()[:12]
-    cache = files.folder / f"celeba-{SIDE}-{key}.npy"
-    if not cache.is_file():
-        _check_present(names, files.images, files.folder)
-    return torch.from_numpy(converted(cache, [files.images / name for name in names], (_M,), _picture, "CelebA"))
-
-
-def _check_present(names: Sequence[str], images: Path, folder: Path) -> None:
-    """Refuse a folder that lacks images."""
-    if not images.is_dir():
-        zipped = next((path for path in (folder / f"{name}.zip" for name in _IMAGES) if path.is_file()), None)
+    cache = folder / f"celeba-{SIDE}-{hashlib.sha256(about.encode()).hexdigest()[:12]}.npy"
+    if not cache.is_file() and not images.is_dir():
+        zipped = found(folder, ["."], [f"{name}.zip" for name in _IMAGES])
         todo = f"unzip {zipped}" if zipped else f"get {_IMAGES[0]}.zip from {_HOME} and unzip it there"
         raise UsageError(f"{images}: this folder of {len(names)} images is missing; {todo}")
-    present = set(os.listdir(images))
-    missing = [name for name in names if name not in present]
-    if missing:
+    if not cache.is_file() and (missing := sorted(set(names) - set(os.listdir(images)))):
         raise UsageError(f"{images}: {len(missing)} of {len(names)} images are missing, the first {missing[0]}")
+    return torch.from_numpy(converted(cache, [images / name for name in names], (_M,), _picture, "CelebA"))
 
 
 def _picture(path: Path) -> bytes:

@@ -91,15 +91,23 @@ def channels_first(array: NDArray[Any], what: str) -> NDArray[Any]:
     raise UsageError(f"{what} has shape {array.shape}; it must be {forms}")
 
 
-def check_finite(array: NDArray[Any], what: str, names: Sequence[str] = (), missing: bool = False) -> None:
-    """Refuse infinite values, and NaN unless values may be `missing`; the complaint says where the first one is."""
+def check_finite(
+    array: NDArray[Any], what: str, names: Sequence[str] = (), missing: bool = False, start: int | None = None
+) -> None:
+    """
+    Refuse infinite values, and NaN unless values may be `missing`; the complaint says where the first one is.
+
+    An array may be a part of what is called `what`, from row `start`; how many there are in all is not known then.
+    """
     bad = np.isinf(array) if missing else ~np.isfinite(array)
     if bad.any():
-        place = np.argwhere(bad)[0].tolist()
-        first = f"[{', '.join(map(str, place))}]" + (f", column {short(names[place[1]])}" if names else "")
-        count = "1 value that is" if bad.sum() == 1 else f"{bad.sum()} values that are"
+        row, *rest = np.argwhere(bad)[0].tolist()
+        first = f"[{', '.join(map(str, (row + (start or 0), *rest)))}]"
+        first += f", column {short(names[rest[0]])}" if names else ""
+        count = "1 value that is " if bad.sum() == 1 else f"{bad.sum()} values that are "
+        count = f"{count}NaN or infinite" if start is None else "NaN or infinite values"
         lost = "" if missing or np.isinf(array).any() or array.ndim != 2 else "; if they are missing, give a data frame"
-        raise UsageError(f"{what} holds {count} NaN or infinite, the first at {first}; remove or fill them{lost}")
+        raise UsageError(f"{what} holds {count}, the first at {first}; remove or fill them{lost}")
 
 
 def class_values(y: Array, what: str) -> NDArray[Any]:

@@ -4,13 +4,14 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vsc.errors import RunError, UsageError, first_line
+from vsc.errors import RunError, UsageError
+from vsc.files import undamaged
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,19 +23,18 @@ BLOCK = 1000
 @contextmanager
 def opened(path: Path) -> "Iterator[Image.Image]":
     """Open a picture; whatever decoders raise inside the block is a UsageError that names it."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about sizes, and about metadata that are not read
-            # by its name, Pillow would map it into memory, and turn TIFF files wrongly
-            with path.open("rb") as file, Image.open(file) as image:
+    with undamaged(f"{path}: ", "get it again, or take it out"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about sizes, and about metadata that are not read
+        # by its name, Pillow would map it into memory, and turn TIFF files wrongly
+        with path.open("rb") as file:
+            try:
+                image = Image.open(file)
+            except UnidentifiedImageError:
+                raise UsageError(f"{path}: damaged (not an image); get it again, or take it out") from None
+            with image:
                 yield image
-    except UsageError:
-        raise
-    except Exception as error:  # OSError, SyntaxError, ValueError and more on damage
-        problem = "not an image" if "identify" in str(error) else first_line(error)
-        raise UsageError(f"{path}: damaged ({problem}); get it again, or take it out") from error
 
 
 def converted(
@@ -47,12 +47,17 @@ def converted(
     the bar. A conversion that was interrupted goes on where it stopped, one process at a time; pictures that cannot be
     read are all told, by the first and their number.
     """
+    from filelock import FileLock
+
     if not cache.is_file():
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(cache.with_suffix(".lock")):
+            lock = cache.with_suffix(".lock")
+            with FileLock(lock):
                 if not cache.is_file():  # another process may have done it while this one waited
                     _convert(cache, paths, shape, read, what)
+            # only after success: whoever waited for this file, or makes a new one, finds the converted images there
+            lock.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(
                 f"{cache}: cannot be written ({error.strerror or error}); what is done is kept; make room there, or "
@@ -66,11 +71,9 @@ def converted(
 
 def mapped(cache: Path) -> np.memmap:
     """Map a converted file into memory."""
-    try:
+    with undamaged(f"{cache}: ", "delete it"):
         # copy on write: torch shares memory with writable arrays only, and the file stays as it is
         return np.load(cache, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{cache}: damaged ({first_line(error)}); delete it") from error
 
 
 def refuse(bad: Sequence[UsageError], of: int) -> None:
@@ -87,7 +90,10 @@ def _convert(cache: Path, paths: Sequence[Path], shape: tuple[int, ...], read: C
     """
     from tqdm import tqdm
 
-    header, size = _header((len(paths), *shape)), int(np.prod(shape))
+    start: Any = io.BytesIO()
+    about = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
+    np.lib.format.write_array_header_1_0(start, about)
+    header, size = start.getvalue(), int(np.prod(shape))
     unfinished = cache.with_suffix(".part")
     bad: list[UsageError] = []
     with unfinished.open("a+b") as file:
@@ -117,24 +123,3 @@ def _convert(cache: Path, paths: Sequence[Path], shape: tuple[int, ...], read: C
                 os.fsync(file.fileno())
     refuse(bad, len(paths))
     unfinished.replace(cache)
-
-
-def _header(shape: tuple[int, ...]) -> bytes:
-    """Return the beginning of the .npy file."""
-    header = io.BytesIO()
-    about: Any = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, about)
-    return header.getvalue()
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Let one process at a time through; the operating system frees the lock of one that was killed."""
-    with lock.open("w") as file:
-        with suppress(ImportError, OSError):  # not on Windows, and not on every network disk
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    # only after success: whoever waited for this file, or makes a new one, finds the converted images there
-    lock.unlink(missing_ok=True)

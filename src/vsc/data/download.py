@@ -30,6 +30,12 @@ def expanded(name: str | Path) -> Path:
         raise UsageError(f"{short(name)}: there is no such user; write the folder out") from error
 
 
+def found(root: Path, folders: Sequence[str], names: Sequence[str]) -> Path | None:
+    """Return the first file of one of these `names` in one of the `folders` of `root`."""
+    paths = (root / folder / name for folder in folders for name in names)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def fetch(file: str, checksum: str, mirrors: Sequence[str], folder: Path, timeout: float = 30.0) -> Path:
     """
     Download a file from the first mirror (address of a folder) that has it, unless it is in `folder` already.

@@ -1,17 +1,16 @@
 """dSprites: binary 64 x 64 images of one sprite, at every combination of five factors, which are known."""
 
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vsc.data.checks import FEWEST
-from vsc.data.download import fetch
+from vsc.data.download import fetch, found
+from vsc.data.reading import load_numpy
 from vsc.data.split import Source, Split, tested
-from vsc.errors import UsageError, first_line
+from vsc.errors import UsageError
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 MD5 = "7da33b31b13a06f4b04a70402ce90c2e"
@@ -42,34 +41,16 @@ def load(root: Path) -> Source:
     Source: L. Matthey, I. Higgins, D. Hassabis and A. Lerchner, "dSprites: Disentanglement testing Sprites dataset",
     2017.
     """
-    path = _find(root)
+    path = found(root, _FOLDERS, [FILE]) or fetch(FILE, MD5, MIRRORS, root / _FOLDERS[0])
     try:
-        train, test = tested(_split(**_read(path)))
+        # The file also holds its description as a pickle, which is never opened: arrays are read by name.
+        arrays = load_numpy(path, b"PK", only=_ARRAYS)
+        if missing := [name for name in _ARRAYS if name not in arrays]:
+            raise UsageError(f"it holds no array {missing[0]!r}, only {', '.join(arrays) or 'nothing'}")
+        train, test = tested(_split(**arrays))
     except UsageError as error:
         raise UsageError(f"{path}: {error}; delete the file to have it downloaded again") from error
     return Source(train, test, shape=(1, _SIDE, _SIDE), classes=SHAPES, high=1.0, factor_names=FACTORS)
-
-
-def _find(root: Path) -> Path:
-    for folder in _FOLDERS:
-        if (root / folder / FILE).is_file():
-            return root / folder / FILE
-    return fetch(FILE, MD5, MIRRORS, root / _FOLDERS[0])
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    if not zipfile.is_zipfile(path):
-        raise UsageError("it is damaged, or not a .npz file inside")
-    try:
-        # The file also holds its description as a pickle, which is never opened: arrays are read by name.
-        with np.load(path, allow_pickle=False) as file:
-            held = file.files
-            arrays = {name: file[name] for name in _ARRAYS if name in held}
-    except Exception as error:  # the zip reader, header parser and decompressor raise a dozen kinds on damage
-        raise UsageError(f"it is damaged ({first_line(error)})") from error
-    if missing := [name for name in _ARRAYS if name not in arrays]:
-        raise UsageError(f"it holds no array {missing[0]!r}, only {', '.join(held) or 'nothing'}")
-    return arrays
 
 
 def _split(imgs: NDArray, latents_values: NDArray, latents_classes: NDArray) -> Split:

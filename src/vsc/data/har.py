@@ -1,12 +1,9 @@
 """UCI-HAR: windows of a phone's motion sensors during six activities, as 561 features or as nine signals."""
 
 import io
-import warnings
 import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ from torch import Tensor
 from vsc.data.download import fetch
 from vsc.data.split import Source, Split
 from vsc.errors import RunError, UsageError
+from vsc.files import undamaged
 
 ACTIVITIES = ("WALKING", "WALKING_UPSTAIRS", "WALKING_DOWNSTAIRS", "SITTING", "STANDING", "LAYING")
 SIGNALS = tuple(f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz")
@@ -25,6 +23,7 @@ WINDOWS = {"train": 7352, "test": 2947}  # as published
 DIGITS = 8  # significant digits of the published numbers
 
 _FOLDER = "UCI HAR Dataset"
+_AGAIN = "get the archive again"
 _HOME = "https://archive.ics.uci.edu/dataset/240"
 # (file, checksum, mirrors): today's archive, in which the original one lies, and the original one
 _ARCHIVES = (
@@ -103,8 +102,7 @@ def _lacking(tree: Tree, train: Split, test: Split, signal: Tree | None = None) 
 
 def _digits(path: Tree) -> int:
     """Return the most significant digits of any number in a table's first row."""
-    with _about(path), path.open("r", encoding="utf-8") as file:
-        numbers: Sequence[str] = str(file.readline()).lower().split()
+    numbers = _text(path).partition("\n")[0].lower().split()
     mantissas = (number.partition("e")[0].lstrip("+-").replace(".", "").lstrip("0") for number in numbers)
     return max((len(mantissa) for mantissa in mantissas), default=DIGITS)  # the row may be blank
 
@@ -119,87 +117,72 @@ def _find(root: Path, *files: str) -> Tree:
             return tree
         lacking.append((tree, missing))
     if not lacking:
-        if root.is_file():
-            raise UsageError(f"{root}: neither a folder nor a zip file")
-        return next(_inside(_download(root)))
+        return _download(root)
     tree, missing = lacking[0]
     more = f" and {len(missing) - 2} more" if len(missing) > 2 else ""
     signals_only = "X_{part}.txt" in files and (tree / "train" / "Inertial Signals").is_dir()
     hint = f" (the {FEATURES} features); it has signals, which the data set har-signals reads" if signals_only else ""
     raise UsageError(
         f"{tree}: this part of UCI-HAR lacks {', '.join(missing[:2])}{more}{hint}; to have all of it, give as "
-        f"root (--data-root) an empty folder (it is downloaded there, 61 MB), or your copy of {_ARCHIVES[0][0]} from "
+        f"--data-root an empty folder (it is downloaded, 61 MB), or your copy of {_ARCHIVES[0][0]} from "
         f"{_HOME} or of the folder {_FOLDER!r} in it"
     )
 
 
 def _trees(root: Path) -> Iterator[Tree]:
     """Yield what looks like the data set, in the order of preference."""
-    if root.is_file() and root.suffix.lower() == ".zip":
-        yield from _inside(root)
-    if (root / _FOLDER).is_dir():
-        yield root / _FOLDER
-    if (root / "train" / "y_train.txt").is_file():
-        yield root
-    for file, *_ in _ARCHIVES:
-        if (root / file).is_file():
-            yield from _inside(root / file)
+    for path in (root / _FOLDER, root, *(root / file for file, *_ in _ARCHIVES)):
+        if path.is_file():
+            yield _inside(path)
+        elif (path / "train").is_dir():
+            yield path
 
 
-def _inside(archive: Path) -> Iterator[zipfile.Path]:
-    """Yield the tree of a zip file, which may lie in another zip file inside."""
-    with _about(archive):
-        whole = zipfile.ZipFile(archive)
-        if f"{_FOLDER}.zip" in whole.namelist():
-            inner = zipfile.ZipFile(io.BytesIO(whole.read(f"{_FOLDER}.zip")))
-            inner.filename = f"{archive}/{_FOLDER}.zip"  # for messages
-            whole.close()
-            whole = inner
-        top = zipfile.Path(whole)
-        tree = next((tree for tree in (top / _FOLDER, top) if (tree / "train").is_dir()), None)
-        if tree is None:
-            raise UsageError(f"{archive}: a zip file without the folder {_FOLDER!r}; this is not UCI-HAR")
-    yield tree
+def _inside(archive: Path) -> zipfile.Path:
+    """Return the tree of a zip file, which may lie in another zip file inside."""
+    nested = f"{_FOLDER}.zip"
+    with undamaged(f"{archive}: ", _AGAIN):
+        with zipfile.ZipFile(archive) as outer:
+            inner = io.BytesIO(outer.read(nested)) if nested in outer.namelist() else None
+        whole = zipfile.ZipFile(inner or archive)
+        whole.filename = f"{archive}/{nested}" if inner else str(archive)  # for messages
+    top = zipfile.Path(whole)
+    for tree in (top / _FOLDER, top):
+        if (tree / "train").is_dir():
+            return tree
+    raise UsageError(f"{archive}: a zip file without the folder {_FOLDER!r}; this is not UCI-HAR")
 
 
-def _download(root: Path) -> Path:
+def _download(root: Path) -> Tree:
     problems = []
     for archive in _ARCHIVES:
         try:
-            return fetch(*archive, root)
+            return _inside(fetch(*archive, root))
         except RunError as error:
             problems.append(str(error))
     raise RunError("; or: ".join(problems))
 
 
-@contextmanager
-def _about(path: Tree) -> Iterator[None]:
-    """Turn what the zip reader and decompressor raise on damage into one kind of error that names the file."""
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        problem = (getattr(error, "strerror", None) or str(error) or type(error).__name__).partition("\n")[0]
-        raise UsageError(f"{path}: damaged or unreadable ({problem}); get the archive again") from error
+def _text(path: Tree) -> str:
+    with undamaged(f"{path}: ", _AGAIN):
+        return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _table(path: Tree, columns: int) -> NDArray[np.float32]:
     """Read a table of numbers between blanks, shape (N, columns)."""
+    lines = _text(path).splitlines()
+    if not any(map(str.strip, lines)):
+        raise UsageError(f"{path}: the file is empty; {_AGAIN}")
     try:
-        with _about(path), path.open("r", encoding="utf-8") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a file without rows, which is reported below
-            table = np.loadtxt(file, np.float32, comments=None, ndmin=2)
+        table = np.loadtxt(lines, np.float32, comments=None, ndmin=2)
     except ValueError as error:
-        if isinstance(error, UsageError):
-            raise
         problem = str(error).partition(";")[0]
-        raise UsageError(f"{path}: not a table of numbers ({problem}); get the archive again") from error
-    if not table.size:
-        raise UsageError(f"{path}: the file is empty; get the archive again")
+        raise UsageError(f"{path}: not a table of numbers ({problem}); {_AGAIN}") from error
     if table.shape[1] != columns:
-        raise UsageError(f"{path}: {table.shape[1]} columns where {columns} are expected; get the archive again")
+        raise UsageError(f"{path}: {table.shape[1]} columns where {columns} are expected; {_AGAIN}")
     if not np.isfinite(table).all():
         row, column = np.argwhere(~np.isfinite(table))[0] + 1
-        raise UsageError(f"{path}: row {row}, column {column} is NaN or infinite; get the archive again")
+        raise UsageError(f"{path}: row {row}, column {column} is NaN or infinite; {_AGAIN}")
     return table
 
 
@@ -214,7 +197,7 @@ def _integers(path: Tree, N: int, most: int) -> Tensor:
     """Read a number from 1 to `most` for each of the N windows."""
     column = _table(path, 1)[:, 0]
     if len(column) != N:
-        raise UsageError(f"{path}: {len(column)} rows for {N} windows; get the archive again")
+        raise UsageError(f"{path}: {len(column)} rows for {N} windows; {_AGAIN}")
     wrong = column[(column < 1) | (column > most) | (column != np.round(column))]
     if wrong.size:
         raise UsageError(f"{path}: it holds {wrong[0]:g}; whole numbers from 1 to {most} are expected")
@@ -226,10 +209,8 @@ def _names(tree: Tree) -> tuple[str, ...]:
     path = tree / "features.txt"
     if not path.is_file():
         return ()
-    with _about(path):
-        lines: Sequence[str] = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    names = [line.partition(" ")[2].strip() for line in lines if line.strip()]
+    names = [line.partition(" ")[2].strip() for line in _text(path).splitlines() if line.strip()]
     if len(names) != FEATURES or not all(names):
-        raise UsageError(f"{path}: {len(names)} names for {FEATURES} features; get the archive again")
+        raise UsageError(f"{path}: {len(names)} names for {FEATURES} features; {_AGAIN}")
     count = Counter(names)
     return tuple(name if count[name] == 1 else f"{i} {name}" for i, name in enumerate(names, 1))

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import math
 import struct
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from vsc.data.checks import check_unpacked
-from vsc.data.download import fetch
+from vsc.data.download import fetch, found
 from vsc.data.split import Source, Split
 from vsc.errors import UsageError
+from vsc.files import undamaged
 
 _UNSIGNED_BYTE = 0x08  # the type code of uint8, the only one that these data sets use
+_AGAIN = "delete the file to have it downloaded again"
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -27,34 +28,27 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     Format: two zero bytes, a type code, the number of dimensions, each dimension as a big-endian uint32, then the
     values in C order (Y. LeCun, "The MNIST database of handwritten digits").
     """
-    try:
-        with path.open("rb") as plain:
-            zipped, size = plain.read(2) == b"\x1f\x8b", path.stat().st_size
-            plain.seek(0)
-            return _values(gzip.GzipFile(fileobj=plain) if zipped else plain, size)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UsageError(f"it cannot be decompressed ({error})") from error
-    except OSError as error:
-        raise UsageError(f"cannot be read ({error.strerror})") from error
-
-
-def _values(file: Any, size: int) -> NDArray[np.uint8]:
-    head = file.read(4)
-    if len(head) < 4 or head[:2] != b"\0\0" or not head[3]:
-        raise UsageError("it does not begin with the header of an IDX file")
-    if head[2] != _UNSIGNED_BYTE:
-        raise UsageError(f"its values have type code 0x{head[2]:02x}, not 0x08 (unsigned bytes)")
-    dimensions = file.read(4 * head[3])
-    if len(dimensions) < 4 * head[3]:
-        raise UsageError("it ends within the header")
-    shape = struct.unpack(f">{head[3]}I", dimensions)
-    promised = math.prod(shape)
-    if not promised:
-        raise UsageError(f"its header gives the empty shape {shape}")
-    if not isinstance(file, gzip.GzipFile) and promised != size - file.tell():
-        raise UsageError(f"it holds {size - file.tell()} values where its header {shape} promises {promised}")
-    check_unpacked(promised, size)
-    values = bytearray(file.read(promised + 1))  # a bytearray because torch shares memory only with writable arrays
+    size = path.stat().st_size
+    with undamaged(), path.open("rb") as plain:
+        zipped = plain.read(2) == b"\x1f\x8b"
+        plain.seek(0)
+        file: Any = gzip.GzipFile(fileobj=plain) if zipped else plain
+        head = file.read(4)
+        if len(head) < 4 or head[:2] != b"\0\0" or not head[3]:
+            raise UsageError("it does not begin with the header of an IDX file")
+        if head[2] != _UNSIGNED_BYTE:
+            raise UsageError(f"its values have type code 0x{head[2]:02x}, not 0x08 (unsigned bytes)")
+        dimensions = file.read(4 * head[3])
+        if len(dimensions) < 4 * head[3]:
+            raise UsageError("it ends within the header")
+        shape = struct.unpack(f">{head[3]}I", dimensions)
+        promised = math.prod(shape)
+        if not promised:
+            raise UsageError(f"its header gives the empty shape {shape}")
+        if zipped:
+            check_unpacked(promised, size)
+        # a bytearray because torch shares memory only with writable arrays
+        values = bytearray(file.read((promised if zipped else min(promised, size)) + 1))
     if len(values) != promised:
         held = len(values) if len(values) < promised else "more"
         raise UsageError(f"it holds {held} values where its header {shape} promises {promised}")
@@ -71,9 +65,6 @@ class _Files(NamedTuple):
     test_labels_md5: str  # of the 10 000 test labels as bytes, to tell the two data sets apart
     classes: tuple[str, ...]
 
-
-_IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 
 _MNIST = _Files(
     title="MNIST",
@@ -135,42 +126,30 @@ def fashion_mnist(root: Path) -> Source:
 
 
 def _load(files: _Files, root: Path, other: _Files) -> Source:
-    train, test = (_part(files, root, part, other) for part in ("train", "test"))
+    train, test = (_part(files, root, part, other) for part in ("train", "t10k"))
     return Source(train, test, shape=(1, 28, 28), classes=files.classes, high=255.0)
 
 
 def _part(files: _Files, root: Path, part: str, other: _Files) -> Split:
-    x_path, y_path = _find(files, root, _IMAGES[part]), _find(files, root, _LABELS[part])
-    x, y = _read(x_path, 3), _read(y_path, 1)
+    (x, x_path), (y, y_path) = (_read(files, root, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
     if x.shape[1:] != (28, 28):
-        raise _damaged(x_path, f"its images are {x.shape[1]} x {x.shape[2]} pixels, not 28 x 28")
-    if len(x) != len(y):
-        raise UsageError(f"{y_path}: {len(y)} labels for the {len(x)} images of {x_path}; delete the wrong file")
+        raise UsageError(f"{x_path}: its images have shape {x.shape[1:]}, not (28, 28); {_AGAIN}")
+    if y.shape != (len(x),):
+        raise UsageError(f"{y_path}: labels of shape {y.shape} for {len(x)} images in {x_path}; delete the wrong one")
     if y.max() > 9:
-        raise _damaged(y_path, f"it holds the label {y.max()}; labels are 0 to 9")
+        raise UsageError(f"{y_path}: it holds the label {y.max()}; labels are 0 to 9; {_AGAIN}")
     # The two data sets use the same file names, so a wrong root would pass one off as the other.
     if hashlib.md5(y.tobytes(), usedforsecurity=False).hexdigest() == other.test_labels_md5:
         raise UsageError(f"{y_path}: these are the labels of {other.title}, not of {files.title}; set another root")
     return Split(torch.from_numpy(x).flatten(1), torch.from_numpy(y).long())
 
 
-def _read(path: Path, ndim: int) -> NDArray[np.uint8]:
+def _read(files: _Files, root: Path, stem: str) -> tuple[NDArray[np.uint8], Path]:
+    """Find or download a file, and read it."""
+    names = [one + end for one in (stem, stem.replace("-idx", ".idx")) for end in ("", ".gz")]
+    path = found(root, files.folders, names)
+    path = path or fetch(f"{stem}.gz", files.md5[stem], files.mirrors, root / files.folders[0])
     try:
-        array = read_idx(path)
+        return read_idx(path), path
     except UsageError as error:
-        raise _damaged(path, str(error)) from error
-    if array.ndim != ndim:
-        raise _damaged(path, f"it has {array.ndim} dimensions where {ndim} are expected")
-    return array
-
-
-def _damaged(path: Path, problem: str) -> UsageError:
-    return UsageError(f"{path}: {problem}; delete the file to have it downloaded again")
-
-
-def _find(files: _Files, root: Path, stem: str) -> Path:
-    for folder in files.folders:
-        for name in (one + end for one in (stem, stem.replace("-idx", ".idx")) for end in ("", ".gz")):
-            if (root / folder / name).is_file():
-                return root / folder / name
-    return fetch(f"{stem}.gz", files.md5[stem], files.mirrors, root / files.folders[0])
+        raise UsageError(f"{path}: {error}; {_AGAIN}") from error

@@ -4,7 +4,7 @@ import math
 import re
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsc.data import npz, pictures, texts
-from vsc.data.asked import Asked, check_no_pictures, check_no_table
+from vsc.data.asked import Asked, check_asked
 from vsc.data.checks import check_finite, check_shape, check_unpacked
 from vsc.data.idx import read_idx
 from vsc.data.stored import FileShard, Stored
 from vsc.data.table import Table, matrix, read_table
-from vsc.errors import UsageError, first_line
+from vsc.errors import UsageError
 from vsc.fields import Field, mixed, names
-from vsc.files import DATA_FILES, TABLES
+from vsc.files import DATA_FILES, TABLES, undamaged
 
 IN_MEMORY, AT_ONCE = 2**30, 2**26
 """Bytes up to which the arrays in .npy files are read into memory, and if once only; larger ones stay on disk."""
@@ -52,9 +52,9 @@ def read(path: Path, asked: Asked, once: bool = False) -> Found:
     most = min(IN_MEMORY, AT_ONCE) if once else IN_MEMORY
     if path.is_dir() and not any(path.glob("*.npy")):
         return _pictures(path, asked)
-    check_no_pictures(asked, "this is none")
+    check_asked(asked, "this is none", ["size"])
     if path.is_dir():
-        check_no_table(asked, "this is a folder of arrays")
+        check_asked(asked, "this is a folder of arrays")
         return _folder(path, most)
     if not path.is_file():
         raise UsageError("no such file or folder")
@@ -69,7 +69,7 @@ def read(path: Path, asked: Asked, once: bool = False) -> Found:
         return tabled(read_table(path, asked))
     if kind == ".npz" and (table := _sparse(path, asked)) is not None:
         return tabled(table)
-    check_no_table(asked, "this file is none")
+    check_asked(asked, "this file is none")
     if kind == ".npy" and path.stat().st_size > most:
         return Found({"x": together([_opened(path)], most)})
     return READERS[kind.removesuffix(".gz")](path)
@@ -91,17 +91,9 @@ def _sparse(path: Path, asked: Asked) -> Table | None:
         if not {"format.npy", "shape.npy", "data.npy"} <= set(archive.namelist()):
             return None
     load_numpy(path, b"PK")  # refuses what is damaged, or unpacks to too much
-    try:
+    with undamaged():  # indices that point outside, a format that SciPy does not know
         x = load_npz(path)
         return matrix(x, [str(i + 1) for i in range(x.shape[1])], asked)._replace(named=False)
-    except UsageError:
-        raise
-    except Exception as error:  # indices that point outside, a format that SciPy does not know
-        raise UsageError(f"damaged ({first_line(error)}); save it again") from error
-
-
-def _npy(path: Path) -> Found:
-    return Found({"x": load_numpy(path, b"\x93NUMPY")})
 
 
 def _npz(path: Path) -> Found:
@@ -120,7 +112,11 @@ def _idx(path: Path) -> Found:
     return Found(arrays)
 
 
-READERS: dict[str, Callable[[Path], Found]] = {".npy": _npy, ".npz": _npz, "-ubyte": _idx}
+READERS: dict[str, Callable[[Path], Found]] = {
+    ".npy": lambda path: Found({"x": load_numpy(path, b"\x93NUMPY")}),
+    ".npz": _npz,
+    "-ubyte": _idx,
+}
 
 
 def _folder(folder: Path, most: int) -> Found:
@@ -146,7 +142,7 @@ def _folder(folder: Path, most: int) -> Found:
 
 def _pictures(folder: Path, asked: Asked) -> Found:
     """Read a folder of pictures, as far as they fit into memory."""
-    check_no_table(asked, "the classes of pictures are the folders they are in")
+    check_asked(asked, "the classes of pictures are the folders they are in")
     x, ends, classes, files, notes = pictures.load(folder, asked)
     arrays: dict[str, Any] = {"shape": np.array(x.shape[1:]), "high": 255}
     for end in dict.fromkeys(ends):
@@ -200,33 +196,31 @@ def together(arrays: list[np.memmap], most: int) -> NDArray[Any] | Stored:
     return np.concatenate(parts)
 
 
-def load_numpy(path: Path, magic: bytes, about: str = "", **how: Any) -> Any:
+def load_numpy(path: Path, magic: bytes, about: str = "", only: Sequence[str] = (), **how: Any) -> Any:
     """
     Load a .npy or .npz file that begins with `magic`; never unpickle. An array, or a dict of those of a .npz file.
 
-    Complaints begin with `about`; all else goes to `numpy.load`.
+    Of a .npz file, `only` some arrays may be wanted. Complaints begin with `about`; all else goes to `numpy.load`.
     """
     with path.open("rb") as file:
         # Without this check np.load takes any other content for a pickle, and says so in its message.
         if file.read(len(magic)) != magic:
             raise UsageError(f"{about}not a {path.suffix} file inside; save it again with NumPy")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about files that Python 2 wrote, which are read all the same
-            if magic == b"PK":
-                with zipfile.ZipFile(path) as archive:
-                    check_unpacked(sum(one.file_size for one in archive.infolist()), path.stat().st_size)
+    with undamaged(about), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about files that Python 2 wrote, which are read all the same
+        if magic == b"PK":
+            with zipfile.ZipFile(path) as archive:
+                check_unpacked(sum(one.file_size for one in archive.infolist()), path.stat().st_size)
+        try:
             loaded = np.load(path, allow_pickle=False, **how)
             if isinstance(loaded, np.ndarray):
                 return loaded
             with loaded:
-                arrays = {key: loaded[key] for key in loaded.files}
+                arrays = {key: loaded[key] for key in loaded.files if key in only or not only}
                 return {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
-    except UsageError:
-        raise
-    except Exception as error:  # the header parser, zip reader and decompressor raise a dozen kinds on damage
-        if "Object arrays" in str(error) or ("object" in str(error).lower() and how):
+        except ValueError as error:
+            if "Object arrays" not in str(error) and not ("object" in str(error).lower() and how):
+                raise
             raise UsageError(
                 f"{about or 'the file '}holds Python objects, which are never unpickled; save a plain numeric array"
             ) from error
-        raise UsageError(f"{about}damaged ({first_line(error)}); save it again") from error

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vsc.arrays import column_order
 from vsc.data.stored import Stored
-from vsc.errors import UsageError
+from vsc.errors import UsageError, listed, short
 from vsc.fields import Field, mixed
 
 HASHED = 2**30
@@ -55,6 +55,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def __repr__(self) -> str:
+        known = [name for name in ("y", "factors", "presence", *self.extras) if getattr(self, name, self) is not None]
+        return f"<Split: x {tuple(self.x.shape)} {self.x.dtype}" + f", {', '.join(known)}" * bool(known) + ">"
 
     def take(self, index: Tensor | slice) -> "Split":
         """Return the examples at `index`, with everything known of them."""
@@ -134,6 +138,11 @@ class Dataset:
         for what, names in (("factor_names", self.factor_names), ("groups", self.groups)):
             if names and len(names) != F:
                 raise UsageError(f"{what} holds {len(names)} names for {F or 'no'} columns of factors or presence")
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{len(getattr(self, part))} {part}" for part in ("train", "valid", "test"))
+        classes = f"; {len(self.classes)} classes: {listed(self.classes, 3)}" if self.classes else ""
+        return f"<Dataset {short(self.name)}: {parts}; examples of shape {self.shape}{classes}>"
 
     @cached_property
     def content(self) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vsc.arrays import Blur, numeric
-from vsc.data.checks import channels_first, check_shape, check_varied
+from vsc.data.checks import channels_first, check_finite, check_shape, check_varied
 from vsc.errors import RunError, UsageError
 from vsc.model.scaling import Chunked
 
@@ -111,30 +111,37 @@ class Stored(Chunked):
 
     def __getitem__(self, index: Any) -> Tensor:
         """Read the examples at a slice, a tensor of indices or of bits (n, M), or at one index (M,)."""
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            if step == 1:
-                return self._rows(start, max(start, stop))
-            index = torch.arange(len(self))[index]
-        index = torch.as_tensor(index)
-        if index.dtype == torch.bool:
-            index = index.nonzero()[:, 0]
-        if index.ndim == 0:
-            return self[index[None]][0]
-        if len(index) and not -len(self) <= int(index.min()) <= int(index.max()) < len(self):
-            raise IndexError(f"there are {len(self)} examples, from 0; index {index.min()} to {index.max()} were asked")
-        ordered, order = torch.where(index < 0, index + len(self), index).sort()
-        ends = [0, *(1 + (ordered.diff() != 1).nonzero()[:, 0]).tolist(), len(ordered)]
-        out = torch.empty(len(index), self.shape[1], dtype=self.dtype)
-        for begin, end in pairwise(ends):  # rows that follow each other
-            if begin < end:
-                out[order[begin:end]] = self._rows(int(ordered[begin]), int(ordered[end - 1]) + 1)
+        N = len(self)
+        rows = np.arange(*index.indices(N)) if isinstance(index, slice) else np.asarray(index)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if rows.ndim == 0:
+            return self[rows[None]][0]
+        out = torch.empty(len(rows), self.shape[1], dtype=self.dtype)
+        if not len(rows):
+            return out
+        if not -N <= rows.min() <= rows.max() < N:
+            raise IndexError(f"there are {N} examples, from 0; index {rows.min()} to {rows.max()} were asked")
+        order = np.argsort(rows % N, kind="stable")
+        rows = (rows % N)[order]
+        places = rows + np.searchsorted(self._before, rows, side="right")  # among the rows of all shards
+        shard = np.searchsorted(self._starts, places, side="right") - 1
+        part = places // max(1, self.PART // (4 * self.shape[1]))  # so that only the final form is whole in memory
+        apart = (np.diff(rows) > 1) | (np.diff(shard) > 0) | (np.diff(part) > 0)
+        for begin, end in pairwise([0, *(1 + np.flatnonzero(apart)), len(rows)]):
+            i, to = shard[begin], torch.from_numpy(order[begin:end])
+            out[to] = self._read(self.shards[i], places[begin:end] - self._starts[i])
         return out
+
+    def _read(self, shard: Shard, rows: NDArray[np.int64]) -> Tensor:
+        """Read neighbours, in ascending order, among which there may be rows that are not ours."""
+        array = shard.read(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        array = channels_first(array, "x").astype(str(self.dtype).removeprefix("torch."), order="C")
+        found = torch.from_numpy(array).flatten(1)
+        return found if self.order is None else found[:, list(self.order)]
 
     def split(self, rows: int) -> Iterator[Tensor]:
         """Yield all examples in their order, (rows, M) at a time."""
-        for start in range(0, len(self), rows):
-            yield self._rows(start, min(start + rows, len(self)))
+        return (self[start : start + rows] for start in range(0, len(self), rows))
 
     def reshape(self, *shape: int) -> Tensor:
         """Refuse: that would take all examples into memory."""
@@ -142,7 +149,8 @@ class Stored(Chunked):
 
     def without(self, rows: Tensor) -> "Stored":
         """Return the same examples less those at `rows`, distinct and in ascending order."""
-        return self._changed(np.union1d(self._excluded, self._place(rows.numpy())), self.order)
+        places = rows.numpy() + np.searchsorted(self._before, rows.numpy(), side="right")
+        return self._changed(np.union1d(self._excluded, places), self.order)
 
     def ordered(self, order: Sequence[int]) -> "Stored":
         """Return the same examples with their values in another order."""
@@ -174,9 +182,9 @@ class Stored(Chunked):
             rows = max(1, self.PART // max(1, int(np.prod(shard.shape[1:])) * shard.dtype.itemsize))
             for start in range(0, shard.shape[0], rows):
                 array = shard.read(start, min(start + rows, shard.shape[0]))
-                _check_part(array, start, shard.name)
+                check_finite(array, shard.name, start=start)
                 single = blurred.single(array)
-                _check_part(single, start, f"{shard.name}, as float32,")
+                check_finite(single, f"{shard.name}, as float32,", start=start)
                 lows.append(single.min())
                 tops.append(single.max())
         if fewest > 1:
@@ -184,35 +192,6 @@ class Stored(Chunked):
         if blurred.found:
             self.dtype = torch.float64
         self._range = torch.tensor(min(lows)), torch.tensor(max(tops))
-
-    def _rows(self, start: int, stop: int) -> Tensor:
-        """Read consecutive examples of ours, a part at a time, so that only their final form is whole in memory."""
-        out = torch.empty(stop - start, self.shape[1], dtype=self.dtype)
-        rows = max(1, self.PART // (4 * self.shape[1]))
-        for begin in range(start, stop, rows):
-            end = min(begin + rows, stop)
-            out[begin - start : end - start] = self._read(begin, end)
-        return out
-
-    def _read(self, start: int, stop: int) -> Tensor:
-        first, last = self._place(np.array([start, stop - 1])).tolist()
-        parts, place = [], first
-        while place <= last:  # over the shards
-            i = int(np.searchsorted(self._starts, place, side="right")) - 1
-            begin, end = int(self._starts[i]), min(int(self._starts[i + 1]), last + 1)
-            parts.append(self.shards[i].read(place - begin, end - begin))
-            place = end
-        array = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        within = slice(*np.searchsorted(self._excluded, [first, last]))
-        if len(gone := self._excluded[within]):
-            array = np.delete(array, gone - first, axis=0)
-        found = channels_first(array, "x").astype(str(self.dtype).removeprefix("torch."), order="C")
-        found = torch.from_numpy(found).flatten(1)
-        return found if self.order is None else found[:, list(self.order)]
-
-    def _place(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where rows of ours lie among those of all shards."""
-        return rows + np.searchsorted(self._before, rows, side="right")
 
 
 def _check_alike(shard: Shard, first: Shard) -> None:
@@ -226,11 +205,3 @@ def _check_alike(shard: Shard, first: Shard) -> None:
         raise UsageError(
             f"{shard.name} holds {shard.dtype} and {first.name} {first.dtype}; save all shards as the same type"
         )
-
-
-def _check_part(array: NDArray[Any], start: int, what: str) -> None:
-    """Refuse NaN and infinite values; the complaint counts rows from the beginning of the shard."""
-    if not np.isfinite(array).all():
-        row, *place = np.argwhere(~np.isfinite(array))[0].tolist()
-        where = ", ".join(str(i) for i in (start + row, *place))
-        raise UsageError(f"{what} holds NaN or infinite values, the first at [{where}]; remove or fill them")

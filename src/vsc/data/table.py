@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from vsc.arrays import as_frame, check_distinct, plain
 from vsc.data.asked import Asked
 from vsc.data.checks import check_length, check_unpacked
-from vsc.errors import UsageError, first_line, listed, short
+from vsc.errors import UsageError, listed, short
 from vsc.fields import Field, describe, expand, texts, wanted
+from vsc.files import undamaged
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -45,7 +46,7 @@ class Table(NamedTuple):
     the line of the file that the first row stands in, where it is text.
     """
 
-    x: NDArray[np.float64]
+    x: Any
     fields: tuple[Field, ...]
     named: bool = True
     y: NDArray[Any] | None = None
@@ -67,19 +68,22 @@ def read_table(path: Path, asked: Asked) -> Table:
     """
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     try:
-        return READERS[kind](path, asked)
-    except UnicodeDecodeError as error:
-        raise UsageError("not a text file in UTF-8; save it again as CSV in UTF-8") from error
-    except ImportError as error:
-        raise UsageError(f'to read .{kind} files: pip install "variational-sparse-coding[tables]"') from error
-    except Exception as error:  # csv, gzip, zlib, pandas, pyarrow and h5py have kinds of their own
-        if isinstance(error, UsageError | MemoryError) or getattr(error, "errno", None):
-            raise
-        raise UsageError(f"damaged ({first_line(error)}); save it again") from error
+        with undamaged():
+            return READERS[kind](path, asked)
+    except UsageError as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            raise UsageError("not a text file in UTF-8; save it again as CSV in UTF-8") from error
+        if isinstance(error.__cause__, ImportError):
+            raise UsageError(f'to read .{kind} files: pip install "variational-sparse-coding[tables]"') from error
+        raise
 
 
-def parted(frame: Any, asked: Asked) -> Table:
-    """Take labels, and columns that are not wanted, off a data frame of any kind, and describe the others."""
+def parted(frame: Any, asked: Asked, grey: bool = False) -> Table:
+    """
+    Take labels, and columns that are not wanted, off a data frame of any kind, and describe the others.
+
+    Where all of these are uint8 they may be `grey` values, no table: they stay a data frame, without fields.
+    """
     frame = as_frame(frame, "the table")
     columns, known = list(frame.columns), bool(asked.fields)
     check_length(max(map(len, columns), default=0), "names of columns")
@@ -89,9 +93,10 @@ def parted(frame: Any, asked: Asked) -> Table:
         raise UsageError(f"no column {listed(lost)} to drop; the columns are {listed(columns)}")
     label = _label_column([name for name in columns if name not in asked.drop], asked)
     rest = frame.drop(columns=[name for name in (*asked.drop, label) if name in columns])
-    fields = asked.fields or describe(rest, asked.columns)
+    grey = grey and not asked.columns and bool((rest.dtypes == np.uint8).all())
+    fields = () if grey else asked.fields or describe(rest, asked.columns)
     rows = None if hasattr(frame.index, "step") else frame.index.to_numpy()  # an index that only counts names nothing
-    table = Table(expand(rest, fields), fields, rows=rows, frame=frame)
+    table = Table(rest if grey else expand(rest, fields), fields, rows=rows, frame=frame)
     return table if label is None else _labelled(table, frame[label], asked)
 
 

@@ -1,9 +1,10 @@
-"""Models whose latents have gates: VSC and the thresholded ones. Each forward is read straight down."""
+"""Models whose latents have gates: VSC and the thresholded ones. Their forward is read straight down."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,40 @@ def open_gates(v: Tensor) -> Tensor:
 HEADS = {"logit": logit_head, "log-relu": log_relu_head}
 
 
-class VSC(Autoencoder):
+class Sparse(Autoencoder, ABC):
+    """A model whose latents have gates, which a spike estimator trains."""
+
+    spiked = True
+    spikes: SpikeEstimator
+    relaxation: float
+    correlated = False
+
+    @abstractmethod
+    def posterior(self, x: Tensor, lam: float = 1.0) -> Any:
+        """Return q_lambda(z|x), shape (B, J), of x (B, M)."""
+
+    def forward(self, x, lam=1.0, relaxation=None):
+        """Return the terms of the ELBO of x (B, M); in eval mode the spikes are hard, whatever the estimator."""
+        estimate = self.spikes if self.training else estimators.hard
+        # q(z|x)  (B, J)       ICLR eq. 5; a prior's pseudo-inputs pass the encoder beside x
+        qz, posterior = self.prior.encoded(x, partial(self.posterior, lam=lam))
+        if self.sweeps and not self.training:
+            qz = ascend(self, x, qz, self.sweeps)
+        relaxation = self.relaxation if relaxation is None else relaxation
+        log_px = estimate(qz, self.given(x), relaxation)  # E_q log p(x|z)  (B,)
+        kl = self.prior.kl(qz, x, posterior)  # (B,)       ICLR eq. 9, UAI eq. 6
+        tc = slab_correlation(qz, self.prior.origin) if self.correlated and self.training else torch.zeros_like(log_px)
+        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma, kl.penalty, tc)
+
+    def codes(self, x):
+        """Return z = gamma mu, gamma and mu."""
+        qz = self.posterior(x)
+        if self.sweeps:
+            qz = ascend(self, x, qz, self.sweeps)
+        return Codes(qz.mean, qz.gamma, qz.mu)
+
+
+class VSC(Sparse):
     """
     Variational sparse coding: q(z|x) and p(z) are spike-and-slabs (ICLR eq. 4, 5).
 
@@ -82,7 +116,6 @@ class VSC(Autoencoder):
     """
 
     features = 3
-    spiked = True
     refines = True
     schedules = frozenset({"beta", "total_correlation", "cap", "target_l0", "relaxation", "lam"})
 
@@ -127,28 +160,8 @@ class VSC(Autoencoder):
             mu = mu + origin.to(mu.dtype)
         return SpikeAndSlab(mu, logvar, spike_logits=self.head(v + self.gate_init), validate_args=False)
 
-    def forward(self, x, lam=1.0, relaxation=None):
-        """Return the terms of the ELBO of x (B, M); in eval mode the spikes are hard, whatever the estimator."""
-        estimate = self.spikes if self.training else estimators.hard
-        # q(z|x)  (B, J)       ICLR eq. 5; a prior's pseudo-inputs pass the encoder beside x
-        qz, posterior = self.prior.encoded(x, partial(self.posterior, lam=lam))
-        if self.sweeps and not self.training:
-            qz = ascend(self, x, qz, self.sweeps)
-        relaxation = self.relaxation if relaxation is None else relaxation
-        log_px = estimate(qz, self.given(x), relaxation)  # E_q log p(x|z)  (B,)
-        kl = self.prior.kl(qz, x, posterior)  # (B,)       ICLR eq. 9, UAI eq. 6
-        tc = slab_correlation(qz, self.prior.origin) if self.correlated and self.training else torch.zeros_like(log_px)
-        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma, kl.penalty, tc)
 
-    def codes(self, x):
-        """Return z = gamma mu, gamma and mu."""
-        qz = self.posterior(x)
-        if self.sweeps:
-            qz = ascend(self, x, qz, self.sweeps)
-        return Codes(qz.mean, qz.gamma, qz.mu)
-
-
-class ThresholdedVSC(Autoencoder, ABC):
+class ThresholdedVSC(Sparse, ABC):
     """
     Soft-thresholded latents, z = mu + soft_t(xi) of a xi with scale b: exact zeros, and an exact divergence.
 
@@ -171,7 +184,6 @@ class ThresholdedVSC(Autoencoder, ABC):
     """
 
     features = 2
-    spiked = True
     schedules = frozenset({"beta", "cap", "target_l0", "relaxation"})
 
     @property
@@ -208,25 +220,11 @@ class ThresholdedVSC(Autoencoder, ABC):
         of = self.thresholded.kind.threshold_of
         self.register_buffer("scale_init", torch.tensor(math.log(of(alpha) / of(0.5)), dtype=torch.float32))
 
-    def posterior(self, x: Tensor) -> Thresholded:
-        """Return q(z|x), shape (B, J), of x (B, M)."""
+    def posterior(self, x: Tensor, lam: float = 1.0) -> Thresholded:
+        """Return q(z|x), shape (B, J), of x (B, M); it has no warm-up."""
         mu, logscale = (part.contiguous() for part in self.from_encoder(x).chunk(2, -1))
         threshold: Tensor = self.prior.threshold  # pyright: ignore[reportAssignmentType]
         return self.thresholded.kind(mu, logscale + self.scale_init, threshold, validate_args=False)
-
-    def forward(self, x, lam=1.0, relaxation=None):
-        """Return the terms of the ELBO of x (B, M); in eval mode the spikes are hard, whatever the estimator."""
-        estimate = self.spikes if self.training else estimators.hard
-        qz = self.posterior(x)  # q(z|x)  (B, J)
-        log_px = estimate(qz, self.given(x), self.relaxation if relaxation is None else relaxation)
-        kl = self.prior.kl(qz, x, self.posterior)  # (B,)
-        zero = torch.zeros_like(log_px)
-        return Bound(log_px, kl.slab, kl.spike, kl.selection, qz.gamma, kl.penalty, zero)
-
-    def codes(self, x):
-        """Return z = gamma mu, gamma and mu."""
-        qz = self.posterior(x)
-        return Codes(qz.mean, qz.gamma, qz.mu)
 
 
 class ThresholdedLaplaceVSC(ThresholdedVSC):

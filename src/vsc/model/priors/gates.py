@@ -43,6 +43,11 @@ class Gates(nn.Module, ABC):
         Whether there may be several components.
     encoder : bool
         Whether `asked` reads them from the encoder, whose slabs can then be taken with them.
+
+    Raises
+    ------
+    UsageError
+        If alpha, U or another number that a kind takes is out of its range.
     """
 
     schedules: frozenset[str] = frozenset()
@@ -81,11 +86,6 @@ class FixedGates(Gates):
         J.
     alpha : float
         Prior spike probability in (0, 1]; smaller is sparser. At 1 the gates must be open: the VAE's prior.
-
-    Raises
-    ------
-    UsageError
-        If alpha is outside (0, 1].
     """
 
     zero: Tensor
@@ -112,11 +112,6 @@ class LearnedGates(Gates):
         J.
     alpha : float
         Where every alpha_j starts, in (0, 1).
-
-    Raises
-    ------
-    UsageError
-        If alpha is outside (0, 1).
     """
 
     def __init__(self, latent_dim: int, alpha: float):
@@ -145,11 +140,6 @@ class MixtureGates(Gates):
         U >= 1.
     gate_init : float
         Mean of the spike logits at the start; 0 is pi near 1/2.
-
-    Raises
-    ------
-    UsageError
-        If alpha is outside (0, 1), U < 1 or gate_init not finite.
     """
 
     schedules = frozenset({"penalty"})
@@ -180,11 +170,6 @@ class PseudoInputGates(Gates):
         U >= 1.
     nu : float, optional
         Sharpen the gates to S(nu (gamma - 1/2)), as the released code does with nu = 10.
-
-    Raises
-    ------
-    UsageError
-        If alpha is outside (0, 1), U < 1, or nu is not positive and finite.
     """
 
     schedules = frozenset({"penalty"})

@@ -256,27 +256,11 @@ def step(
     fabric, wrapped, optimizer, x: Tensor, settings: TrainConfig, done: Progress, look: bool, folder: Path | None
 ) -> tuple[Bound, Progress]:
     """
-    Take one step of the optimiser.
+    Take one step of the optimiser; return the batch's bound, and the progress with what the controller has come to ask.
 
-    Parameters
-    ----------
-    fabric, wrapped, optimizer
-        lightning-fabric, and the model and its optimiser as it has set them up.
-    x : torch.Tensor, shape (B, M)
-        Model inputs.
-    settings : TrainConfig
-        Resolved.
-    done : Progress
-        How far the training has come.
-    look : bool
-        Whether to check that the loss is finite.
-    folder : Path or None
-        The run's, for the complaint.
-
-    Returns
-    -------
-    Bound and Progress
-        The batch's bound, and the progress with what the controller has come to ask.
+    `wrapped` and `optimizer` are as lightning's `fabric` has set them up, `x` (B, M) are model inputs, the `settings`
+    are resolved, and `done` says how far the training has come. If it is to `look`, a loss that is not finite is a
+    RunError, which names the checkpoint in the run's `folder`.
     """
     now = settings.knobs(done.step)
     bound: Bound = wrapped(x, lam=now.lam, relaxation=now.relaxation)

@@ -18,18 +18,10 @@ from vsc.training.processes import launch
 
 class Online:
     """
-    A model in training whose data come bit by bit: it takes the steps that `vsc.train` takes.
+    A model in training, in place, whose data come bit by bit: it takes the steps that `vsc.train` takes.
 
-    Parameters
-    ----------
-    model : Autoencoder
-        Trained in place.
-    settings : TrainConfig
-        Resolved; schedules stay at their ends once `steps` are taken.
-    taken : int
-        Steps that the model has behind it.
-    state : bytes, optional
-        What `state` of an earlier one returned: it goes on as if there had been no break.
+    Of the resolved `settings`, schedules stay at their ends once `steps` are taken. The model has `taken` steps behind
+    it; with the `state` that an earlier one returned it goes on as if there had been no break.
     """
 
     def __init__(self, model: Autoencoder, settings: TrainConfig, taken: int = 0, state: bytes | None = None):

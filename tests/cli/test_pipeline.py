@@ -29,12 +29,6 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    """Whatever a command writes lands in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-
-
 def says(capsys, *words):
     assert main(words) == 0
     return capsys.readouterr().out

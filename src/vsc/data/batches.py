@@ -38,11 +38,9 @@ def batches_of(
     common = (scaler, batch_size, seed, binarise, rank, world)
     if split.stream is not None:
         return StreamedBatches(split.stream(batch_size), scaler, binarise, device)
-    if not isinstance(split.x, Stored):
-        return Batches(split.x.to(device), *common)
-    if len(split.x) <= at_once(split.x):
-        return Batches(split.x[:].to(device), *common)
-    return StoredBatches(split.x, *common, device=device)
+    if isinstance(split.x, Stored) and len(split.x) > at_once(split.x):
+        return StoredBatches(split.x, *common, device=device)
+    return Batches((split.x[:] if isinstance(split.x, Stored) else split.x).to(device), *common)
 
 
 def at_once(x: Stored) -> int:
@@ -119,11 +117,9 @@ class StoredBatches(Batches):
 
     def _plan(self, epoch: int) -> None:
         """Decide which blocks are in which group of an epoch, and where in the epoch each group starts."""
-        count = -(-len(self.x) // self._block)
-        order = _permutation(count, 0, self.seed, epoch)
-        sizes = torch.full((count,), self._block)
-        sizes[-1] = len(self.x) - (count - 1) * self._block
-        self._groups = order.split(self._blocks)
+        starts = torch.arange(0, len(self.x), self._block)
+        sizes = (len(self.x) - starts).clamp(max=self._block)
+        self._groups = _permutation(len(starts), 0, self.seed, epoch).split(self._blocks)
         self._starts = np.cumsum([0, *(int(sizes[group].sum()) for group in self._groups)])
         self._epoch, self._held = epoch, -1
 

@@ -9,17 +9,13 @@ from urllib.parse import quote, urlsplit
 from vsc.errors import RunError, UsageError, short
 
 
-def cache_folder() -> Path:
-    """Return the folder where downloads of this user go by default."""
+def data_folder(root: str | Path | None) -> Path:
+    """Return the folder `root`, by default the environment's VSC_DATA, else the user's cache."""
+    if chosen := root or os.environ.get("VSC_DATA"):
+        return expanded(chosen)
     import pooch
 
     return Path(pooch.os_cache("vsc"))
-
-
-def data_folder(root: str | Path | None) -> Path:
-    """Return the folder `root`, by default the environment's VSC_DATA, else `cache_folder`."""
-    chosen = root or os.environ.get("VSC_DATA")
-    return expanded(chosen) if chosen else cache_folder()
 
 
 def expanded(name: str | Path) -> Path:
@@ -75,14 +71,10 @@ def _reason(error: Exception) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP {response.status_code}"
-    match error:
-        case exceptions.Timeout():
-            return "no answer in time"
-        case exceptions.ChunkedEncodingError():
-            return "connection cut"
-        case exceptions.ConnectionError():
-            return "no connection"
-        case OSError():  # a RequestException is one, too
-            return error.strerror or type(error).__name__
-        case _:
-            return "wrong checksum"
+    words = {
+        exceptions.Timeout: "no answer in time",
+        exceptions.ChunkedEncodingError: "connection cut",
+        exceptions.ConnectionError: "no connection",
+        OSError: getattr(error, "strerror", None) or type(error).__name__,  # a RequestException is one, too
+    }
+    return next((said for kind, said in words.items() if isinstance(error, kind)), "wrong checksum")

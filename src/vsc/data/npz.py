@@ -138,11 +138,10 @@ def check_complete(arrays: Mapping[str, Any]) -> None:
     """
     kinds = {_part_of(name)[0] for name in arrays}
     for what in sorted(name for name in kinds if name in ("y", "factors", "presence") or name.startswith(EXTRA)):
-        for end in ("_test", "_valid"):
-            one, x = what + end, "x" + end
-            for other in (x,) if what.startswith(EXTRA) else (what, x):
-                if one in arrays and other not in arrays:
-                    raise UsageError(f"{one} is given without {other}")
+        for one, x in ((what + end, "x" + end) for end in ("_test", "_valid")):
+            needs = [x] if what.startswith(EXTRA) else [what, x]
+            if one in arrays and (lacking := [name for name in needs if name not in arrays]):
+                raise UsageError(f"{one} is given without {lacking[0]}")
             if what in arrays and x in arrays and one not in arrays:
                 raise UsageError(f"{what} and {x} are given without {one}")
 
@@ -150,12 +149,12 @@ def check_complete(arrays: Mapping[str, Any]) -> None:
 def known(arrays: Mapping[str, Any], end: str, n: int) -> dict[str, Any]:
     """Return `factors`, `presence` and `extras` of the `Split` of `n` examples whose names end in `end`."""
     found: dict[str, Any] = {"extras": {}}
-    for name in arrays:
-        what, own = _part_of(name)
-        if own != end or not (what in ("factors", "presence") or what.startswith(EXTRA)):
+    for name, (what, own) in ((name, _part_of(name)) for name in arrays):
+        extra = what.startswith(EXTRA)
+        if own != end or not (extra or what in ("factors", "presence")):
             continue
-        array, extra = numeric(arrays[name], name).values, what.startswith(EXTRA)
-        if len(array.shape) < 1 or len(array) != n or (array.ndim != 2 and not extra):
+        array = numeric(arrays[name], name).values
+        if array.shape[:1] != (n,) or (array.ndim != 2 and not extra):
             form = f"{n} rows, one per example" if extra else f"shape ({n}, F), one row per example"
             raise UsageError(f"{name} has shape {array.shape}; it must have {form}")
         if extra:

@@ -181,11 +181,9 @@ def _whole(given: Any, what: str) -> _Part | None:
 
 
 def _is_stream(given: Any) -> bool:
-    if isinstance(given, IterableDataset | DataLoader):
-        return True
     if not hasattr(given, "__getitem__") and not hasattr(given, "__iter__"):
         raise UsageError(f"expected a torch Dataset or DataLoader, not {type(given).__name__}")
-    return not hasattr(given, "__getitem__")
+    return isinstance(given, IterableDataset | DataLoader) or not hasattr(given, "__getitem__")
 
 
 def _batched(loader: Any, batch_size: int) -> Iterable[Any]:

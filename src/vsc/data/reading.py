@@ -166,16 +166,17 @@ DRIFT, LOOKED_AT = 3.0, 100
 
 def _check_drift(shards: list[FileShard]) -> None:
     """Refuse shards of real numbers that are plainly in other units than the others, as those of another layer are."""
-    sizes = {}
+    sizes = []
     for shard in shards:
         if shard.dtype.kind == "f" and (n := shard.shape[0]) >= LOOKED_AT:
             rows = [shard.read(i, i + 1) for i in np.linspace(0, n - 1, LOOKED_AT).astype(int)]
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused elsewhere
-                sizes[shard.name] = float(np.sqrt(np.mean(np.square(np.concatenate(rows), dtype=np.float64))))
-    low, top = min(sizes, key=sizes.__getitem__, default=""), max(sizes, key=sizes.__getitem__, default="")
-    if sizes and 0 < DRIFT * sizes[low] < sizes[top] < math.inf:
+                size = np.sqrt(np.mean(np.square(np.concatenate(rows), dtype=np.float64)))
+            sizes.append((float(size), shard.name))
+    (low, small), (top, large) = (min(sizes), max(sizes)) if sizes else ((0.0, ""), (0.0, ""))
+    if 0 < DRIFT * low < top < math.inf:
         raise UsageError(
-            f"the scale drifts: root mean square {sizes[top]:.3g} in {top} and {sizes[low]:.3g} in {low}; collect all "
+            f"the scale drifts: root mean square {top:.3g} in {large} and {low:.3g} in {small}; collect all "
             "from one layer, or divide each by its own"
         )
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,21 +25,6 @@ GREY = ("1", "L", "LA", "La", "I")
 """Pillow's modes without colour, but for those of 16 bits, I;16 and its kin."""
 TAG, TURNED = 0x0112, (5, 6, 7, 8)
 """EXIF's tag of which side is up, and its values that exchange width and height."""
-
-
-class Pictures(NamedTuple):
-    """
-    The pictures of a folder.
-
-    `x` (N, C, H, W) uint8, mapped into memory; `ends` and `classes` (N,), the part of each, as in `vsc.data.npz.ENDS`,
-    neighbours in the file, and its class, "" where there are none; `files`, their names; `notes` on what was done.
-    """
-
-    x: np.memmap
-    ends: tuple[str, ...]
-    classes: tuple[str, ...]
-    files: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 def parse_size(size: Size) -> tuple[int, int] | None:
@@ -64,9 +49,14 @@ def is_picture(path: Path) -> bool:
     return not path.name.startswith(".") and Image.registered_extensions().get(path.suffix.lower()) in Image.OPEN
 
 
-def load(folder: Path, asked: Asked) -> Pictures:
+def load(
+    folder: Path, asked: Asked
+) -> tuple[np.memmap, tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """
     Convert the pictures of a `folder` as `asked`, or find them converted.
+
+    Returned are they (N, C, H, W), uint8, mapped into memory; the part of each (N,), as in `vsc.data.npz.ENDS`,
+    neighbours in the file; its class, "" where there are none; its file; and notes on what was done.
 
     Pictures of another shape are cut to that of the size around their centre, then shrunk or enlarged (bilinear, with
     antialiasing). They stand as EXIF says; transparent ones are laid on white, of 16 bits the upper 8 are kept, of
@@ -90,7 +80,7 @@ def load(folder: Path, asked: Asked) -> Pictures:
         converted(file, paths, shape, partial(_pixels, shape=shape), folder.name)
         write_json(beside, notes)
     left = (f"{len(there) - len(paths)} files that are no pictures by their names are left out",)
-    return Pictures(mapped(file), ends, classes, files, (*read_json(beside), *left[: len(there) > len(paths)]))
+    return mapped(file), ends, classes, files, (*read_json(beside), *left[: len(there) > len(paths)])
 
 
 def _named(folder: Path, files: Sequence[str], size: tuple[int, int] | None, channels: int | None) -> str:

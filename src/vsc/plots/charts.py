@@ -258,22 +258,11 @@ def strips(
 @STYLE
 def class_maps(panels: Mapping[str, Sequence[tuple[str, np.ndarray]]], classes: Sequence[str], xlabel: str) -> Figure:
     """
-    Draw class by latent matrices, those of a model beside each other.
+    Draw class by latent matrices, those of a model beside each other, each with its colour bar.
 
-    Parameters
-    ----------
-    panels : mapping from model to sequence of (str, numpy.ndarray)
-        A quantity's name and its matrix (C, J). A `mean code` has diverging colours about 0 and a scale of its own; all
-        others run from 0 to 1.
-    classes : sequence of str
-        Names of the C classes.
-    xlabel : str
-        What the columns are.
-
-    Returns
-    -------
-    Figure
-        Each matrix with its colour bar, as many in a row as there is room for.
+    `panels` are, for each model, a quantity's name and its matrix (C, J): a `mean code` has diverging colours about 0
+    and a scale of its own, all others run from 0 to 1. `classes` are the names of the C classes, and `xlabel` says what
+    the columns are.
     """
     names = [plain_text(name, 12) for name in classes]
     C, every = len(names), -(-len(names) // 20)

@@ -26,6 +26,7 @@ from vsc.plots.drawing import (
     name_features,
     peak_of,
     plain_text,
+    show_difference,
     value_limits,
 )
 
@@ -89,28 +90,19 @@ def class_heatmap(matrix: np.ndarray, classes: Sequence[str], quantity: str) -> 
     width = float(np.clip(0.3 * J, 1.6, WIDTH - left - 1.2))
     height = float(np.clip(0.22 * C, 1.15, 5.2))  # the colour bar's label needs an inch
     figure = Figure(figsize=(left + width + 1.2, height + 0.75))
-    axes, bar = (
-        axes_at(figure, left, 0.5, width, height),
-        axes_at(figure, left + width + 0.18, 0.5, 0.13, height),
-    )
+    axes = axes_at(figure, left, 0.5, width, height)
+    bar = axes_at(figure, left + width + 0.18, 0.5, 0.13, height)
     signed = quantity == "mean code"
     high = peak_of(matrix) if signed else 1.0
-    image = axes.imshow(
-        matrix,
-        aspect="auto",
-        interpolation="nearest",
-        cmap="RdBu_r" if signed else "Blues",
-        vmin=-high if signed else 0.0,
-        vmax=high,
-    )
+    colours = {"cmap": "RdBu_r", "vmin": -high} if signed else {"cmap": "Blues", "vmin": 0.0}
+    image = axes.imshow(matrix, aspect="auto", interpolation="nearest", vmax=high, **colours)
     every = int(np.ceil(0.16 * C / height))  # a label needs 0.16 inches
     axes.set_yticks(range(0, C, every), names[::every])
     axes.set(xlabel="latent index", ylabel="class" if C > 1 else "")
     count_ticks(axes, J)
     axes.tick_params(length=2)
     axes.spines[["top", "right"]].set_visible(True)
-    figure.colorbar(image, cax=bar, ticks=MaxNLocator(4)).set_label(quantity)
-    bar.tick_params(length=2)
+    _labelled_bar(figure, image, bar, quantity)
     return figure
 
 
@@ -144,13 +136,11 @@ def _effect_images(change: np.ndarray, labels: Sequence[str], shape: Sequence[in
         row, column = divmod(k, columns)
         bottom = 0.08 + (rows - 1 - row) * (height + top + 0.08)
         axes = axes_at(figure, 0.08 + column * (cell + 0.16), bottom, cell, height)
-        shown = axes.imshow(image, cmap="RdBu_r", vmin=-high, vmax=high, interpolation="nearest", aspect="auto")
+        shown = show_difference(axes, image, high)
         axes.set_title(words, fontsize=7.5, color=INK, pad=3, linespacing=1.05)
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(visible=True, color="#cccccc")
     tall = min(rows * (height + top + 0.08) - 0.2, 2.6)
     bar = axes_at(figure, columns * (cell + 0.16) + 0.12, figure.get_figheight() - tall - 0.1, 0.13, tall)
-    _effect_bar(figure, shown, bar, "change of the output")
+    _labelled_bar(figure, shown, bar, "change of the output")
     return figure
 
 
@@ -174,15 +164,11 @@ def effects_in_runs(change: np.ndarray, labels: Sequence[Sequence[str]], shape: 
         bottom = figure.get_figheight() - (row + 1) * (tall + top + 0.1) + 0.1
         for s in range(S):
             axes = axes_at(figure, 0.08 + column * block + s * (cell + 0.06), bottom, cell, tall)
-            shown = axes.imshow(
-                images[k, s], cmap="RdBu_r", vmin=-high, vmax=high, interpolation="nearest", aspect="auto"
-            )
+            shown = show_difference(axes, images[k, s], high)
             axes.set_title(labels[k][s], fontsize=7.5, color=INK, pad=2, loc="left")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(visible=True, color="#cccccc")
     high = min(figure.get_figheight() - 0.3, 2.6)
     bar = axes_at(figure, across * block, figure.get_figheight() - high - 0.15, 0.13, high)
-    _effect_bar(figure, shown, bar, "change of the output")
+    _labelled_bar(figure, shown, bar, "change of the output")
     return figure
 
 
@@ -209,10 +195,10 @@ def _effect_table(change: np.ndarray, rows: Sequence[str], features: Sequence[st
     if K > 1:  # a line between the latents: rows are read across
         axes.hlines(np.arange(K - 1) + 0.5, -0.5, M - 0.5, color="white", linewidth=1.2)
         axes.set(xlim=(-0.5, M - 0.5), ylim=(K - 0.5, -0.5))
-    _effect_bar(figure, image, bar, "change of the column\n(model units)")
+    _labelled_bar(figure, image, bar, "change of the column\n(model units)")
     return figure
 
 
-def _effect_bar(figure: Figure, image: Any, bar: Axes, label: str) -> None:
+def _labelled_bar(figure: Figure, image: Any, bar: Axes, label: str) -> None:
     figure.colorbar(image, cax=bar, ticks=MaxNLocator(4)).set_label(label)
     bar.tick_params(length=2)

@@ -179,6 +179,13 @@ def show_pixels(axes: Axes, picture: np.ndarray, **place: Any) -> None:
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", **place)
 
 
+def show_difference(axes: Axes, image: np.ndarray, peak: float) -> Any:
+    """Show an image of changes: red is more, blue less, `peak` the darkest."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color="#cccccc")
+    return axes.imshow(image, cmap="RdBu_r", vmin=-peak, vmax=peak, interpolation="nearest", aspect="auto")
+
+
 def draw_example(
     axes: Axes,
     values: np.ndarray,

@@ -22,6 +22,7 @@ from vsc.plots.drawing import (
     mosaic_of,
     peak_of,
     plain_text,
+    show_difference,
     show_pixels,
     value_limits,
 )
@@ -69,25 +70,11 @@ def mosaics(
     reach: float = 1.0,
 ) -> Figure:
     """
-    Draw several sets of pictures, each as a grid of its own, beside each other.
+    Draw several sets of pictures, each as a grid of its own, up to three beside each other; one grey scale for all.
 
-    Parameters
-    ----------
-    panels : mapping from title to array_like, shape (R * columns, M)
-        Row by row, from the top.
-    shape : sequence of int
-        (C, H, W).
-    columns : int
-        Pictures in a row.
-    axis_names : tuple of str, optional
-        Names of the two quantities that the grid's places stand for.
-    reach : float
-        They run from -reach to reach, upwards and to the right.
-
-    Returns
-    -------
-    Figure
-        Up to three grids in a row, two of four; one grey scale for all.
+    `panels` are the sets by their titles, (R * columns, M), row by row from the top, of `shape` (C, H, W), with so many
+    `columns`. Where the places stand for two quantities, `axis_names` names these; they run from -`reach` to `reach`,
+    upwards and to the right.
     """
     tables = {title: np.asarray(pictures, dtype=float) for title, pictures in panels.items()}
     limits = value_limits(np.concatenate(list(tables.values())))
@@ -119,22 +106,11 @@ def mosaics(
 @STYLE
 def altered(cases: Sequence[Case], shape: Sequence[int], strips: Mapping[str, Strip] | None = None) -> Figure:
     """
-    Draw codes before and after an alteration, and below each what it decodes to.
+    Draw codes of `cases` before and after an alteration, and below each what it decodes to, of `shape` (C, H, W).
 
-    Parameters
-    ----------
-    cases : sequence of Case
-        One below the other.
-    shape : sequence of int
-        (C, H, W).
-    strips : mapping from name to Strip, optional
-        Rows of pictures at the foot of the figure.
-
-    Returns
-    -------
-    Figure
-        Bars are blue as they were and orange where they were altered, with an arrow from the one to the other. Beside
-        the altered picture stands its change: red where it is brighter, blue where it is darker.
+    Bars are blue as they were and orange where they were altered, with an arrow from the one to the other. Beside the
+    altered picture stands its change: red where it is brighter, blue where it is darker. `strips` are rows of pictures
+    at the foot of the figure, by their names.
     """
     n = 1 + max(len(case.changes) for case in cases)
     left, right, bars, side = 0.95, 0.75, 0.95, 0.95
@@ -175,9 +151,7 @@ def altered(cases: Sequence[Case], shape: Sequence[int], strips: Mapping[str, St
             else:
                 draw_example(first, pictures[1], shape, limits, CODE)
                 difference = (pictures[1] - pictures[0]).reshape(tuple(shape)).mean(0)
-                shown = second.imshow(difference, cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
-                second.set(xticks=[], yticks=[], aspect="auto")
-                second.spines[:].set(visible=True, color="#cccccc")
+                shown = show_difference(second, difference, reach)
                 first.spines[:].set(visible=True, color=CHANGED, linewidth=1.5)
                 names = "decoded", "change"
             for axes, name in ((first, names[0]), (second, names[1])):
@@ -257,19 +231,9 @@ def codes_beside(
     """
     Draw one input per row, and for each model its code and what the code decodes to.
 
-    Parameters
-    ----------
-    inputs : sequence of (str, numpy.ndarray)
-        Name and values (M,) of each input.
-    columns : mapping from model to sequence of Change
-        A code and its picture for each input; the title stands above its bars.
-    shape : sequence of int
-        (C, H, W).
-
-    Returns
-    -------
-    Figure
-        Each model's codes share one scale; a latent that is off is a grey dot.
+    `inputs` are names and values (M,), of `shape` (C, H, W); `columns` are, for each model, a code and its picture for
+    each input, with the title that stands above its bars. Each model's codes share one scale; a latent that is off is a
+    grey dot.
     """
     n, side = len(columns), 0.86
     tall = side * shape[1] / shape[2]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vsc.files import whole
 from vsc.report import words
-from vsc.report.page import ENVIRONMENT
+from vsc.report.page import ENVIRONMENT, put
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,7 @@ def write(title: str, sections: Sequence[Section], environment: Mapping[str, str
     """Write studies as one HTML file: `title`, `sections` in their order, the `environment` of the runs, the `path`."""
     shown = [(section, [[_cell(value) for value in row] for row in section.rows]) for section in sections]
     html = ENVIRONMENT.get_template("study.html.j2").render(title=title, sections=shown, environment=environment)
-    with whole(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    put(html, path)
 
 
 def _cell(value: Any) -> str:

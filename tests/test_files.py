@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsc.errors import Busy
+from vsc.errors import Busy, UsageError
 from vsc.files import (
     as_json,
     claimed,
@@ -22,6 +22,7 @@ from vsc.files import (
     parse_json,
     read_json,
     read_yaml,
+    undamaged,
     whole,
     write_json,
     write_npz,
@@ -233,3 +234,16 @@ def test_what_dead_processes_had_begun_to_write_is_removed(tmp_path):
         (tmp_path / name).write_text("half")
     clear_temporaries(tmp_path, ("last",))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (ValueError("no header"), r"a\.npy: damaged \(no header\); save it again"),
+        (PermissionError(13, "Permission denied"), r"a\.npy: cannot be read \(Permission denied\)"),
+        (MemoryError(), r"a\.npy: too large for memory; rows in \.npy files can stay on disk"),
+    ],
+)
+def test_what_readers_raise_is_one_line(raised, said):
+    with pytest.raises(UsageError, match=said), undamaged("a.npy: "):
+        raise raised

@@ -37,9 +37,9 @@ from vsc.errors import UsageError
 from vsc.metrics.matching import cosines, stability
 from vsc.model import Autoencoder
 from vsc.model.nets import Dictionary
-from vsc.settings.build import resolve, unused, without
 from vsc.settings.config import Config
 from vsc.settings.presets import PRESETS, changed
+from vsc.settings.resolve import resolve, unused, without
 from vsc.sweep.jobs import key
 from vsc.training import runs
 

@@ -15,7 +15,8 @@ import vsc
 from vsc.data.synth import world
 from vsc.measure.measured import Measured
 from vsc.model import VSC
-from vsc.settings.build import new_model, resolve
+from vsc.settings.build import new_model
+from vsc.settings.resolve import resolve
 
 METRICS = ("feature-f1", "feature-mcc", "fvu")
 

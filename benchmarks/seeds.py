@@ -16,7 +16,8 @@ import torch
 from torch.func import functional_call, stack_module_state, vmap
 
 import vsc
-from vsc.settings.build import new_model, resolve
+from vsc.settings.build import new_model
+from vsc.settings.resolve import resolve
 
 STEPS = 15
 

@@ -23,9 +23,9 @@ from vsc import load_data
 from vsc.data import DATASETS
 from vsc.errors import RunError, UsageError
 from vsc.files import write_json
-from vsc.settings.build import unused, without
 from vsc.settings.config import Config
 from vsc.settings.presets import PRESETS, changed
+from vsc.settings.resolve import unused, without
 from vsc.studies import Group, Row
 from vsc.sweep.jobs import plan, sweep
 from vsc.training.loop import Interrupted

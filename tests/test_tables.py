@@ -11,6 +11,7 @@ import pytest
 
 from vsc import data
 from vsc.settings import build
+from vsc.settings.resolve import resolve
 from vsc.training import runs
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "tables.py"
@@ -29,7 +30,7 @@ def test_every_row_is_a_valid_setting(tables):
     for table in tables.TABLES.values():
         for own, seeds in table.rows.values():
             settings = {k: v for k, v in (table.common | own).items() if k != "iwae"} | {"data.name": "digits"}
-            build.new_model(build.resolve(tables.config_of(settings), digits), digits)
+            build.new_model(resolve(tables.config_of(settings), digits), digits)
             assert seeds >= 1
 
 

@@ -26,6 +26,7 @@ from vsc.model import Autoencoder
 from vsc.settings import build, values
 from vsc.settings.config import Config, DataConfig, as_plain
 from vsc.settings.presets import changed, no_setting
+from vsc.settings.resolve import resolve
 from vsc.settings.schedule import Schedule
 from vsc.settings.upgrade import from_plain
 from vsc.torchstate import modes, seeded
@@ -172,7 +173,7 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         with _own_names():
             config = self._config()
             data = self._dataset(X, config.data, config.data.valid_fraction)
-            config = build.resolve(_with_steps(config, len(data.train)), data)
+            config = resolve(_with_steps(config, len(data.train)), data)
             rows: list[dict[str, Any]] = []
             self.model_ = train(data, config, progress=bool(self.verbose), watch=rows.append, tell=_warn)
         self.config_, self._online = config, None
@@ -338,7 +339,7 @@ class SparseCoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Build the model of the first rows that come."""
         config = self._config()
         data = self._dataset(X, config.data, 0.0)
-        config = build.resolve(config, data)
+        config = resolve(config, data)
         with modes(gradients=True), seeded(config.train.seed):
             self.model_ = build.new_model(config, data)
         self.config_, self.n_iter_ = config, 0

@@ -18,6 +18,7 @@ from vsc.errors import RunError
 from vsc.model.scaling import Scaler
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.resolve import resolve
 from vsc.training.loop import Interrupted, train
 
 N = 3000
@@ -184,7 +185,7 @@ def test_training_from_disk_comes_out_as_from_memory(table):
             torch.manual_seed(0)
             elbo.append(model(model.scaler(one.valid.x)).elbo.mean().item())
     with torch.no_grad():
-        untrained = build.new_model(build.resolve(settings, data), data).eval()
+        untrained = build.new_model(resolve(settings, data), data).eval()
         before = untrained(untrained.scaler(data.valid.x)).elbo.mean().item()
     assert abs(elbo[0] - elbo[1]) < 0.1 * (elbo[1] - before)  # the same but for the order
 

@@ -19,8 +19,9 @@ from vsc.model.front import Front
 from vsc.model.likelihoods import Columns, GaussianFixed
 from vsc.model.priors import SELECTORS, MixtureGates, SpikeSlabPrior
 from vsc.model.scaling import fit_scaler, identity
-from vsc.settings.build import new_model, resolve
+from vsc.settings.build import new_model
 from vsc.settings.config import Config, ModelConfig, TrainConfig
+from vsc.settings.resolve import resolve
 from vsc.sweep.jobs import checked
 from vsc.training.diagnosis import beforehand
 from vsc.training.loop import train

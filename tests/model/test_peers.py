@@ -14,6 +14,7 @@ from vsc.model.peers import gated, topk
 from vsc.settings import build
 from vsc.settings.config import Config, ModelConfig, TrainConfig
 from vsc.settings.presets import PRESETS, changed
+from vsc.settings.resolve import resolve
 
 M, J, B = 6, 20, 16
 PEERS = {name: MODELS[name] for name in ("topk", "batch-topk", "matryoshka", "jumprelu", "gated", "vaease")}
@@ -348,14 +349,14 @@ def test_a_preset_trains_and_comes_back_from_its_folder(name, tmp_path):
 @pytest.mark.parametrize(("target", "wanted"), [(None, 3), (5, 5), ("9 -> 4 at 0.1", 4), (30, 30)])
 @pytest.mark.parametrize("name", ["topk", "batch-topk", "matryoshka"])
 def test_k_is_the_l0_that_is_asked_for(name, target, wanted):
-    config = build.resolve(configured(name, target), DATA)
+    config = resolve(configured(name, target), DATA)
     assert config.train.target_l0.last == wanted
-    assert build.resolve(config, DATA) == config
+    assert resolve(config, DATA) == config
     assert build.new_model(config, DATA).k == wanted
 
 
 def test_a_penalty_that_is_given_takes_the_place_of_a_target():
-    assert build.resolve(configured("jumprelu", **{"train.penalty": 0.1}), DATA).train.target_l0 is None
+    assert resolve(configured("jumprelu", **{"train.penalty": 0.1}), DATA).train.target_l0 is None
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from vsc.report.live import LAYERS, Store, live, prior, unfit
 from vsc.report.material import Material
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig
+from vsc.settings.resolve import resolve
 from vsc.training import runs
 
 SCRIPT = (files("vsc.report") / "decode.js").read_text(encoding="utf-8")
@@ -66,7 +67,7 @@ def untrained(data, **settings):
     """Return a model of given settings, and all of them."""
     hidden = {"hidden": (16,)} if settings.get("net", "mlp") == "mlp" else {}
     model = ModelConfig(**{"latent_dim": 6} | hidden | settings)
-    config = build.resolve(Config(DataConfig(data.name), model), data)
+    config = resolve(Config(DataConfig(data.name), model), data)
     torch.manual_seed(0)
     return enlarged(build.new_model(config, data).eval(), 2), config
 

@@ -28,6 +28,7 @@ from vsc.settings import build
 from vsc.settings.commands import TrainRun
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import training_command
+from vsc.settings.resolve import resolve
 from vsc.training import runs
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -91,7 +92,7 @@ def text_data():
 def page_of(data, folder, split="test", **settings):
     """Return the page, and the survey, of an untrained model whose codes differ: gates are open half of the time."""
     config = Config(DataConfig(data.name), ModelConfig(**{"latent_dim": 6, "hidden": (16,)} | settings), TrainConfig())
-    config = build.resolve(config, data)
+    config = resolve(config, data)
     torch.manual_seed(0)
     model = build.new_model(config, data).eval()
     with torch.no_grad():
@@ -264,7 +265,7 @@ def test_the_command_gives_the_settings_back(tiny, tmp_path):
         ModelConfig(hidden=(8, 4), gates="mixture", components=None),
         TrainConfig(lr=2e-3, steps=7, patience=3),
     )
-    resolved = build.resolve(config, tiny)
+    resolved = resolve(config, tiny)
     words = shlex.split(training_command(resolved, tmp_path))
     again = parse("train", TrainRun, words[2:])
     assert (again.data, again.model, again.train) == (resolved.data, resolved.model, resolved.train)

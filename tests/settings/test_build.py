@@ -19,6 +19,7 @@ from vsc.model.priors import GATES, SLABS, Divergence, Prior
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import changed
+from vsc.settings.resolve import _prior, resolve, unused, unused_by_model, without
 from vsc.settings.schedule import Schedule
 
 SHORT = TrainConfig(steps=4, batch_size=20, valid_every=4, log_every=4)
@@ -48,7 +49,7 @@ def config(**model):
 )
 def test_a_setting_that_no_part_of_the_model_takes_is_refused(tiny, model, idle):
     with pytest.raises(UsageError, match=f"^{re.escape(idle)} does nothing with model") as caught:
-        build.resolve(config(**model), tiny)
+        resolve(config(**model), tiny)
     assert "\n" not in str(caught.value)
 
 
@@ -62,8 +63,8 @@ PRIORS = [{"gates": gates, "slab": slab} for gates in ("auto", *GATES) for slab 
 )
 def test_resolving_twice_changes_nothing(tiny, model, train):
     asked = changed(config(**model), {f"train.{name}": value for name, value in train.items()})
-    resolved = build.resolve(build.without(asked, build.unused(asked)), tiny)
-    assert build.resolve(resolved, tiny) == resolved
+    resolved = resolve(without(asked, unused(asked)), tiny)
+    assert resolve(resolved, tiny) == resolved
 
 
 # ---- what is left open
@@ -74,28 +75,28 @@ def test_resolving_twice_changes_nothing(tiny, model, train):
     [("fixed", "unit"), ("learned", "unit"), ("mixture", "own"), ("pseudo-inputs", "own"), ("auto", "own")],
 )
 def test_the_slab_that_suits_the_gates(tiny, gates, slab):
-    assert build.resolve(config(gates=gates), tiny).model.slab == slab
-    assert build.resolve(config(gates=gates, slab="learned"), tiny).model.slab == "learned"
+    assert resolve(config(gates=gates), tiny).model.slab == slab
+    assert resolve(config(gates=gates, slab="learned"), tiny).model.slab == "learned"
 
 
 @pytest.mark.parametrize("gates", ["fixed", "learned"])
 def test_one_component_has_no_slab_of_its_own(tiny, gates):
     with pytest.raises(UsageError, match="slab own is for gates of several components, mixture and pseudo-inputs"):
-        build.new_model(build.resolve(config(gates=gates, slab="own"), tiny), tiny)
+        build.new_model(resolve(config(gates=gates, slab="own"), tiny), tiny)
 
 
 @pytest.mark.parametrize(("n", "components"), [(5, 1), (10, 1), (60, 6), (999, 99), (1000, 100), (5000, 100)])
 def test_components_are_a_tenth_of_the_examples_and_at_most_100(n, components):
-    assert build._prior(ModelConfig(), n).components == components
-    assert build._prior(ModelConfig(gates="mixture"), n).components == components
-    assert build._prior(ModelConfig(components=3), n).components == 3
-    assert build._prior(ModelConfig(gates="fixed"), n).components is None
+    assert _prior(ModelConfig(), n).components == components
+    assert _prior(ModelConfig(gates="mixture"), n).components == components
+    assert _prior(ModelConfig(components=3), n).components == 3
+    assert _prior(ModelConfig(gates="fixed"), n).components is None
 
 
 def test_more_components_than_examples_are_refused(tiny):
-    assert build.resolve(config(components=60), tiny).model.components == 60
+    assert resolve(config(components=60), tiny).model.components == 60
     with pytest.raises(UsageError, match=r"model\.components is 61, more than there are training examples, 60"):
-        build.resolve(config(components=61), tiny)
+        resolve(config(components=61), tiny)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,9 @@ def test_more_components_than_examples_are_refused(tiny):
 )
 def test_a_target_is_come_to_from_above_where_the_prior_does_not_ask_for_few_itself(tiny, model, approached):
     asked = replace(config(latent_dim=32, **model), train=replace(SHORT, target_l0=6.0, patience=0))
-    found = build.resolve(asked, tiny)
+    found = resolve(asked, tiny)
     assert found.train.target_l0 == (Schedule.parse("24 -> 6 at 0.1 over 0.3") if approached else 6.0)
-    assert build.resolve(found, tiny) == found
+    assert resolve(found, tiny) == found
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_a_target_is_come_to_from_above_where_the_prior_does_not_ask_for_few_its
 )
 def test_the_cap_where_none_is_given(tiny, model, train, cap):
     asked = replace(config(**model), train=replace(SHORT, **train))
-    found = build.resolve(asked, tiny).train.cap
+    found = resolve(asked, tiny).train.cap
     assert found == (cap if cap is None else pytest.approx(cap))
 
 
@@ -155,23 +156,23 @@ def test_the_cap_where_none_is_given(tiny, model, train, cap):
 @pytest.mark.parametrize("gates", GATES)
 def test_a_target_that_cannot_be_met_is_refused(tiny, train, says, gates):
     with pytest.raises(UsageError, match=says):
-        build.resolve(replace(config(latent_dim=8, gates=gates), train=replace(SHORT, **train)), tiny)
+        resolve(replace(config(latent_dim=8, gates=gates), train=replace(SHORT, **train)), tiny)
 
 
 @pytest.mark.parametrize("model", [{"name": "thresholded-laplace"}, *({"gates": gates} for gates in GATES)], ids=str)
 def test_a_target_sets_the_alpha_that_bears_on_l0(tiny, model):
     asked = replace(config(latent_dim=4, **model), train=TrainConfig(target_l0=1.0))
     mixture = model.get("gates") in ("mixture", "pseudo-inputs")
-    assert build.resolve(asked, tiny).model.alpha == (ModelConfig().alpha if mixture else 1 / 4)
+    assert resolve(asked, tiny).model.alpha == (ModelConfig().alpha if mixture else 1 / 4)
 
 
 def test_alpha_is_heard_where_a_penalty_asks_for_it(tiny):
     charged = replace(config(alpha=0.3), train=replace(SHORT, penalty=1.0))
-    assert build.resolve(charged, tiny).model.alpha == 0.3
+    assert resolve(charged, tiny).model.alpha == 0.3
 
 
 def test_nu_asks_for_pseudo_inputs(tiny):
-    assert build.resolve(config(nu=10.0), tiny).model.gates == "pseudo-inputs"
+    assert resolve(config(nu=10.0), tiny).model.gates == "pseudo-inputs"
 
 
 @pytest.mark.parametrize(
@@ -188,10 +189,10 @@ def test_steps_and_gates_suit_the_number_of_examples(n, steps, gates):
     x = torch.zeros(n, 2)
     x[::2] = 1
     data = Dataset("plain", (2,), *(Split(part) for part in (x, x[:1], x[:1])), high=1.0)
-    resolved = build.resolve(Config(), data)
+    resolved = resolve(Config(), data)
     assert (resolved.train.steps, resolved.train.valid_every) == (steps, steps // 20)
     assert resolved.model.gates == gates
-    assert build.resolve(Config(train=TrainConfig(steps=7)), data).train.steps == 7
+    assert resolve(Config(train=TrainConfig(steps=7)), data).train.steps == 7
 
 
 @pytest.mark.parametrize(
@@ -200,19 +201,19 @@ def test_steps_and_gates_suit_the_number_of_examples(n, steps, gates):
 )
 def test_what_is_no_number_is_refused_by_name(tiny, name, value):
     with pytest.raises(UsageError, match=f"^model.{name} must be a number"):
-        build.resolve(config(**{name: value}), tiny)
+        resolve(config(**{name: value}), tiny)
 
 
 @pytest.mark.parametrize("latent_dim", [10**9, 10**20])
 def test_a_model_larger_than_memory_is_refused_before_memory_is_taken(tiny, latent_dim):
     with pytest.raises(UsageError, match=r"takes .* GiB, and this machine has .*; lower model.latent_dim"):
-        build.new_model(build.resolve(config(latent_dim=latent_dim), tiny), tiny)
+        build.new_model(resolve(config(latent_dim=latent_dim), tiny), tiny)
 
 
 @pytest.mark.parametrize("scale", ["none", "unit-norm", "standard"])
 def test_auto_is_gaussian_where_values_leave_the_unit_interval(scale):
     data = vsc.from_arrays(3 * torch.randn(500, 5))
-    resolved = build.resolve(replace(config(), data=DataConfig(scale=scale)), data)
+    resolved = resolve(replace(config(), data=DataConfig(scale=scale)), data)
     assert resolved.model.likelihood == "gaussian"
 
 
@@ -228,24 +229,24 @@ def test_auto_is_gaussian_where_values_leave_the_unit_interval(scale):
 )
 def test_shades_of_grey_are_told_from_black_and_white(own, expected):
     data = vsc.from_arrays(own)
-    assert build.resolve(config(), data).model.likelihood == expected
+    assert resolve(config(), data).model.likelihood == expected
     binarised = replace(config(), data=DataConfig(scale="unit-interval", binarise=True))
-    assert build.resolve(binarised, data).model.likelihood == "bernoulli"
+    assert resolve(binarised, data).model.likelihood == "bernoulli"
 
 
 def test_a_learned_variance_starts_at_a_quarter_of_that_of_the_data():
     x = torch.rand(2000, 9) * torch.linspace(0.1, 1, 9)  # U(0, a) has variance a^2 / 12
     data = vsc.from_arrays(x)
-    resolved = build.resolve(config(likelihood="gaussian-shared"), data)
+    resolved = resolve(config(likelihood="gaussian-shared"), data)
     start = build.new_model(resolved, data).likelihood.get_parameter("logvar").exp()
     assert resolved.data.scale == "unit-interval"
     assert start.item() == pytest.approx((torch.linspace(0.1, 1, 9) ** 2 / 48).mean().item(), rel=0.1)
-    standard = build.resolve(replace(config(likelihood="gaussian-shared"), data=DataConfig(scale="standard")), data)
+    standard = resolve(replace(config(likelihood="gaussian-shared"), data=DataConfig(scale="standard")), data)
     assert build.new_model(standard, data).likelihood.get_parameter("logvar").item() == 0
 
 
 def test_defaults_of_torch_do_not_reach_a_model(tiny):
-    resolved = build.resolve(config(slab="learned", slab_mean=1.0, gates="mixture"), tiny)
+    resolved = resolve(config(slab="learned", slab_mean=1.0, gates="mixture"), tiny)
     torch.set_default_dtype(torch.float64)
     try:
         with torch.device("meta"), torch.inference_mode():
@@ -358,7 +359,7 @@ def test_a_registered_net_of_any_kind_trains_and_is_measured(tiny, tmp_path, mon
 
     monkeypatch.setitem(NETS, "plain", plain)
     asked = config(net=net, gate_init=2.0, slab="learned", slab_mean=1.0)
-    vsc.train(tiny, build.without(asked, build.unused_by_model(asked.model)), tmp_path / "run")
+    vsc.train(tiny, without(asked, unused_by_model(asked.model)), tmp_path / "run")
     assert math.isfinite(vsc.evaluate(vsc.load(tmp_path / "run"), tiny).elbo)
 
 
@@ -393,7 +394,7 @@ def test_a_model_loaded_in_inference_mode_can_be_trained_outside(tiny, tmp_path)
     ],
 )
 def test_gradients_are_clipped_where_variances_are_learned(tiny, likelihood, clip):
-    resolved = build.resolve(config(likelihood=likelihood), tiny)
+    resolved = resolve(config(likelihood=likelihood), tiny)
     assert resolved.train.clip == clip
     own = build.new_model(resolved, tiny)
-    assert build.resolve(Config(train=TrainConfig(steps=7)), tiny, own).train.clip == clip
+    assert resolve(Config(train=TrainConfig(steps=7)), tiny, own).train.clip == clip

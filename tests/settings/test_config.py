@@ -10,9 +10,10 @@ import pytest
 
 from vsc.data import from_arrays, load
 from vsc.errors import UsageError
-from vsc.settings import build, commands, config
+from vsc.settings import commands, config
 from vsc.settings.config import SCHEDULES, Config, DataConfig, Knobs, ModelConfig, TrainConfig, as_plain
 from vsc.settings.presets import PRESETS, changed
+from vsc.settings.resolve import resolve, unused, without
 from vsc.settings.schedule import Schedule
 
 DATACLASSES = [
@@ -124,37 +125,37 @@ def table(rows, columns=4, binary=0):
     ],
 )
 def test_what_suits_a_table(made, likelihood, patience):
-    resolved = build.resolve(Config(), table(**made))
+    resolved = resolve(Config(), table(**made))
     assert (resolved.model.likelihood, resolved.train.patience) == (likelihood, patience)
-    assert build.resolve(resolved, table(**made)) == resolved
-    asked = build.resolve(Config(train=TrainConfig(target_l0=2.0)), table(**made))
+    assert resolve(resolved, table(**made)) == resolved
+    asked = resolve(Config(train=TrainConfig(target_l0=2.0)), table(**made))
     assert asked.train.patience == (patience if made["rows"] < 2000 else 0)
     assert asked.train.target_l0 == (2.0 if asked.train.patience else Schedule.parse("8 -> 2 at 0.1 over 0.3"))
-    pressed = build.resolve(Config(train=TrainConfig(target_l0="8 -> 2 at 0.5")), table(**made))
+    pressed = resolve(Config(train=TrainConfig(target_l0="8 -> 2 at 0.5")), table(**made))
     assert pressed.train.patience == 0  # the best bound is that before l0 has come down
-    assert build.resolve(Config(train=TrainConfig(patience=0)), table(**made)).train.patience == 0
-    fixed = build.resolve(Config(model=ModelConfig(likelihood="gaussian-fixed")), table(**made))
+    assert resolve(Config(train=TrainConfig(patience=0)), table(**made)).train.patience == 0
+    fixed = resolve(Config(model=ModelConfig(likelihood="gaussian-fixed")), table(**made))
     assert fixed.train.patience == (3 if made["rows"] < 2000 else 0)  # of many, only variances are learned by heart
 
 
 def test_one_likelihood_suits_the_digits_whoever_trains_on_them():
     digits = load("digits")
-    model = build.resolve(Config(), digits).model
+    model = resolve(Config(), digits).model
     assert (model.likelihood, model.variance) == ("gaussian-fixed", 0.02)
     for name, (_, settings) in PRESETS.items():
         if "data.scale" in settings:  # in other units nats are others
             continue
-        one = build.resolve(changed(Config(), settings), digits).model
+        one = resolve(changed(Config(), settings), digits).model
         assert (one.likelihood, one.variance) == (model.likelihood, model.variance), name
-    own = build.resolve(Config(model=ModelConfig(likelihood="bernoulli")), digits).model
+    own = resolve(Config(model=ModelConfig(likelihood="bernoulli")), digits).model
     assert (own.likelihood, own.variance) == ("bernoulli", None)
-    binary = build.resolve(Config(DataConfig(binarise=True)), digits).model
+    binary = resolve(Config(DataConfig(binarise=True)), digits).model
     assert binary.likelihood == "bernoulli"
 
 
 @pytest.mark.parametrize("scale", ["none", "unit-norm"])
 def test_values_outside_the_unit_interval_are_gaussian(scale):
-    assert build.resolve(Config(DataConfig(scale=scale)), table(600)).model.likelihood == "gaussian"
+    assert resolve(Config(DataConfig(scale=scale)), table(600)).model.likelihood == "gaussian"
 
 
 @pytest.mark.parametrize(
@@ -178,11 +179,11 @@ def test_what_does_nothing_for_a_model_is_refused(model, idle):
         given = Config(model=model, train=TrainConfig(**{name: 0.5}))
         if name in idle.split():
             with pytest.raises(UsageError, match=f"train.{name} does nothing with model {model.name}"):
-                build.resolve(given, digits)
-            assert getattr(build.without(given, build.unused(given)).train, name) == getattr(usual, name)
+                resolve(given, digits)
+            assert getattr(without(given, unused(given)).train, name) == getattr(usual, name)
         else:
-            assert build.unused(given) == []
-    assert build.unused(Config(model=model)) == []
+            assert unused(given) == []
+    assert unused(Config(model=model)) == []
 
 
 def test_numbers_of_numpy_are_numbers():

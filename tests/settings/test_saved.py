@@ -5,7 +5,7 @@ import torch
 
 from vsc.model import VSC
 from vsc.model.priors import NormalPrior
-from vsc.settings.build import build_model
+from vsc.settings.build import Form, build_model
 from vsc.settings.config import ModelConfig
 from vsc.settings.saved import described, restored
 
@@ -23,7 +23,7 @@ def built(gates, slab="unit", **options):
         components=4 if gates in ("mixture", "pseudo-inputs") else None,
         **options,
     )
-    return build_model(settings, SHAPE).eval(), settings
+    return build_model(settings, Form(SHAPE)).eval(), settings
 
 
 def as_format(number, model):

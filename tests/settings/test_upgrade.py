@@ -11,9 +11,9 @@ import vsc
 from vsc import data
 from vsc.errors import UsageError
 from vsc.files import write_json
-from vsc.settings import build
 from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import PRESETS, changed
+from vsc.settings.resolve import resolve, schedules, unused
 from vsc.settings.upgrade import FORMAT, GONE, INSTEAD, LEFT, PRIORS, from_plain, read_settings, upgraded
 from vsc.training import runs
 
@@ -111,9 +111,9 @@ def test_a_saved_run_of_format_1_has_the_same_knobs_at_every_step(name, steps):
     plain = then(name, steps)
     old, model = plain["train"], plain["model"]
     config = from_plain(upgraded(plain), "config.yaml")
-    assert build.unused(config) == []
+    assert unused(config) == []
     assert (config.train.steps, config.train.clip, config.train.patience) == (steps, None, 0)
-    heard = build.schedules(config.model) | {"lr"}
+    heard = schedules(config.model) | {"lr"}
     compared = set(knobs(old, 0, model["spikes"])) & heard
     if model["name"] == "tcvae":
         compared |= {"total_correlation"}
@@ -156,7 +156,7 @@ def test_a_prior_is_gates_and_a_slab(kind, old, new):
     plain = {"model": model, "train": {"steps": 50}} | (SAVED if kind == "ours" else {})
     config = from_plain(upgraded(plain), "x")
     assert config.model == changed(Config(), {f"model.{name}": value for name, value in new.items()}).model
-    build.resolve(config, DIGITS)
+    resolve(config, DIGITS)
 
 
 def test_the_prior_of_a_saved_run_that_says_none_is_that_of_then():
@@ -263,7 +263,7 @@ def test_a_finished_run_of_then_loads_and_is_measured(tiny, tmp_path, name, numb
     torch.testing.assert_close(loaded.decode(z), trained.decode(z))
     assert vsc.evaluate(loaded, tiny).elbo == pytest.approx(vsc.evaluate(trained, tiny).elbo, rel=1e-5)
     saved = runs.read_config(folder)
-    assert build.unused(saved) == []
+    assert unused(saved) == []
     assert saved.model.name == given.get("model.name", "vsc")
     with pytest.raises(UsageError, match="was written by an earlier version; start the run anew with --overwrite"):
         runs.load_checkpoint(folder / "checkpoints" / "last.pt")
@@ -305,7 +305,7 @@ def test_what_is_given_in_part_is_translated_in_part(old, new):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_today_is_left_as_it_is(name):
-    config = build.resolve(changed(Config(), PRESETS[name][1] | {"train.steps": 10}), DIGITS)
+    config = resolve(changed(Config(), PRESETS[name][1] | {"train.steps": 10}), DIGITS)
     plain = as_plain({part: vars(getattr(config, part)) for part in ("data", "model", "train")})
     for given in (plain, plain | {"format": FORMAT}):
         assert upgraded(given) == plain

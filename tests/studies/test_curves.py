@@ -14,6 +14,7 @@ from vsc.metrics import linear_probe
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import changed
+from vsc.settings.resolve import resolve
 from vsc.studies import STUDIES, Ask, Group, by_alpha, by_dim, collapse, soft_sparsity, stability
 from vsc.sweep.jobs import key, plan, sweep
 from vsc.training.loop import validate
@@ -71,7 +72,7 @@ def said(finding):
 
 
 def keys(rows):
-    return {key(build.resolve(changed(COMMON, row.settings), DIGITS), DIGITS) for row in rows}
+    return {key(resolve(changed(COMMON, row.settings), DIGITS), DIGITS) for row in rows}
 
 
 def test_runs_over_alpha_are_those_over_j():
@@ -87,8 +88,8 @@ def test_runs_over_alpha_are_those_over_j():
 def test_soft_sparsity_trains_with_the_settings_of_the_table_in_the_results():
     old = {"data.name": "digits", "model.latent_dim": 60, "model.alpha": 0.01, "train.steps": 6000}
     old |= {"model.name": "thresholded-laplace", "train.target_l0": 8.0}
-    assert key(build.resolve(changed(Config(), old), DIGITS), DIGITS) in {
-        key(build.resolve(changed(Config(DataConfig("digits")), row.settings), DIGITS), DIGITS)
+    assert key(resolve(changed(Config(), old), DIGITS), DIGITS) in {
+        key(resolve(changed(Config(DataConfig("digits")), row.settings), DIGITS), DIGITS)
         for row in soft_sparsity.rows(Ask(DIGITS))
     }
 
@@ -218,7 +219,7 @@ def test_validations_record_every_latent(asked):
 
 def test_models_without_gates_or_prior_record_what_they_have():
     for name, known in (("ae", {"rates"}), ("vae", {"rates", "kl_latent"}), ("laplace", {"rates", "kl_latent"})):
-        config = build.resolve(Config(DataConfig("digits"), ModelConfig(name, latent_dim=4)), DIGITS)
+        config = resolve(Config(DataConfig("digits"), ModelConfig(name, latent_dim=4)), DIGITS)
         row = validate(build.new_model(config, DIGITS), DIGITS.valid.x, config)
         assert {key for key in row if isinstance(row[key], list)} == known
         assert row["rates"] == [1.0] * 4

@@ -16,9 +16,9 @@ import yaml
 
 from vsc.errors import Busy, Interrupted, RunError, UsageError
 from vsc.files import claimed
-from vsc.settings import build
 from vsc.settings.config import Config
 from vsc.settings.presets import changed
+from vsc.settings.resolve import resolve
 from vsc.sweep import jobs as sweep
 from vsc.training import runs
 
@@ -34,7 +34,7 @@ def jobs_in(folder, seeds=2, **settings):
 
 def test_the_key_stands_for_what_the_numbers_depend_on_and_nothing_else():
     data = sweep.dataset(BASE.data)
-    resolved = build.resolve(BASE, data)
+    resolved = resolve(BASE, data)
     for same in ({"data.root": "/elsewhere"}, {"train.device": "cpu"}, {"train.log_every": 7}):
         assert sweep.key(changed(resolved, same), data) == sweep.key(resolved, data)
     for other in ({"train.seed": 1}, {"model.alpha": 0.2}, {"train.steps": 21}, {"data.seed": 1}):

@@ -10,9 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vsc.model.bounds import TERMS
-from vsc.settings import build
 from vsc.settings.config import Config, ModelConfig, TrainConfig
 from vsc.settings.presets import PRESETS, changed
+from vsc.settings.resolve import resolve, unused, without
 from vsc.training import loop
 from vsc.training.checkpoint import Progress
 
@@ -34,7 +34,7 @@ class Elsewhere(TorchDispatchMode):
 def config_of(name, **model):
     own = ModelConfig(hidden=(8,), latent_dim=4, **model)
     config = changed(Config(model=own, train=TrainConfig(steps=10, batch_size=16, device="cpu")), PRESETS[name][1])
-    config = build.without(config, set(build.unused(config)) & {"model.hidden"})
+    config = without(config, set(unused(config)) & {"model.hidden"})
     return config if config.model.components is None else changed(config, {"model.components": 5})
 
 
@@ -46,7 +46,7 @@ CASES = {(name, "gaussian-shared" if name in ANALYTIC else likelihood) for name,
 
 @pytest.mark.parametrize(("name", "likelihood"), sorted(CASES))
 def test_a_model_trains_and_is_asked_where_it_is(tiny, name, likelihood):
-    config = build.resolve(config_of(name, likelihood=likelihood), tiny)
+    config = resolve(config_of(name, likelihood=likelihood), tiny)
     fabric = SimpleNamespace(
         device=DEVICE,
         world_size=1,

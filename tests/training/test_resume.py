@@ -9,8 +9,8 @@ import torch
 
 from vsc.data.split import Dataset, Split
 from vsc.errors import RunError, UsageError
-from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.resolve import resolve
 from vsc.training import runs
 from vsc.training.loop import train
 from vsc.training.pressure import Pressure, begin
@@ -127,7 +127,7 @@ def test_what_bears_on_no_weight_may_differ(tiny, run, whole, free):
         pytest.skip("auto is another device here")
     settings = config(replace(PLAIN, **free))
     assert equal(train(tiny, settings, run, resume=True), runs.load(whole))
-    assert runs.read_config(run) == build.resolve(settings, tiny)
+    assert runs.read_config(run) == resolve(settings, tiny)
 
 
 def test_validations_bear_on_patience(tiny, tmp_path):

@@ -21,6 +21,7 @@ from vsc.model import MODELS
 from vsc.model.priors import GATES, SELECTORS, SLABS
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.resolve import resolve, unused_by_model, without
 from vsc.training import runs
 from vsc.training.loop import train
 
@@ -78,7 +79,7 @@ def test_the_saved_settings_are_resolved_plain_yaml_and_come_back_equal(run, tin
     saved = yaml.safe_load((run / "config.yaml").read_text())
     assert saved["model"]["hidden"] == [16, 8]
     assert saved["data"]["scale"] == "unit-interval"
-    assert runs.read_config(run) == build.resolve(SETTINGS, tiny)
+    assert runs.read_config(run) == resolve(SETTINGS, tiny)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -106,7 +107,7 @@ PRIORS = [
 def test_a_loaded_model_has_the_same_prior(tiny, tmp_path, gates, slab, selector):
     settings = replace(SETTINGS.model, gates=gates, slab=slab, selector=selector, components=5, nu=3.0, slab_mean=1.5)
     asked = replace(SETTINGS, model=settings)
-    model = train(tiny, build.without(asked, build.unused_by_model(settings)), tmp_path / "run")
+    model = train(tiny, without(asked, unused_by_model(settings)), tmp_path / "run")
     loaded = runs.load(tmp_path / "run")
     found = []
     for one in (model, loaded):
@@ -119,7 +120,7 @@ def test_a_loaded_model_has_the_same_prior(tiny, tmp_path, gates, slab, selector
 
 def test_pseudo_inputs_start_at_training_examples(tiny):
     settings = replace(SETTINGS.model, gates="pseudo-inputs", components=5)
-    model = build.new_model(build.resolve(replace(SETTINGS, model=settings), tiny), tiny)
+    model = build.new_model(resolve(replace(SETTINGS, model=settings), tiny), tiny)
     examples = model.scaler(tiny.train.x)
     for pseudo in model.prior.gates.pseudo_inputs:
         assert (examples == pseudo).all(1).any()

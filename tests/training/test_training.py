@@ -13,9 +13,9 @@ from vsc.data.batches import Batches
 from vsc.data.split import Split
 from vsc.errors import UsageError
 from vsc.model.scaling import Scaler
-from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import preset
+from vsc.settings.resolve import resolve
 from vsc.training.loop import Interrupted, Progress, runs, train, validate
 
 # 60 examples in batches of 16 are epochs of 3 steps, so that steps 4, 5, 7, 8 end inside an epoch
@@ -169,7 +169,7 @@ def test_a_training_row_is_the_mean_over_its_steps(tiny, tmp_path):
 def test_validation_repeats_itself_and_leaves_mode_and_random_state_alone(tiny):
     model = train(tiny, config()).train()
     before = torch.get_rng_state()
-    first, second = (validate(model, tiny.valid.x, build.resolve(config(), tiny)) for _ in range(2))
+    first, second = (validate(model, tiny.valid.x, resolve(config(), tiny)) for _ in range(2))
     assert first == second
     assert model.training
     assert torch.equal(torch.get_rng_state(), before)
@@ -318,7 +318,7 @@ def test_resuming_what_is_not_there(tiny, tmp_path):
     with pytest.raises(UsageError, match="not a run folder"):
         train(tiny, config(), tmp_path / "nothing", resume=True)
     assert not (tmp_path / "nothing").exists()
-    runs.create(tmp_path / "begun", build.resolve(config(), tiny))
+    runs.create(tmp_path / "begun", resolve(config(), tiny))
     with pytest.raises(UsageError, match=r"no checkpoint .*--overwrite"):
         train(tiny, config(), tmp_path / "begun", resume=True)
 
@@ -342,7 +342,7 @@ def test_early_stopping_returns_the_best_weights(tiny, tmp_path):
     elbo = {row["step"]: row["elbo"] for row in rows(tmp_path / "run") if row["split"] == "valid"}
     best = max(elbo, key=lambda step: elbo[step])
     assert max(elbo) == best + 3 * 5 < 400
-    found = validate(model, tiny.valid.x, build.resolve(settings, tiny))
+    found = validate(model, tiny.valid.x, resolve(settings, tiny))
     assert found["elbo"] == elbo[best]
     assert equal(runs.load(tmp_path / "run"), model)
 

@@ -14,6 +14,7 @@ from vsc.model import VSC
 from vsc.model.priors import GATES
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
+from vsc.settings.resolve import resolve
 from vsc.training import loop
 from vsc.training.loop import runs, train, validate
 
@@ -113,7 +114,7 @@ def test_clipping_bounds_the_gradient(tiny, monkeypatch):
 
 
 def test_a_gradient_that_is_not_finite_is_told_in_one_line(tiny):
-    mine = build.new_model(build.resolve(config("vae"), tiny), tiny)
+    mine = build.new_model(resolve(config("vae"), tiny), tiny)
     mine.decoder.register_full_backward_hook(lambda module, before, after: (before[0] * torch.inf,))
     with pytest.raises(RunError, match=r"stopped being finite at step 1 .in the gradient.; lower train.lr"):
         train(tiny, Config(train=replace(SHORT, clip=1.0)), model=mine)
@@ -141,7 +142,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(tiny, tm
 def test_adams_first_step_moves_the_prior_at_its_own_pace(tiny, gates):
     """Adam's first step is lr in the direction of the gradient's sign, for every weight that has one."""
     own = config(gates=gates, train=replace(SHORT, steps=1, lr=0.01, beta=1.0))
-    settings = build.resolve(own, tiny)
+    settings = resolve(own, tiny)
     torch.manual_seed(settings.train.seed)
     before = build.new_model(settings, tiny).state_dict()
     after = train(tiny, own).state_dict()
@@ -189,7 +190,7 @@ def test_validation_rows_of_an_extreme_size_are_named_and_do_not_stop_a_run(tmp_
     assert [row["not_finite"] for row in rows] == [[3]] * len(rows)
     assert rows[-1]["elbo"] > rows[0]["elbo"]
     assert "NaN" not in (tmp_path / "far" / "metrics.jsonl").read_text()
-    model, resolved = runs.load(tmp_path / "far"), build.resolve(settings, far)
+    model, resolved = runs.load(tmp_path / "far"), resolve(settings, far)
     assert "not_finite" not in validate(model, sound.valid.x, resolved)
 
 
@@ -200,7 +201,7 @@ def test_a_learning_rate_far_too_large_names_step_and_setting(tiny):
 
 
 def test_of_many_latents_a_row_has_quantiles(tiny, monkeypatch):
-    config = build.resolve(Config(model=ModelConfig(latent_dim=12)), tiny)
+    config = resolve(Config(model=ModelConfig(latent_dim=12)), tiny)
     model = build.new_model(config, tiny)
     all_of_them = loop.validate(model, tiny.valid.x, config)
     monkeypatch.setattr(loop, "LISTED", 11)

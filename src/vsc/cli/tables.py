@@ -271,7 +271,7 @@ def some(names: Iterable[Any], most: int = 50) -> str:
 
 def _reading(loaded: "Dataset") -> str:
     """Say how a training takes the values by default, and what to type for the other reading."""
-    from vsc.settings.build import resolve
+    from vsc.settings.resolve import resolve
 
     taken = resolve(Config(), loaded)
     told = f"by default: scale {taken.data.scale}, likelihood {taken.model.likelihood}"

@@ -13,7 +13,7 @@ from vsc.errors import UsageError, short
 from vsc.fields import field_of
 from vsc.model import Autoencoder
 from vsc.model.scaling import Scaler
-from vsc.settings.build import build_model, on, outline
+from vsc.settings.build import Form, build_model, on, outline
 from vsc.settings.config import ModelConfig, as_plain
 
 
@@ -46,18 +46,17 @@ def restored(
         weights = _renamed(weights)
     if saved["format"] < 3:
         weights = _regrouped(weights, settings, {} if model is None else model.state_dict())
-    shape = tuple(saved["shape"])
-    _check_kept(saved, weights, math.prod(shape))
+    fields = tuple(map(field_of, saved.get("fields", [])))
+    form = Form(tuple(saved["shape"]), fields, saved.get("missing", False))
+    _check_kept(saved, weights, form.size)
     with on("cpu"):
         scaler = Scaler(saved["scale"], weights["scaler.shift"], weights["scaler.factor"], saved.get("high"))
-        known: dict[str, Any] = {name: tuple(saved[name]) for name in ("columns", "classes")}
-        known |= {name: saved.get(name, False) for name in ("binarise", "missing")}
-        known["fields"] = tuple(map(field_of, saved.get("fields", [])))
         if model is None:
-            _check_same(outline(settings, shape, known["fields"], known["missing"]), weights)
+            _check_same(outline(settings, form), weights)
             own = {} if saved.get("relaxation") is None else {"relaxation": saved["relaxation"]}
-            model = build_model(settings, shape, "cpu", known["fields"], known["missing"], **own)
-        model.adopt(scaler, **known)
+            model = build_model(settings, form, **own)
+        names = tuple(saved["columns"]), tuple(saved["classes"])
+        model.adopt(scaler, *names, saved.get("binarise", False), form.fields, form.missing)
         state = model.state_dict()
         if saved["format"] == 1:  # there, what is added at the start was added to the encoder's last bias
             weights |= {name: torch.zeros(()) for name in ("gate_init", "scale_init") if name in state}

@@ -159,9 +159,9 @@ def from_plain(plain: Mapping[str, Any], where: str) -> Config:
 
 def _heeded(new: dict[str, Any], where: str) -> dict[str, Any]:
     """Leave out of a run's settings what its model did not heed: earlier versions wrote all."""
-    from vsc.settings import build  # with torch, which the command line's help does not wait for
+    from vsc.settings.resolve import unused  # with torch, which the command line's help does not wait for
 
-    for dotted in build.unused(from_plain(new, where)):
+    for dotted in unused(from_plain(new, where)):
         part, name = dotted.split(".")
         del new[part][name]
     return new

@@ -19,10 +19,11 @@ from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
 from vsc.report.lead import Contest
 from vsc.report.words import listing
-from vsc.settings import build, upgrade
+from vsc.settings import upgrade
 from vsc.settings.commands import Compare
 from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import PRESETS, changed, named
+from vsc.settings.resolve import unused, without
 from vsc.studies import equal
 from vsc.studies.trained import Trained
 from vsc.sweep.jobs import Job, checked, sweep
@@ -104,14 +105,14 @@ def _plan(config: Compare, data: Dataset, folder: Path) -> dict[str, list[Job]]:
         raise UsageError("compare runs in one process; use train for each model to train it in several")
     common = Config(config.data, config.model, config.train)
     models = {name: changed(common, named(name, "model to compare")[1]) for name in names}
-    idle = {name: build.unused(one) for name, one in models.items()}
+    idle = {name: unused(one) for name, one in models.items()}
     if nowhere := set.intersection(*map(set, idle.values())):
         raise UsageError(f"{min(nowhere)} does nothing with any of these models; leave it out")
     planned: dict[str, list[Job]] = {name: [] for name in names}
     resumed = config.resume and (folder / "comparison.yaml").is_file()
     for name, one in models.items():
         for seed in range(config.train.seed, config.train.seed + config.seeds):
-            resolved = checked(changed(build.without(one, idle[name]), {"train.seed": seed}), data)
+            resolved = checked(changed(without(one, idle[name]), {"train.seed": seed}), data)
             run = folder / (name if config.seeds == 1 else f"{name}-seed{seed}")
             if resumed and runs.is_run(run) and not runs.changed_data(run, data):
                 check_same(run, resolved, data)

@@ -19,10 +19,10 @@ from vsc.measure.measured import pick
 from vsc.model import MODELS
 from vsc.report.settings import flatten
 from vsc.report.study import Section, write
-from vsc.settings.build import unused, without
 from vsc.settings.commands import RunStudy
 from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import changed
+from vsc.settings.resolve import unused, without
 from vsc.studies.base import Ask, Finding, Group, Row, Study
 from vsc.sweep.jobs import Job, Tell, dataset, plan, sweep
 from vsc.torchstate import cpu_threads

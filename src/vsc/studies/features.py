@@ -13,9 +13,9 @@ from vsc.data.synth import World, world
 from vsc.measure.measured import Measured, linear_directions, pick
 from vsc.metrics import Detection, cosines, detection
 from vsc.plots.charts import Curve, lines
-from vsc.settings.build import schedules
 from vsc.settings.config import Config
 from vsc.settings.presets import PRESETS, changed
+from vsc.settings.resolve import schedules
 from vsc.studies.base import Ask, Finding, Group, Picture, Row, Study, curve, parted, steps, tabulate
 
 FREE = ("vsc-linear", "vsc-lista")

@@ -2,27 +2,25 @@
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from vsc import data
 from vsc.data.split import Dataset
 from vsc.errors import Interrupted, RunError, UsageError
-from vsc.fields import Field
 from vsc.files import claimed
 from vsc.measure.measured import Measured
 from vsc.measure.results import Results, measured
 from vsc.measure.returning import read_trace, write_trace
-from vsc.model.scaling import Scaler
-from vsc.settings import build, values
+from vsc.settings.build import Form, build_model, form_of
 from vsc.settings.config import Config, DataConfig, ModelConfig, as_plain
+from vsc.settings.resolve import resolve
 from vsc.sweep.engine import Ended, run
 from vsc.training import runs
 from vsc.training.loop import Watch, train
@@ -89,21 +87,17 @@ def plan(label: str, config: Config, root: Path, metrics: Sequence[str] = (), iw
 
 def checked(config: Config, data: Dataset) -> Config:
     """Resolve settings, and find what is wrong with them (UsageError) before anything is trained."""
-    resolved = build.resolve(config, data)
-    _buildable(resolved.model, data.shape, len(data.train), data.fields, values.lacks(data))
+    resolved = resolve(config, data)
+    _buildable(resolved.model, form_of(data), len(data.train))
     return resolved
 
 
 @lru_cache(maxsize=256)
-def _buildable(
-    model: ModelConfig, shape: tuple[int, ...], examples: int, fields: tuple[Field, ...], missing: bool
-) -> None:
+def _buildable(model: ModelConfig, form: Form, examples: int) -> None:
     """Lay a model out on the device that holds no numbers, so that nothing is built in vain."""
-    M = math.prod(shape)
-    scaler = Scaler("none", torch.zeros(M), torch.ones(M))
-    prior: Any = getattr(build.build_model(model, shape, "meta", fields, missing, scaler=scaler), "prior", None)
-    if wanted := getattr(prior, "wants", 0):
-        prior.start_at(torch.empty(min(wanted, examples), M, device="meta"))
+    prior = getattr(build_model(model, form, "meta"), "prior", None)
+    if prior is not None and prior.wants:
+        prior.start_at(torch.empty(min(prior.wants, examples), form.size, device="meta"))
 
 
 def dataset(config: DataConfig) -> Dataset:

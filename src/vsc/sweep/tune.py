@@ -24,6 +24,7 @@ from vsc.settings import build
 from vsc.settings.commands import Tune
 from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import changed, word
+from vsc.settings.resolve import resolve
 from vsc.settings.upgrade import write_settings
 from vsc.sweep.engine import Ended, run
 from vsc.sweep.jobs import Job, Tell, checked, dataset, finish, key, plan
@@ -207,7 +208,7 @@ def _search(config: Tune, folder: Path) -> Search:
     if unlike and config.metric in WHILE_TRAINING:
         raise UsageError(f"{config.metric} does not compare across {unlike.pop()}; choose another --metric, or fix it")
     _check_metric(config.metric, common, loaded)
-    digits = key(build.resolve(common, loaded), loaded)
+    digits = key(resolve(common, loaded), loaded)
     question = hashlib.sha256(json.dumps([digits[:8], *map(str, space), config.metric]).encode()).hexdigest()[:8]
     return Search(
         *(common, space, config.metric, better, config.pruner, config.trials, folder),
@@ -245,7 +246,7 @@ def _check_metric(metric: str, common: Config, data: Dataset) -> None:
         raise UsageError(f"metric 'probe' needs labels, and {data.name} has none")
     if metric in SCORES:
         return
-    model = build.new_model(build.resolve(common, data), data).eval()
+    model = build.new_model(resolve(common, data), data).eval()
     parts = measure(model, data, [_family(metric)], "valid")
     if metric not in parts:
         raise UsageError(f"metric {metric!r} is not a single number; choose one of: {', '.join(parts)}")

@@ -24,6 +24,7 @@ from vsc.model import Autoencoder
 from vsc.model.bounds import TERMS, Bound
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, TrainConfig
+from vsc.settings.resolve import resolve
 from vsc.torchstate import Noise, cpu_threads, modes
 from vsc.training import checkpoint, diagnosis, pressure, runs
 from vsc.training.checkpoint import Log, Progress
@@ -110,7 +111,7 @@ def train(
         config = Config() if config is None else config
         if folder is not None and resume and model is None:
             checkpoint.check_kind(folder, config)
-        config = build.resolve(config, data, model)
+        config = resolve(config, data, model)
         if config.train.patience and not len(data.valid):
             raise UsageError("train.patience needs a validation set; raise data.valid_fraction above 0")
         if folder is not None and resume:

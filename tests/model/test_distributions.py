@@ -9,8 +9,9 @@ from scipy import integrate, stats
 from torch.distributions import Bernoulli, Independent, Laplace, Normal, kl_divergence
 
 from vsc.model import Codes
-from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace, ThresholdedNormal
+from vsc.model.distributions import SpikeAndSlab
 from vsc.model.divergences import bernoulli_kl, kl_parts, laplace_kl, summed_kl
+from vsc.model.thresholded import ThresholdedLaplace, ThresholdedNormal
 
 
 def random_q(*shape, seed=0):

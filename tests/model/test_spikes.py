@@ -7,10 +7,11 @@ import torch
 
 from vsc.errors import UsageError
 from vsc.model import VSC
-from vsc.model.distributions import SpikeAndSlab, ThresholdedLaplace
+from vsc.model.distributions import SpikeAndSlab
 from vsc.model.likelihoods import GaussianFixed, GaussianShared, Laplace
 from vsc.model.nets import linear, mlp
 from vsc.model.spikes import SPIKES, analytic, concrete, hard, sigmoid, straight_through
+from vsc.model.thresholded import ThresholdedLaplace
 
 HARD_DRAWS = {"hard": hard, "straight-through": straight_through}
 OF_ANY = [name for name in SPIKES if name != "analytic"]  # those that take any log p(x|z)

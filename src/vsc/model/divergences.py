@@ -9,16 +9,8 @@ from torch import Tensor
 from torch.distributions import register_kl
 from torch.nn.functional import logsigmoid, softplus
 
-from vsc.model.distributions import (
-    LOG_2PI,
-    SpikeAndSlab,
-    Spiked,
-    ThresholdedLaplace,
-    ThresholdedNormal,
-    exp,
-    gate_entropy,
-    largest,
-)
+from vsc.model.distributions import LOG_2PI, SpikeAndSlab, Spiked, exp, gate_entropy, largest
+from vsc.model.thresholded import ThresholdedLaplace, ThresholdedNormal, thresholded_normal_kl
 
 
 class KLParts(NamedTuple):
@@ -43,24 +35,6 @@ def laplace_kl(mu: Tensor, logscale: Tensor) -> Tensor:
     """KL(Lap(mu, b) || Lap(0, 1)) elementwise, in nats: |mu| - ln b - 1 + b exp(-|mu| / b)."""
     size = mu.abs()
     return size - logscale - 1 + exp(logscale - size * exp(-logscale))
-
-
-def thresholded_normal_kl(q: ThresholdedNormal, p: ThresholdedNormal) -> Tensor:
-    """
-    Return KL of the slabs of two thresholded Gaussians elementwise, in nats.
-
-    In units of p's base, with a = t_q / b_q, t = t_p, h = phi(a) / Phi(-a) and c = a + |mu| / b:
-    ln Phi(-t) / Phi(-a) - ln b - (1 + a h) / 2 + (mu^2 + b^2 (1 + a^2 - a h) + 2 t E|z| + t^2) / 2,
-    where E|z| = |mu| + b (phi(c) - c Phi(-c)) / Phi(-a) is that of q's slab.
-    """
-    mu, logscale = ((q.mu - p.mu) * exp(-p.logscale)).abs(), q.logscale - p.logscale
-    a, t, h = q.ratio, p.ratio, q.hazard
-    c = (a + mu * exp(-logscale)).clamp(max=10.0)
-    tail_a, tail_c = q.log_tail(a), q.log_tail(c)  # ln 2 Phi(-a), ln 2 Phi(-c)
-    over = (math.log(2) - 0.5 * (c.square() + LOG_2PI) - tail_a).exp() - c * (tail_c - tail_a).exp()
-    square = mu.square() + exp(2 * logscale) * (1 + a * (a - h)).clamp(min=0)
-    size = mu + exp(logscale) * over
-    return q.log_tail(t) - tail_a - logscale - 0.5 * (1 + a * h) + 0.5 * (square + 2 * t * size + t.square())
 
 
 def bernoulli_kl(logits: Tensor, prior_logits: Tensor) -> Tensor:

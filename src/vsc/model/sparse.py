@@ -13,7 +13,7 @@ from torch.distributions import Normal
 from vsc.model import spikes as estimators
 from vsc.model.base import Autoencoder, Codes
 from vsc.model.bounds import Bound, total_correlation
-from vsc.model.distributions import SpikeAndSlab, Thresholded, exp
+from vsc.model.distributions import SpikeAndSlab, exp
 from vsc.model.likelihoods import Likelihood
 from vsc.model.priors import (
     FixedGates,
@@ -26,6 +26,7 @@ from vsc.model.priors import (
 from vsc.model.refining import ascend
 from vsc.model.scaling import Scaler
 from vsc.model.spikes import SpikeEstimator
+from vsc.model.thresholded import Thresholded
 
 ALPHA = 0.1
 """Prior spike probability of a model that is given no prior."""

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal
 
-from vsc.model.distributions import SpikeAndSlab, Thresholded, ThresholdedLaplace, ThresholdedNormal, at_least_single
+from vsc.model.distributions import SpikeAndSlab, at_least_single
 from vsc.model.divergences import KLParts, kl_parts, laplace_kl, normal_kl
 from vsc.model.priors.base import Divergence, Mixture, Prior, checked
+from vsc.model.thresholded import Thresholded, ThresholdedLaplace, ThresholdedNormal
 
 
 class SinglePrior(Prior):

@@ -51,8 +51,14 @@ def scores():
 
 
 @pytest.fixture(scope="session")
-def make_entry():
-    def make(name="vsc", title=None, scores=SCORES, settings=None, shape=(1, 4, 4), J=6, spikes=True, **rest):
+def seeds():
+    """Return the scores of three seeds whose bound has so great a standard deviation (n - 1)."""
+    return lambda scores, sd: [scores._replace(elbo=scores.elbo + by) for by in (-sd, 0, sd)]
+
+
+@pytest.fixture(scope="session")
+def make_entry(seeds):
+    def make(name="vsc", title=None, scores=SCORES, sd=None, settings=None, shape=(1, 4, 4), J=6, spikes=True, **rest):
         rng = np.random.default_rng(0)
         M, n, C = int(np.prod(shape)), 3, 2
         x = rng.random((n, M)).astype(np.float32)
@@ -81,11 +87,13 @@ def make_entry():
         fields = {
             "name": name,
             "title": title or name.upper(),
-            "scores": scores,
+            "latent_dim": J,
+            "spiked": spikes,
+            "scores": [scores] if sd is None else seeds(scores, sd),
             "settings": {"seed": 0, "model": {"name": name}} if settings is None else settings,
             "history": history,
             "showcase": showcase,
-            "seconds": 75.0,
+            "seconds": [75.0],
             "parameters": 12345,
         }
         return Entry(**(fields | rest))
@@ -103,7 +111,6 @@ def make_page():
             "classes": ["disc", "square"],
             "command": "vsc compare --data shapes",
             "environment": {"python": "3.11", "threads": "2"},
-            "latent_dim": 6,
             "likelihood": "bernoulli",
             "test_examples": 400,
         }

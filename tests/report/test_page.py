@@ -134,9 +134,8 @@ def test_what_users_type_is_escaped(make_entry, make_page):
     assert evil in tree.all("img")[1]["alt"]
 
 
-def test_seeds_and_their_spread_are_shown(make_entry, make_page, scores):
-    spread = scores._replace(elbo=0.25)
-    html = render(make_page([make_entry("vsc", seeds=3, spread=spread), make_entry("vae", seeds=3, spread=spread)]))
+def test_seeds_and_their_spread_are_shown(make_entry, make_page):
+    html = render(make_page([make_entry("vsc", sd=0.25), make_entry("vae", sd=0.25)]))
     assert "±0.25" in row(html, "VSC")["elbo"]
     assert "first of 3 seeds" in html
     assert "standard deviation over seeds" in html
@@ -200,7 +199,7 @@ def test_one_entry_alone_makes_a_page(make_entry, make_page):
 
 @pytest.mark.parametrize(("shape", "J"), [((3, 4, 4), 1), ((12,), 2), ((12,), 200)])
 def test_other_data_and_code_sizes(make_entry, make_page, shape, J):
-    tree = Tree(render(make_page([make_entry("vsc", shape=shape, J=J)], shape=shape, latent_dim=J, classes=[])))
+    tree = Tree(render(make_page([make_entry("vsc", shape=shape, J=J)], shape=shape, classes=[])))
     assert len(tree.all("img")) == (7 if J == 2 else 6)
 
 

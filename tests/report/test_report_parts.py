@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from vsc.report import Entry, settings, words
 from vsc.report import scores as table_of
-from vsc.report import settings, words
-from vsc.report.summary import Facts, sentences
+from vsc.report.summary import sentences
 
 
 def best(rows, key):
@@ -15,15 +15,14 @@ def best(rows, key):
     return [cells[index].best for cells in table_of.table(rows)]
 
 
-def facts(rows, spikes, **rest):
-    labels = [f"m{i}" for i in range(len(rows))]
-    fields = {"latent_dim": 10, "data": "shapes", "test_examples": 400, "seeds": ["7"]}
-    fields |= {"spreads": [None] * len(rows), "runs": [1] * len(rows)}
-    return Facts(labels=labels, scores=rows, spikes=spikes, **(fields | rest))
-
-
-def said(facts):
-    return {sentence.topic: sentence.text for sentence in sentences(facts)}
+def said(rows, spikes, seeds=None, examples=400):
+    """Sentences on models m0, m1 and so on of 10 latents: the scores of one seed or of each, and if they spike."""
+    settings = [{"train": {"seed": seed}, "data": {"seed": i}} for i, seed in enumerate(seeds or [7] * len(rows))]
+    entries = [
+        Entry(f"m{i}", f"m{i}", 10, spiked, row if isinstance(row, list) else [row], one)
+        for i, (row, spiked, one) in enumerate(zip(rows, spikes, settings, strict=True))
+    ]
+    return {sentence.topic: sentence.text for sentence in sentences(entries, "shapes", examples)}
 
 
 @pytest.mark.parametrize(
@@ -60,24 +59,24 @@ def test_every_score_has_a_column(scores):
 
 def test_the_bound_sentence_names_the_best_and_its_lead(scores):
     rows = [scores._replace(elbo=None), scores._replace(elbo=-100.0), scores._replace(elbo=-97.5)]
-    text = said(facts(rows, [False, False, True]))["Bound"]
+    text = said(rows, [False, False, True])["Bound"]
     assert text.startswith("m2 has the best bound")
     assert "−97.50" in text
     assert "2.50 nats above the next, m1" in text
 
 
 def test_a_tie_is_called_one(scores):
-    assert "m0 and m1 share" in said(facts([scores, scores], [True, True]))["Bound"]
+    assert "m0 and m1 share" in said([scores, scores], [True, True])["Bound"]
 
 
 def test_sentences_without_their_numbers_are_left_out(scores):
     row = scores._replace(elbo=None, probe=None)
-    assert not {"Bound", "Price", "Classes"} & set(said(facts([row], [False])))
+    assert not {"Bound", "Price", "Classes"} & set(said([row], [False]))
 
 
 def test_the_price_of_sparsity_is_taken_against_the_best_dense_bound(scores):
     rows = [scores._replace(elbo=e) for e in (-100.0, -98.0, -101.5, -97.0, -98.001)]
-    text = said(facts(rows, [False, False, True, True, True]))["Price"]
+    text = said(rows, [False, False, True, True, True])["Price"]
     assert "dense code of m1" in text
     assert "m2 loses 3.50" in text
     assert "m3 gains 1.00" in text
@@ -86,7 +85,7 @@ def test_the_price_of_sparsity_is_taken_against_the_best_dense_bound(scores):
 
 def test_the_code_sentence_counts_latents(scores):
     rows = [scores._replace(l0=10.0, active=10.0), scores._replace(l0=4.5, active=2.34)]
-    text = said(facts(rows, [False, True]))["Code"]
+    text = said(rows, [False, True])["Code"]
     assert "2.3 in m1" in text
     assert "m0 uses all 10" in text
     assert "4.5" not in text  # l0 counts dead latents too
@@ -100,29 +99,28 @@ def test_the_code_sentence_counts_latents(scores):
 )  # fmt: skip
 def test_denoising_is_held_against_doing_nothing(scores, psnr, expected):
     rows = [scores._replace(denoise_psnr=p, noisy_psnr=20.0) for p in psnr]
-    assert expected in said(facts(rows, [True, True]))["Noise"]
+    assert expected in said(rows, [True, True])["Noise"]
 
 
 def test_the_probe_comes_with_its_sampling_error(scores):
     # sqrt(0.9 * 0.1 / 400) = 1.5 %
-    text = said(facts([scores], [True]))["Classes"]
+    text = said([scores], [True])["Classes"]
     assert "±1.5 points" in text
     assert "between seeds it can move by more" in text
-    few = facts([scores._replace(probe=1.0)], [True])._replace(test_examples=36)
+    few = said([scores._replace(probe=1.0)], [True], examples=36)
     # 38 of 40: sqrt(0.95 * 0.05 / 40) = 3.4 %; 36 right of 36 are no proof of always
-    assert "±3.4 points" in said(few)["Classes"]
+    assert "±3.4 points" in few["Classes"]
 
 
 def test_a_single_seed_is_called_no_proof(scores):
-    assert "seed 7" in said(facts([scores, scores], [True, True]))["Trust"]
-    assert "not proof" in said(facts([scores, scores], [True, True], seeds=["1", "2"]))["Trust"]
+    assert "seed 7" in said([scores, scores], [True, True])["Trust"]
+    assert "not proof" in said([scores, scores], [True, True], seeds=[1, 2])["Trust"]
 
 
-def test_several_seeds_are_not_called_a_single_run(scores):
-    rows = [scores._replace(elbo=-100.0), scores._replace(elbo=-99.5)]
+def test_several_seeds_are_not_called_a_single_run(scores, seeds):
     for spread, close in ((0.7, True), (0.3, False)):
-        spreads = [scores._replace(elbo=0.1), scores._replace(elbo=spread)]
-        text = said(facts(rows, [True, True], runs=[3, 3], spreads=spreads))
+        rows = [seeds(scores._replace(elbo=-100.0), 0.1), seeds(scores._replace(elbo=-99.5), spread)]
+        text = said(rows, [True, True])
         assert "mean of 3 seeds" in text["Trust"]
         assert "single run" not in text["Trust"]
         assert ("less than seeds differ" in text["Bound"]) == close

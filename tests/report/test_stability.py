@@ -27,7 +27,7 @@ def returning():
 
 def rendered(entries, shape=(1, 4, 4), features=()):
     return page.render(
-        Page("t", "d", shape, ("a", "b"), entries, "vsc compare", {}, 6, "bernoulli", 100, features=features)
+        Page("t", "d", shape, ("a", "b"), entries, "vsc compare", {}, "bernoulli", 100, features=features)
     )
 
 
@@ -47,7 +47,7 @@ def test_a_match_of_the_other_sign_is_shown_on_the_same_side():
 
 
 def test_the_section_says_how_many_and_shows_pictures(returning, make_entry):
-    html = rendered([make_entry(returning=returning, seeds=3)])
+    html = rendered([make_entry(returning=returning, sd=0.1)])
     section = html.partition('<h2 id="returning">')[2].partition("</section>")[0]
     assert "<strong>1 of 3 latents of VSC come back in every seed (cosine ≥ 0.8).</strong>" in section
     assert (
@@ -59,7 +59,7 @@ def test_the_section_says_how_many_and_shows_pictures(returning, make_entry):
 @undrawn
 def test_a_table_is_told_in_words(returning, make_entry):
     names = [f"column{i}" for i in range(16)]
-    html = rendered([make_entry(returning=returning, seeds=3, shape=(16,))], (16,), names)
+    html = rendered([make_entry(returning=returning, sd=0.1, shape=(16,))], (16,), names)
     section = html.partition('<h2 id="returning">')[2].partition("</section>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", section)
     assert "<th" in rows[0]

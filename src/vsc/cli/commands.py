@@ -79,12 +79,12 @@ def _compare(config: asked.Compare, command: str) -> None:
     print(tables.scores(titles, means, spreads, stability))
     print(f"\n{len(loaded.test)} test examples, hard spikes, likelihood {comparison.likelihoods(trained)}.")
     if who := equal.contest(trained):
-        models, first = [one.contender for one in trained], trained[who.lead].first
-        print(f"\nWhat the sparse code of {models[who.lead].label} buys, and what it costs:")
-        for found in lead.findings(models, who):
+        first = trained[who.lead]
+        print(f"\nWhat the sparse code of {first.title} buys, and what it costs:")
+        for found in lead.findings(trained, who):
             print(f"- {found.value} {found.unit}. {found.text}")
-        print(f"\n{tables.equal(lead.rows(models, who, first.no_latents[1]))}\n")
-        if first.part.y is not None:
+        print(f"\n{tables.equal(lead.rows(trained, who))}\n")
+        if first.mean.probe is not None:
             print("probe: of the mean codes in the first table, and of codes cut to these non-zeros in the second.\n")
     for one in trained:
         for said in one.cautions:

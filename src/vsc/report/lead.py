@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
 
-from vsc.measure.detectors import Detected
-from vsc.measure.frontier import Frontier
-from vsc.measure.scores import Scores
+from vsc.report.entry import Entry
 from vsc.report.words import listing, number
 
 
@@ -39,54 +37,44 @@ class Finding(NamedTuple):
     text: str  # a sentence or two
 
 
-class Contender(NamedTuple):
-    """What is known of one model of a comparison."""
-
-    label: str  # its name
-    latent_dim: int  # J
-    scores: Scores  # means over the seeds
-    spread: Scores | None = None  # standard deviations over them
-    frontier: Frontier | None = None  # its first seed at several numbers of non-zeros
-    detected: Detected | None = None  # its first seed's latents as detectors
-
-
-def rows(models: Sequence[Contender], contest: Contest, no_latents_mse: float | None = None) -> list[Row]:
+def rows(models: Sequence[Entry], contest: Contest) -> list[Row]:
     """Return the codes that are compared at equal non-zeros, the lead's first, then the whole dense code and none."""
     lead, out = models[contest.lead], []
     for i in (contest.lead, contest.small):
         if i is not None and models[i].frontier is not None:
-            out.append(_row(models[i].label, models[i], -1, models[i].scores.elbo, True))
+            out.append(_row(models[i].title, models[i], -1, models[i].mean.elbo, True))
     if contest.dense is not None and (whole := models[contest.dense].frontier) is not None:
         dense = models[contest.dense]
         if (at := whole.at(contest.kept)) is not None:
-            out.append(_row(f"{dense.label}, cut to its {contest.kept} largest", dense, at, None, True))
-        out.append(_row(f"{dense.label}, all {dense.latent_dim}", dense, -1, dense.scores.elbo, False))
-    if lead.scores.no_latents is not None:
-        out.append(Row("no latents", 0, no_latents_mse, None, lead.scores.no_latents, False))
+            out.append(_row(f"{dense.title}, cut to its {contest.kept} largest", dense, at, None, True))
+        out.append(_row(f"{dense.title}, all {dense.latent_dim}", dense, -1, dense.mean.elbo, False))
+    if lead.mean.no_latents is not None:
+        mse = None if lead.seen is None else lead.seen.no_latents[1]
+        out.append(Row("no latents", 0, mse, None, lead.mean.no_latents, False))
     return out
 
 
-def _row(label: str, model: Contender, at: int, elbo: float | None, equal: bool) -> Row:
+def _row(label: str, model: Entry, at: int, elbo: float | None, equal: bool) -> Row:
     f = model.frontier
     assert f is not None
     probe = None if f.probe is None else float(f.probe[at])
     return Row(label, float(f.nonzeros[at]), float(f.mse[at]), probe, elbo, equal)
 
 
-def findings(models: Sequence[Contender], contest: Contest) -> list[Finding]:
+def findings(models: Sequence[Entry], contest: Contest) -> list[Finding]:
     """Say what the lead's code buys and what it costs; whatever the numbers say, and none that they do not hold."""
     lead = models[contest.lead]
     found = [_few(lead), _own(lead), _cost(lead, None if contest.dense is None else models[contest.dense])]
     table = [row for row in rows(models, contest) if row.equal]
-    if lead.scores.used and len(table) > 1:
+    if lead.mean.used and len(table) > 1:
         found += [_error(table), _probe(table)]
     found.append(_detected(lead, None if contest.dense is None else models[contest.dense]))
     return [one for one in found if one is not None]
 
 
-def _few(lead: Contender) -> Finding | None:
-    active, J = lead.scores.active, lead.latent_dim
-    if not lead.scores.used:
+def _few(lead: Entry) -> Finding | None:
+    active, J = lead.mean.active, lead.latent_dim
+    if not lead.mean.used:
         text = "No latent is in use: this code is the same for every input, and says nothing of it."
     elif active > 0.75 * J:
         text = "An input has most of the latents on: this code is not sparse."
@@ -95,8 +83,8 @@ def _few(lead: Contender) -> Finding | None:
     return Finding("Few", number(active, ".1f"), f"of {J} latents per input", text)
 
 
-def _own(lead: Contender) -> Finding | None:
-    used, always = lead.scores.used, lead.scores.always_on
+def _own(lead: Entry) -> Finding | None:
+    used, always = lead.mean.used, lead.mean.always_on
     if not used:
         return None
     some = number(used - always, ".0f")
@@ -109,9 +97,9 @@ def _own(lead: Contender) -> Finding | None:
     return Finding("Its own", number(used, ".0f"), f"latents in use, {number(always, '.0f')} always on", text)
 
 
-def _cost(lead: Contender, dense: Contender | None) -> Finding | None:
-    own, base = lead.scores.elbo, lead.scores.no_latents
-    against = None if dense is None else dense.scores.elbo
+def _cost(lead: Entry, dense: Entry | None) -> Finding | None:
+    own, base = lead.mean.elbo, lead.mean.no_latents
+    against = None if dense is None else dense.mean.elbo
     if own is None or not isfinite(own):
         return None
     without = "" if base is None else f" The best without any latent has {number(base)}."
@@ -120,9 +108,9 @@ def _cost(lead: Contender, dense: Contender | None) -> Finding | None:
     size = number(abs(own - against), ".1f")
     noise = max((one.spread.elbo or 0.0 for one in (lead, dense) if one.spread is not None), default=0.0)
     verb = "is level in" if size == "0.0" else f"{'gains' if own > against else 'costs'} {size} nats of"
-    text = f"The sparse code {verb} ELBO: {number(own)} nats per input, and {number(against)} of {dense.label}"
+    text = f"The sparse code {verb} ELBO: {number(own)} nats per input, and {number(against)} of {dense.title}"
     text += ", less than seeds differ." if 0 < abs(own - against) < noise else "."
-    return Finding("Bound", number(own - against, "+.1f"), f"nats against {dense.label}", text + without)
+    return Finding("Bound", number(own - against, "+.1f"), f"nats against {dense.title}", text + without)
 
 
 def _error(table: Sequence[Row]) -> Finding | None:
@@ -157,11 +145,11 @@ def _against(own: float, others: Sequence[tuple[str, float]], spec: str, unit: s
     return f"{mine}{unit}, {listing(parts)}"
 
 
-def _detected(lead: Contender, dense: Contender | None) -> Finding | None:
+def _detected(lead: Entry, dense: Entry | None) -> Finding | None:
     found = lead.detected
-    if found is None or found.classes or not lead.scores.used:
+    if found is None or found.classes or not lead.mean.used:
         return None
     text = f"How well the best gate for each of {len(found.names)} attributes tells that it is there; 0.5 is chance."
     if dense is not None and dense.detected is not None:
-        text += f" The best latents of {dense.label} have {number(float(dense.detected.best.auroc.mean()), '.3f')}."
+        text += f" The best latents of {dense.title} have {number(float(dense.detected.best.auroc.mean()), '.3f')}."
     return Finding("Presence", number(float(found.best.auroc.mean()), ".3f"), "mean AUROC of its gates", text)

@@ -9,7 +9,8 @@ from vsc.measure.detectors import Detected
 from vsc.measure.showcase import choose_examples
 from vsc.report import cards, examples, lines, sprites
 from vsc.report.cards import Picture
-from vsc.report.lead import Contender, Contest
+from vsc.report.entry import Entry
+from vsc.report.lead import Contest
 from vsc.report.material import Bar, Material, bars, percent
 from vsc.report.words import largest, measure, number
 
@@ -122,7 +123,7 @@ class Told(NamedTuple):
     auroc: Sequence[str]  # of each model's best latent
 
 
-def detectors(models: Sequence[Contender], contest: Contest, m: Material) -> list[Told]:
+def detectors(models: Sequence[Entry], contest: Contest, m: Material) -> list[Told]:
     """Lay out what single latents detect: the lead's, whose pictures come from `m`, beside the other models' best."""
     found = models[contest.lead].detected
     if found is None:

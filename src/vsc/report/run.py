@@ -15,6 +15,7 @@ from vsc.errors import UsageError
 from vsc.measure.measured import Measured
 from vsc.measure.showcase import choose_examples
 from vsc.report import cards, examples, figures, latents, page, scores, settings, sprites, summary, words
+from vsc.report.entry import Entry
 from vsc.report.live import live
 from vsc.report.material import Material
 from vsc.settings.config import as_plain
@@ -47,18 +48,9 @@ def _render(folder: Path, seen: Measured, path: Path, decodes: bool) -> str:
     K = range(len(m.found.shown))
     own = ["vsc", "report", str(folder), *(["--split", seen.split] if seen.split != "test" else [])]
     own += ["--out", str(path)] if path != folder / "report.html" else []
-    facts = summary.Facts(
-        labels=[label],
-        scores=[found],
-        spreads=[None],
-        runs=[1],
-        spikes=[model.spiked],
-        latent_dim=model.latent_dim,
-        data=seen.data.name,
-        test_examples=len(seen),
-        seeds=[str(config.train.seed)],
-    )
-    said = summary.sentences(facts)
+    asked = as_plain(asdict(config))
+    entry = Entry(folder.name, label, model.latent_dim, model.spiked, [found], asked)
+    said = summary.sentences([entry], seen.data.name, len(seen))
     if m.kind == "table":  # of which a PSNR says nothing
         said = [sentence for sentence in said if sentence.topic != "Noise"]
     if most := latents.worth_most(m):
@@ -93,7 +85,7 @@ def _render(folder: Path, seen: Measured, path: Path, decodes: bool) -> str:
         curves=figures.training({label: history}) if history else None,
         parameters=sum(p.numel() for p in model.parameters()),
         seconds=history[-1]["seconds"] if history else None,
-        settings=settings.compare([as_plain(asdict(config))])[1],
+        settings=settings.compare([asked])[1],
         commands=[training_command(config, folder), shlex.join(own)],
         environment=_environment(folder),
         version=version("variational-sparse-coding"),

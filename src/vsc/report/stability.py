@@ -7,6 +7,8 @@ import numpy as np
 
 from vsc import plots
 from vsc.measure.returning import COMES_BACK, Returning
+from vsc.report import settings
+from vsc.report.entry import Entry
 from vsc.report.figures import Picture, picture
 from vsc.report.scores import Cell, Column
 from vsc.report.words import most_changed, number
@@ -50,18 +52,12 @@ def beside(
     return [*columns, COLUMN], [[*row, cell] for row, cell in zip(table, cells, strict=True)]
 
 
-def section(
-    models: Sequence[tuple[str, str, Returning | None]], seed: int, shape: Sequence[int], features: Sequence[str]
-) -> Section | None:
-    """
-    Return the section on the model `vsc`, or the first of several seeds; None where there is none.
-
-    `models` are (name, label, what comes back); `seed` is the first one's.
-    """
-    several = [(name, label, found) for name, label, found in models if found is not None]
-    if not several:
+def section(entries: Sequence[Entry], shape: Sequence[int], features: Sequence[str]) -> Section | None:
+    """Return the section on the model `vsc`, or the first of several seeds; None where there is none."""
+    several = sorted((one for one in entries if one.returning is not None), key=lambda one: one.name != "vsc")
+    if not several or (found := several[0].returning) is None:
         return None
-    _, label, found = next((one for one in several if one[0] == "vsc"), several[0])
+    label, seed = several[0].title, int(settings.flatten(several[0].settings).get("train.seed", 0))
     S, K = found.cosine.shape
     sentence = (
         f"{found.come_back} of {K} latents of {label} come back in every seed (cosine ≥ {COMES_BACK})."

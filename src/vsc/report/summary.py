@@ -4,22 +4,9 @@ from collections.abc import Sequence
 from math import isfinite, sqrt
 from typing import NamedTuple
 
-from vsc.measure.scores import Scores
+from vsc.report import settings
+from vsc.report.entry import Entry
 from vsc.report.words import count, listing, number
-
-
-class Facts(NamedTuple):
-    """What the sentences are made from; the first five hold one item per model."""
-
-    labels: Sequence[str]  # the models' names
-    scores: Sequence[Scores]  # their scores
-    spreads: Sequence[Scores | None]  # standard deviations over seeds; None for a single run
-    runs: Sequence[int]  # number of seeds behind each model's scores
-    spikes: Sequence[bool]  # whether the model has spikes
-    latent_dim: int  # J
-    data: str  # name of the data set
-    test_examples: int  # number of held-out examples
-    seeds: Sequence[str]  # the different seeds found in the settings
 
 
 class Sentence(NamedTuple):
@@ -29,16 +16,16 @@ class Sentence(NamedTuple):
     text: str  # a sentence or two
 
 
-def sentences(facts: Facts) -> list[Sentence]:
-    """Summarise a comparison, without the sentences that the models have no numbers for."""
+def sentences(entries: Sequence[Entry], data: str, examples: int) -> list[Sentence]:
+    """Summarise `entries`, scored on so many held-out `examples` of `data`; what has no numbers has no sentence."""
     found = [
-        Sentence("Setting", _setting(facts)),
-        Sentence("Bound", _bounds(facts)),
-        Sentence("Code", _codes(facts)),
-        Sentence("Price", _price(facts)),
-        Sentence("Noise", _denoising(facts)),
-        Sentence("Classes", _probe(facts)),
-        Sentence("Trust", _trust(facts)),
+        Sentence("Setting", _setting(entries, data, examples)),
+        Sentence("Bound", _bounds(entries)),
+        Sentence("Code", _codes(entries)),
+        Sentence("Price", _price(entries)),
+        Sentence("Noise", _denoising(entries)),
+        Sentence("Classes", _probe(entries, examples)),
+        Sentence("Trust", _trust(entries)),
     ]
     return [sentence for sentence in found if sentence.text]
 
@@ -46,16 +33,16 @@ def sentences(facts: Facts) -> list[Sentence]:
 _NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
 
 
-def _setting(facts: Facts) -> str:
-    n = len(facts.labels)
-    who = f"{facts.labels[0]} was" if n == 1 else f"{_NUMBERS.get(n, n)} models ({listing(facts.labels)}) were"
-    latents = f"{facts.latent_dim} latent{'' if facts.latent_dim == 1 else 's'}"
-    held_out = f"{count(facts.test_examples)} held-out examples"
-    return f"{who} trained on {facts.data} with {latents} and scored on {held_out}."
+def _setting(entries: Sequence[Entry], data: str, examples: int) -> str:
+    n, J = len(entries), entries[0].latent_dim
+    titles = [one.title for one in entries]
+    who = f"{titles[0]} was" if n == 1 else f"{_NUMBERS.get(n, n)} models ({listing(titles)}) were"
+    latents = f"{J} latent{'' if J == 1 else 's'}"
+    return f"{who} trained on {data} with {latents} and scored on {count(examples)} held-out examples."
 
 
-def _bounds(facts: Facts) -> str:
-    known = _known(facts, "elbo")
+def _bounds(entries: Sequence[Entry]) -> str:
+    known = _known(entries, "elbo")
     if not known:
         return ""
     known.sort(key=lambda pair: -pair[1])
@@ -66,19 +53,19 @@ def _bounds(facts: Facts) -> str:
     if len(tied) > 1:
         return f"{listing(tied)} share the best bound: an ELBO of {_nats(best)} per example."
     lead = best - known[1][1]
-    spreads = [facts.spreads[facts.labels.index(name)] for name, _ in known[:2]]
-    noise = max((one.elbo or 0.0 for one in spreads if one is not None), default=0.0)
+    spreads = [one.spread for one in entries if one.spread and one.title in (label, known[1][0])]
+    noise = max((spread.elbo or 0.0 for spread in spreads), default=0.0)
     return (
         f"{label} has the best bound: an ELBO of {_nats(best)} per example, {_nats(lead)} above the next, "
         f"{known[1][0]}" + (", less than seeds differ." if lead < noise else ".")
     )
 
 
-def _codes(facts: Facts) -> str:
-    J = facts.latent_dim
-    sparse = [f"{number(value, '.1f')} in {name}" for name, value in _known(facts, "active", True)]
+def _codes(entries: Sequence[Entry]) -> str:
+    J = entries[0].latent_dim
+    sparse = [f"{number(value, '.1f')} in {name}" for name, value in _known(entries, "active", True)]
     dense: dict[str, list[str]] = {}
-    for name, value in _known(facts, "active", False):
+    for name, value in _known(entries, "active", False):
         dense.setdefault(number(value, ".0f"), []).append(name)
     rest = listing([f"{listing(names)} {'uses' if len(names) == 1 else 'use'} all {n}" for n, names in dense.items()])
     if not sparse:
@@ -87,8 +74,8 @@ def _codes(facts: Facts) -> str:
     return f"{begin}; {rest} for every input." if rest else f"{begin}."
 
 
-def _price(facts: Facts) -> str:
-    sparse, dense = _known(facts, "elbo", True), _known(facts, "elbo", False)
+def _price(entries: Sequence[Entry]) -> str:
+    sparse, dense = _known(entries, "elbo", True), _known(entries, "elbo", False)
     if not sparse or not dense:
         return ""
     against, bound = max(dense, key=lambda pair: pair[1])
@@ -99,11 +86,11 @@ def _price(facts: Facts) -> str:
     return f"Compared with the dense code of {against}, in nats of ELBO per example: {listing(parts)}."
 
 
-def _denoising(facts: Facts) -> str:
+def _denoising(entries: Sequence[Entry]) -> str:
     gains = [
-        (label, row.denoise_psnr, row.denoise_psnr - row.noisy_psnr)
-        for label, row in zip(facts.labels, facts.scores, strict=True)
-        if isfinite(row.denoise_psnr) and isfinite(row.noisy_psnr)
+        (one.title, one.mean.denoise_psnr, one.mean.denoise_psnr - one.mean.noisy_psnr)
+        for one in entries
+        if isfinite(one.mean.denoise_psnr) and isfinite(one.mean.noisy_psnr)
     ]
     if not gains:
         return ""
@@ -118,31 +105,34 @@ def _denoising(facts: Facts) -> str:
     return f"{begin}; reconstructing it with {label} gives {number(psnr)} dB, {number(gain)} dB better{end}."
 
 
-def _probe(facts: Facts) -> str:
-    known = _known(facts, "probe")
+def _probe(entries: Sequence[Entry], examples: int) -> str:
+    known = _known(entries, "probe")
     if not known:
         return ""
     parts = [f"{number(100 * value, '.1f')} % with {name}" for name, value in known]
-    n = max(facts.test_examples, 1)
+    n = max(examples, 1)
     middle = (n * max(value for _, value in known) + 2) / (n + 4)  # Agresti and Coull: no error is no certainty
     error = number(100 * sqrt(middle * (1 - middle) / (n + 4)), ".1f")
     return (
         f"From the code alone, a linear classifier names the right class for {listing(parts)}. With "
-        f"{count(facts.test_examples)} held-out examples, chance alone moves this by about ±{error} points; "
+        f"{count(examples)} held-out examples, chance alone moves this by about ±{error} points; "
         "between seeds it can move by more."
     )
 
 
-def _trust(facts: Facts) -> str:
-    if min(facts.runs) > 1:
-        few, many = min(facts.runs), max(facts.runs)
+def _trust(entries: Sequence[Entry]) -> str:
+    few, many = min(runs := [len(one.scores) for one in entries]), max(runs)
+    if few > 1:
         seeds = f"{few}" if few == many else f"{few} to {many}"
         return (
             f"Every number is the mean of {seeds} seeds. A difference that is not clearly larger than the ± of the "
             "two numbers may be chance. Curves and pictures show the first seed."
         )
-    which = f"seed {facts.seeds[0]}" if len(facts.seeds) == 1 else "one seed each"
-    if len(facts.labels) == 1:
+    # the seed of the data's split is part of the data, the same in every run
+    flat = [(key, value) for one in entries for key, value in settings.flatten(one.settings).items()]
+    found = {str(value) for key, value in flat if key.split(".")[-1] == "seed" and not key.startswith("data.")}
+    which = f"seed {found.pop()}" if len(found) == 1 else "one seed each"
+    if len(entries) == 1:
         return f"This is a single run ({which}); another seed would give somewhat different numbers."
     return (
         f"Each model is a single run ({which}): a difference between two of them is an indication, not "
@@ -150,12 +140,12 @@ def _trust(facts: Facts) -> str:
     )
 
 
-def _known(facts: Facts, key: str, spikes: bool | None = None) -> list[tuple[str, float]]:
+def _known(entries: Sequence[Entry], key: str, spikes: bool | None = None) -> list[tuple[str, float]]:
     """Models and their finite values of one score; only those with or without spikes, if asked for."""
     return [
-        (label, getattr(row, key))
-        for label, row, has in zip(facts.labels, facts.scores, facts.spikes, strict=True)
-        if spikes in (None, has) and getattr(row, key) is not None and isfinite(getattr(row, key))
+        (one.title, value)
+        for one in entries
+        if spikes in (None, one.spiked) and (value := getattr(one.mean, key)) is not None and isfinite(value)
     ]
 
 

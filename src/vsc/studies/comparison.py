@@ -2,9 +2,8 @@
 
 import os
 import shlex
-import statistics
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from vsc.data.split import Dataset
 from vsc.errors import UsageError
 from vsc.files import write_json
 from vsc.measure.measured import Measured
+from vsc.measure.results import Results
 from vsc.measure.returning import Returning, match_runs, read_trace
 from vsc.measure.showcase import showcase
 from vsc.report import run as run_page
+from vsc.report.entry import Entry
 from vsc.report.lead import Contest
 from vsc.report.words import listing
 from vsc.settings import upgrade
@@ -25,7 +26,6 @@ from vsc.settings.config import Config, as_plain
 from vsc.settings.presets import PRESETS, changed, named
 from vsc.settings.resolve import unused, without
 from vsc.studies import equal
-from vsc.studies.trained import Trained
 from vsc.sweep.jobs import Job, checked, sweep
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
@@ -41,7 +41,7 @@ def compare(
     command: str,
     progress: bool = False,
     caution: Callable[[str], None] = warn,
-) -> list[Trained]:
+) -> list[Entry]:
     """
     Train, evaluate and write `results.json` and `report.html`, and a page on the first run of each model.
 
@@ -65,19 +65,39 @@ def compare(
     return trained
 
 
-def _train(groups: dict[str, list[Job]], data: Dataset, how: dict[str, Any]) -> list[Trained]:
+def _train(groups: dict[str, list[Job]], data: Dataset, how: dict[str, Any]) -> list[Entry]:
     """Train and measure the runs of each title."""
     kept: dict[Path, Measured | None] = {group[0].folder: None for group in groups.values()}
     jobs = [job for group in groups.values() for job in group]
     results = iter(sweep(jobs, tell=partial(print, flush=True), data=data, keep=kept, **how))
     return [
-        Trained(
-            *(_name(first), title, group, [next(results) for _ in group], kept[first] or Measured(first, data)),
-            returning=_returning(group),
-        )
+        _entry(title, group, [next(results) for _ in group], kept[first := group[0].folder] or Measured(first, data))
         for title, group in groups.items()
-        for first in [group[0].folder]
     ]
+
+
+def _entry(title: str, jobs: list[Job], results: list[Results], seen: Measured) -> Entry:
+    """Gather what is known of the runs of a model, the first of them as `seen`."""
+    first, several = jobs[0], len(jobs) > 1
+    runs_of = reversed(list(zip(jobs, results, strict=True)))  # of a sentence that several seeds bring, the first
+    told = {said: job.config.train.seed for job, one in runs_of for said in one.cautions}
+    histories = [runs.read_history(job.folder) for job in jobs]
+    return Entry(
+        name=_name(first.folder),
+        title=title,
+        latent_dim=seen.model.latent_dim,
+        spiked=seen.model.spiked,
+        scores=[one.scores for one in results],
+        settings=as_plain(asdict(first.config)),
+        likelihood=results[0].likelihood,
+        parameters=sum(p.numel() for p in seen.model.parameters()),
+        seconds=[history[-1]["seconds"] for history in histories],
+        cautions=[f"(seed {seed}) {said}" if several else said for said, seed in told.items()],
+        link=f"{first.folder.name}/report.html",
+        returning=_returning(jobs),
+        history=histories[0],
+        seen=seen,
+    )
 
 
 def _name(run: Path) -> str:
@@ -182,11 +202,11 @@ def _remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _write_results(trained: list[Trained], contest: Contest | None, data: Dataset, folder: Path, command: str) -> None:
+def _write_results(trained: list[Entry], contest: Contest | None, data: Dataset, folder: Path, command: str) -> None:
     models = {
         one.name: {
             "title": one.title,
-            "config": as_plain(asdict(one.config)),
+            "config": one.settings,
             "parameters": one.parameters,
             "seconds": one.seconds,
             "mean": one.mean._asdict(),
@@ -209,7 +229,7 @@ def _write_results(trained: list[Trained], contest: Contest | None, data: Datase
     write_json(folder / "results.json", about | {"environment": runs.environment(), "models": models})
 
 
-def likelihoods(trained: list[Trained]) -> str:
+def likelihoods(trained: list[Entry]) -> str:
     """Name the likelihood of the models, or of each, where nats of one do not compare with those of another."""
     found: dict[str, list[str]] = {}
     for one in trained:
@@ -220,31 +240,13 @@ def likelihoods(trained: list[Trained]) -> str:
     return f"{'; '.join(told)}: their nats do not compare"
 
 
-def _write_page(trained: list[Trained], contest: Contest | None, data: Dataset, folder: Path, command: str) -> None:
+def _write_page(trained: list[Entry], contest: Contest | None, data: Dataset, folder: Path, command: str) -> None:
     entries = []
     for one in trained:
-        with cpu_threads(one.first.model):
-            run_page.write(one.folder, one.first)
-            shown = showcase(one.first)
-        entries.append(
-            report.Entry(
-                name=one.name,
-                title=one.title,
-                scores=one.mean,
-                settings=as_plain(asdict(one.config)),
-                history=runs.read_history(one.folder),
-                showcase=shown,
-                seconds=statistics.fmean(one.seconds),
-                parameters=one.parameters,
-                cautions=one.cautions,
-                seeds=len(one.scores),
-                spread=one.spread,
-                link=f"{one.folder.name}/report.html",
-                returning=one.returning,
-                frontier=one.frontier,
-                detected=one.detected,
-            )
-        )
+        assert one.seen is not None
+        with cpu_threads(one.seen.model):
+            run_page.write((folder / one.link).parent, one.seen)
+            entries.append(replace(one, showcase=showcase(one.seen)))
     page = report.Page(
         title=f"{' · '.join(one.title for one in trained)} on {data.name}",
         data=data.name,
@@ -254,10 +256,8 @@ def _write_page(trained: list[Trained], contest: Contest | None, data: Dataset, 
         entries=entries,
         command=command,
         environment=runs.environment(),
-        latent_dim=trained[0].config.model.latent_dim,
         likelihood=likelihoods(trained),
         test_examples=len(data.test),
         contest=contest,
-        lead=None if contest is None else trained[contest.lead].first,
     )
     report.write(page, folder / "report.html")

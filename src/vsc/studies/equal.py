@@ -8,9 +8,9 @@ from vsc.data.split import Dataset
 from vsc.measure.detectors import detected
 from vsc.measure.frontier import frontier
 from vsc.measure.measured import Measured
+from vsc.report.entry import Entry
 from vsc.report.lead import Contest
 from vsc.settings.presets import PRESETS, changed
-from vsc.studies.trained import Trained
 from vsc.sweep.jobs import Job, checked, key
 from vsc.torchstate import cpu_threads
 from vsc.training import runs
@@ -19,13 +19,14 @@ LEAD, SMALL = "vsc", "vae-small"
 """The model that a page opens with, where it is there; and a VAE with as many latents as an input of it has on."""
 
 
-def small(vae: list[Job], lead: Trained, data: Dataset) -> dict[str, list[Job]]:
+def small(vae: list[Job], lead: Entry, data: Dataset) -> dict[str, list[Job]]:
     """Plan a VAE of as many latents as the first run of `lead` has on for validation examples, if there are any."""
     if not len(data.valid):
         return {}
-    with cpu_threads(lead.first.model):
-        active = Measured(lead.first.model, data, "valid").codes.active.sum(1).double().mean().item()
-    if not 1 <= (J := round(active)) < lead.config.model.latent_dim:
+    assert lead.seen is not None
+    with cpu_threads(lead.seen.model):
+        active = Measured(lead.seen.model, data, "valid").codes.active.sum(1).double().mean().item()
+    if not 1 <= (J := round(active)) < lead.latent_dim:
         return {}
     title, jobs = f"VAE, J = {J}", []
     for job in vae:
@@ -38,12 +39,12 @@ def small(vae: list[Job], lead: Trained, data: Dataset) -> dict[str, list[Job]]:
     return {title: jobs}
 
 
-def contest(trained: Sequence[Trained]) -> Contest | None:
+def contest(trained: Sequence[Entry]) -> Contest | None:
     """Choose who is compared at equal non-zeros: the default VSC, or the best sparse model, and the VAE."""
     names = [one.name for one in trained]
 
     def best(spiked: bool) -> int | None:
-        known = [i for i, one in enumerate(trained) if one.first.model.spiked == spiked and one.name != SMALL]
+        known = [i for i, one in enumerate(trained) if one.spiked == spiked and one.name != SMALL]
         bounds = {i: -math.inf if (elbo := trained[i].mean.elbo) is None else elbo for i in known}
         return max(known, key=bounds.__getitem__, default=None)
 
@@ -52,12 +53,13 @@ def contest(trained: Sequence[Trained]) -> Contest | None:
         return None
     few = names.index(SMALL) if SMALL in names else None
     active = trained[lead].scores[0].active
-    kept = max(1, round(active)) if few is None else trained[few].config.model.latent_dim
+    kept = max(1, round(active)) if few is None else trained[few].latent_dim
     return Contest(lead, names.index("vae") if "vae" in names else best(False), few, kept)
 
 
-def looked_into(one: Trained, who: Contest | None) -> Trained:
+def looked_into(one: Entry, who: Contest | None) -> Entry:
     """Measure its code at several numbers of non-zeros, and what single latents detect."""
-    with cpu_threads(one.first.model):
-        cut = frontier(one.first, () if who is None else (who.kept,))
-        return replace(one, frontier=cut, detected=detected(one.first))
+    assert one.seen is not None
+    with cpu_threads(one.seen.model):
+        cut = frontier(one.seen, () if who is None else (who.kept,))
+        return replace(one, frontier=cut, detected=detected(one.seen))

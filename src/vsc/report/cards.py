@@ -15,7 +15,7 @@ PIECES = 8  # of texts, shown on a card
 PARTNERS = 4  # latents that go together with one, and as many that avoid it
 
 
-class Picture(NamedTuple):
+class Images(NamedTuple):
     """A sprite with its words."""
 
     sprite: sprites.Sprite  # the images
@@ -101,7 +101,7 @@ def _images(m: Material, k: int, height: int) -> dict[str, Any]:
     start = "off" if m.found.gated else ticks[0]
     if m.found.gated:
         ticks[0] = "off"
-    strip = Picture(
+    strip = Images(
         sprites.examples(m.swept.x[k], m.shape, m.limits, height),
         f"Example {i} decoded with latent {j} set to {listing(ticks)}. From {start} to {ticks[-1]} it "
         + most_changed_pixel(m.swept.x[k, -1] - m.swept.x[k, 0], m.shape)
@@ -115,7 +115,7 @@ def _images(m: Material, k: int, height: int) -> dict[str, Any]:
         sign = f" (its {'positive' if m.moved.positive[k] >= 0.5 else 'negative'} values)" if m.two_sided(k) else ""
         changes = [(f"on{sign} instead of off", m.moved.presence[k]), *changes]
     differences = [
-        Picture(
+        Images(
             sprites.differences(change[None], m.shape, m.peak, 96),
             f"Latent {j} {words}: {most_changed_pixel(change, m.shape)}.",
             words,
@@ -134,7 +134,7 @@ def _images(m: Material, k: int, height: int) -> dict[str, Any]:
             ticks = [f"{v}\n{label}" if label else v for v, label in zip(there, labels, strict=True)]
             sprite = sprites.examples(m.x[index], m.shape, m.limits, height)
             caption = f"Inputs with its {words} values; below, the value{' and the class' * (m.y is not None)}"
-            tops.append(Picture(sprite, alt, caption, ticks))
+            tops.append(Images(sprite, alt, caption, ticks))
     return {"strip": strip, "differences": differences, "tops": tops}
 
 

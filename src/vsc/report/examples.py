@@ -6,7 +6,7 @@ import numpy as np
 
 from vsc.measure.effects import Parts
 from vsc.report import lines, sprites
-from vsc.report.cards import Picture
+from vsc.report.cards import Images
 from vsc.report.material import Bar, Material, bars
 from vsc.report.words import largest, measure, number
 
@@ -52,7 +52,7 @@ def example(m: Material, i: int, heights: tuple[int, int] = (96, 56)) -> dict[st
 def _images(m: Material, i: int, parts: Parts, heights: tuple[int, int]) -> dict[str, Any]:
     x, error = m.x[i], float(np.mean((m.x[i] - parts.reconstruction) ** 2))
     what = f"Input {m.seen.row(i)}{', class ' + m.label(i) if m.y is not None else ''}, and its reconstruction"
-    pair = Picture(
+    pair = Images(
         sprites.examples(np.stack([x, parts.reconstruction]), m.shape, m.limits, heights[0]),
         f"{what}: mean squared error {number(error, '#.3g')}.",
         "",
@@ -63,7 +63,7 @@ def _images(m: Material, i: int, parts: Parts, heights: tuple[int, int]) -> dict
         return {"pair": pair, "adds": None}
     names = [f"latent {int(j)}" for j in parts.latent[: len(shown)]]
     sizes = [f"{name} by {number(float(np.abs(c).mean()), '.2g')}" for name, c in zip(names, shown, strict=True)]
-    adds = Picture(
+    adds = Images(
         sprites.differences(shown, m.shape, m.peak, heights[1]),
         f"What single latents add to the reconstruction of input {m.seen.row(i)}, as difference images; "
         "mean size: " + ", ".join(sizes) + ".",

@@ -1,5 +1,7 @@
 """The table of latents: one row for each used latent, sortable in the page."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,21 +11,21 @@ from vsc.report.material import Material, percent
 from vsc.report.words import largest, listing, most_changed, number
 
 
-class Heading(NamedTuple):
-    """Heading of a column."""
-
-    key: str  # stable name
-    title: str
-    unit: str  # may be empty
-    why: str  # what the column says, in one sentence
-    words: bool = False  # whether it holds words, which sort upwards first
-
-
-class Cell(NamedTuple):
-    """One cell."""
+class Sorted(NamedTuple):
+    """What stands in a cell."""
 
     text: str  # as printed
     value: float | str  # what it is sorted by
+
+
+class Aspect(NamedTuple):
+    """One column of the table."""
+
+    title: str
+    unit: str  # may be empty
+    why: str  # what the column says, in one sentence
+    of: Callable[[int], Sorted]  # what it says of the k-th used latent
+    words: bool = False  # whether it holds words, which sort upwards first
 
 
 def worth_most(m: Material, most: int = 3) -> str:
@@ -38,37 +40,59 @@ def worth_most(m: Material, most: int = 3) -> str:
     return f"Worth most over all inputs: {'; '.join(told) if m.kind == 'table' else listing(told)}." if told else ""
 
 
-def headings(m: Material) -> list[Heading]:
+def aspects(m: Material) -> list[Aspect]:
     """Say which columns the table has, the latent's number first."""
-    on = "of the inputs that have the latent on" if m.found.gated else "of the inputs"
-    out = [Heading("latent", "Latent", "", "number, counted from 0")]
-    if m.found.gated:
+    f, moved, shown = m.found, m.moved, m.found.shown
+    on = "of the inputs that have the latent on" if f.gated else "of the inputs"
+    out = [Aspect("Latent", "", "number, counted from 0", lambda k: Sorted(str(shown[k]), int(shown[k])))]
+    if f.gated:
+        rates = f.rate[shown]
+        why = "share of the inputs with a spike probability above 1/2"
         out += [
-            Heading("rate", "On for", "% of inputs", "share of the inputs with a spike probability above 1/2"),
-            Heading("size", "Size", "mean |value|", "mean absolute value where the latent is on"),
+            Aspect("On for", "% of inputs", why, lambda k: Sorted(percent(float(rates[k])), float(rates[k]))),
+            Aspect("Size", "mean |value|", "mean absolute value where the latent is on", _numbers(f.size[shown])),
         ]
     else:
-        out += [Heading("variance", "Variance", "of its code", "variance of the mean code over the inputs")]
-    if m.found.kl is not None:
-        out += [Heading("kl", "Costs", "nats per input", "its part of the KL, averaged over all inputs")]
+        why = "variance of the mean code over the inputs"
+        out += [Aspect("Variance", "of its code", why, _numbers(f.variance[shown]))]
+    if f.kl is not None:
+        why = "its part of the KL, averaged over all inputs"
+        out += [Aspect("Costs", "nats per input", why, _numbers(f.kl[shown]))]
+    why = f"how much log p(x|z) drops without it, in the median {on}"
     out += [
-        Heading("worth", "Worth", "nats", f"how much log p(x|z) drops without it, in the median {on}"),
-        Heading("effect", "Effect", "RMS per output", f"how far the output moves without it, in {m.unit}"),
-    ]
+        Aspect("Worth", "nats", why, _numbers(moved.drop, ".1f")),
+        Aspect("Effect", "RMS per output", f"how far the output moves without it, in {m.unit}",
+               _numbers(moved.effect, ".3f")),
+    ]  # fmt: skip
     if m.profile is not None:
-        why = "the class that it is on for most often" if m.found.gated else "the class that it sets apart most"
-        out += [Heading("class", "Class", "and its rate" if m.found.gated else "and its mean", why, True)]
+        why = "the class that it is on for most often" if f.gated else "the class that it sets apart most"
+        out += [Aspect("Class", "and its rate" if f.gated else "and its mean", why, partial(_class, m), True)]
     if m.kind == "table":
-        how = "on instead of off, or raised where its values have both signs" if m.found.gated else "raised"
-        out += [Heading("columns", "Columns", "that it moves most", f"{how}, in {m.unit}", True)]
+        how = "on instead of off, or raised where its values have both signs" if f.gated else "raised"
+        out += [Aspect("Columns", "that it moves most", f"{how}, in {m.unit}", partial(_columns, m), True)]
     if m.kind == "text":
-        out += [Heading("pieces", "Pieces", "of texts", "what its strongest inputs are most often", True)]
+        out += [Aspect("Pieces", "of texts", "what its strongest inputs are most often", partial(_pieces, m), True)]
     return out
 
 
-def rows(m: Material) -> list[list[Cell]]:
-    """Fill the table: a list of cells for each used latent, in the order of `headings`."""
-    return [[_cell(m, k, heading.key) for heading in headings(m)] for k in range(len(m.found.shown))]
+def _numbers(values: np.ndarray, spec: str = ".2f") -> Callable[[int], Sorted]:
+    return lambda k: Sorted(number(float(values[k]), spec), float(values[k]))
+
+
+def _class(m: Material, k: int) -> Sorted:
+    name, rate = top_class(m, k)
+    return Sorted(f"{name} ({rate})" if rate else name, name)
+
+
+def _columns(m: Material, k: int) -> Sorted:
+    change = m.moved.change[k]
+    words = [f"{m.names[c]} {number(float(change[c]), '+.2f')}" for c in largest(change, 3)]
+    return Sorted(", ".join(words), words[0])
+
+
+def _pieces(m: Material, k: int) -> Sorted:
+    words = [f"{piece} {percent(share)}" for piece, share in m.pieces[k][:3]]
+    return Sorted(", ".join(words), words[0] if words else "")
 
 
 def groups(m: Material) -> list[str]:
@@ -89,29 +113,3 @@ def hint(m: Material, k: int) -> str:
         return f"{m.names[c]} {'−' if change[c] < 0 else '+'}"
     name, rate = top_class(m, k)
     return "" if not rate else f"class {name}" if len(name) <= 3 else name
-
-
-def _cell(m: Material, k: int, key: str) -> Cell:
-    j, f = int(m.found.shown[k]), m.found
-    if key == "latent":
-        return Cell(str(j), j)
-    if key == "rate":
-        return Cell(percent(float(f.rate[j])), float(f.rate[j]))
-    if key == "class":
-        name, rate = top_class(m, k)
-        return Cell(f"{name} ({rate})" if rate else name, name)
-    if key == "pieces":
-        words = [f"{piece} {percent(share)}" for piece, share in m.pieces[k][:3]]
-        return Cell(", ".join(words), words[0] if words else "")
-    if key == "columns":
-        change = m.moved.change[k]
-        words = [f"{m.names[c]} {number(float(change[c]), '+.2f')}" for c in largest(change, 3)]
-        return Cell(", ".join(words), words[0])
-    value = {
-        "size": f.size[j],
-        "variance": f.variance[j],
-        "kl": np.nan if f.kl is None else f.kl[j],
-        "worth": m.moved.drop[k],
-        "effect": m.moved.effect[k],
-    }[key]
-    return Cell(number(float(value), {"worth": ".1f", "effect": ".3f"}.get(key, ".2f")), float(value))

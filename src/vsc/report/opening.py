@@ -8,7 +8,7 @@ import numpy as np
 from vsc.measure.detectors import Detected
 from vsc.measure.showcase import choose_examples
 from vsc.report import cards, examples, lines, sprites
-from vsc.report.cards import Picture
+from vsc.report.cards import Images
 from vsc.report.entry import Entry
 from vsc.report.lead import Contest
 from vsc.report.material import Bar, Material, bars, percent
@@ -86,7 +86,7 @@ def switched_off(m: Material, k: int) -> dict[str, Any]:
         triple = sprites.examples(np.stack([x, there, without]), m.shape, m.limits, 96)
         gone = sprites.differences(-change[None], m.shape, m.peak, 96)
         said = f"Without latent {j} less with it; mean size {number(float(np.abs(change).mean()), '.2g')}."
-        return words | {"triple": Picture(triple, alt, "", ticks), "gone": Picture(gone, said, "", ["difference"])}
+        return words | {"triple": Images(triple, alt, "", ticks), "gone": Images(gone, said, "", ["difference"])}
     if m.kind == "signals":
         charts = []
         curves = [part.reshape(tuple(m.shape)) for part in (x, there, without)]
@@ -114,8 +114,8 @@ class Told(NamedTuple):
     name: str  # what is detected
     share: str  # how many inputs have it
     latent: int  # the lead's best latent
-    picture: Picture | None  # what that latent does, where it is used and there are images
-    strongest: Picture | None  # the inputs that it is strongest for
+    picture: Images | None  # what that latent does, where it is used and there are images
+    strongest: Images | None  # the inputs that it is strongest for
     words: Sequence[Bar]  # the same for tables
     hits: str  # of its gate, as printed; empty where there is none
     alarms: str
@@ -135,12 +135,12 @@ def detectors(models: Sequence[Entry], contest: Contest, m: Material) -> list[To
         k, picture, strongest, words = place.get(j), None, None, []
         if k is not None and m.kind == "images":
             sprite = sprites.differences(m.moved.change[k][None], m.shape, m.peak, 48)
-            picture = Picture(sprite, f"What latent {j}, the best detector of {name}, does to the output.", "", [])
+            picture = Images(sprite, f"What latent {j}, the best detector of {name}, does to the output.", "", [])
             ends = (m.ends.highest if m.moved.positive[k] >= 0.5 else m.ends.lowest)[k]
             top = ends[ends >= 0][:STRONGEST]
             if len(top):
                 alt = f"The {len(top)} inputs that latent {j}, the best detector of {name}, is strongest for."
-                strongest = Picture(sprites.examples(m.x[top], m.shape, m.limits, 48), alt, "", [])
+                strongest = Images(sprites.examples(m.x[top], m.shape, m.limits, 48), alt, "", [])
         elif k is not None and m.kind == "table":
             columns = largest(m.moved.change[k], 2)
             sizes = [float(m.moved.change[k][c]) for c in columns]

@@ -57,13 +57,14 @@ def test_a_model_trains_and_is_asked_where_it_is(tiny, name, likelihood):
             module.parameters(), max_norm
         ),
     )
-    module, wrapped, optimizer, batch_of = loop._set_up(fabric, config, tiny, None)
+    session, batch_of = loop._set_up(fabric, config, tiny, None)
+    module = session.module
     fields = Progress(window=torch.zeros(len(TERMS), device=DEVICE))
     with Elsewhere():
         for step in range(2):
             x = batch_of(step)
             assert x.device == DEVICE
-            bound, fields = loop.step(fabric, wrapped, optimizer, x, config.train, fields, False, None)
+            bound, fields = loop.step(session, x, fields, look=False)
             fields = fields.seen(bound)
         with torch.no_grad():
             module.eval()

@@ -20,6 +20,18 @@ from vsc.training.pressure import Pressure, begin
 from vsc.training.processes import by_lead, gather
 
 
+class Session(NamedTuple):
+    """A model in training, as lightning's fabric has set it up."""
+
+    fabric: Any
+    settings: TrainConfig  # resolved
+    module: Autoencoder
+    wrapped: Any  # the same, as the processes share it
+    optimizer: Any
+    noise: Noise  # this process's
+    folder: Path | None = None  # the run's
+
+
 class Progress(NamedTuple):
     """How far a run has come, as a checkpoint keeps it."""
 
@@ -124,14 +136,16 @@ def is_over(folder: Path, config: Config) -> bool:
     return runs.is_finished(folder) and runs.read_config(folder).train.steps == config.train.steps
 
 
-def restore(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise) -> Progress:
+def restore(session: Session) -> Progress:
     """
-    Take up a run's last checkpoint: the untrained module, its optimiser and this process's noise are set in place.
+    Take up the last checkpoint of a run: the `session`'s untrained module, its optimiser and noise are set in place.
 
     UsageError if there is none, or it was made by another number of processes or on another kind of device; RunError if
     it is damaged or does not fit.
     """
-    path = folder / "checkpoints" / "last.pt"
+    fabric, module, optimizer, noise = session.fabric, session.module, session.optimizer, session.noise
+    assert session.folder is not None
+    path = session.folder / "checkpoints" / "last.pt"
     state = runs.load_checkpoint(path)
     try:
         if len(state["rng"]) != fabric.world_size:
@@ -201,13 +215,16 @@ def _difference(a: Config, b: Config) -> str:
     return "other settings"
 
 
-def save_progress(folder: Path, fabric, module: Autoencoder, optimizer, noise: Noise, done: Progress) -> None:
-    """Save everything that an exact continuation needs; the first process writes."""
+def save_progress(session: Session, done: Progress) -> None:
+    """Save all that a `session` which is `done` so far needs to go on exactly, if it has a folder; the lead writes."""
+    fabric, folder, noise = session.fabric, session.folder, session.noise
+    if folder is None:
+        return
     state = {
         "format": runs.FORMAT,
         "device": fabric.device.type,
-        "model": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "model": session.module.state_dict(),
+        "optimizer": session.optimizer.state_dict(),
         "progress": done._asdict() | {"pressure": done.pressure and done.pressure._asdict()},
         "rng": gather(fabric, noise.states[0]),
     }

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from vsc.files import claimed
 from vsc.model import Autoencoder
 from vsc.model.bounds import TERMS, Bound
 from vsc.settings import build
-from vsc.settings.config import Config, DataConfig, TrainConfig
+from vsc.settings.config import Config, DataConfig
 from vsc.settings.resolve import resolve
 from vsc.torchstate import Noise, cpu_threads, modes
 from vsc.training import checkpoint, diagnosis, pressure, runs
-from vsc.training.checkpoint import Log, Progress
+from vsc.training.checkpoint import Log, Progress, Session
 from vsc.training.processes import agreed, by_lead, gather, launch, signals
 
 Watch = Callable[[dict[str, Any]], None]
@@ -121,7 +122,11 @@ def train(
         fabric = launch(config.train)
         by_lead(fabric, lambda: stack.enter_context(claimed(folder)))
         received = stack.enter_context(signals())
-        return _train(fabric, config, data, folder, model, resume, overwrite, progress, watch, tell, received)
+        if folder is not None:
+            by_lead(fabric, partial(runs.prepare, folder, resume or overwrite))
+        session, batch_of = _set_up(fabric, config, data, model, folder)
+        done = _begun(session, config, data, resume, tell)
+        return _train(session, batch_of, config, data, done, progress, watch, received)
 
 
 def _check(data: Any, config: Any, folder: Any, model: Any) -> Dataset:
@@ -149,37 +154,36 @@ def _check(data: Any, config: Any, folder: Any, model: Any) -> Dataset:
     return from_arrays(data, how.label, "array", how.valid_fraction, how.seed, **named)
 
 
+def _begun(session: Session, config: Config, data: Dataset, resume: bool, tell: Callable[[str], None]) -> Progress:
+    """Return how far a run has come, taking up its last checkpoint to `resume`; tell what will go wrong."""
+    fabric, folder = session.fabric, session.folder
+    done = Progress(window=torch.zeros(len(TERMS), dtype=torch.float32, device=fabric.device))
+    if folder is not None and resume:
+        done = checkpoint.restore(session)
+        by_lead(fabric, lambda: runs.describe(folder, config))
+    if fabric.is_global_zero and not done.step and (said := diagnosis.beforehand(data, session.module.latent_dim)):
+        tell(said)
+    if fabric.is_global_zero and config.train.compile and fabric.device.type != "cuda":
+        tell(f"train.compile does nothing on {fabric.device.type}: it is for a GPU")
+    return done
+
+
 def _train(
-    fabric,
+    session: Session,
+    batch_of: Callable[[int], Tensor],
     config: Config,
     data: Dataset,
-    folder: Path | None,
-    model: Autoencoder | None,
-    resume: bool,
-    overwrite: bool,
+    done: Progress,
     progress: bool,
     watch: Watch | None,
-    tell: Callable[[str], None],
     received: list[int],
 ) -> Autoencoder:
-    """Train with settings that were resolved and checked, in a folder that is ours."""
-    settings = config.train
+    """Train from where the run is `done`, in a folder that is ours."""
+    fabric, settings, module = session.fabric, session.settings, session.module
+    noise, folder = session.noise, session.folder
     assert settings.steps is not None  # resolved
     assert settings.valid_every is not None
     lead, world, device = fabric.is_global_zero, fabric.world_size, fabric.device
-    if folder is not None:
-        by_lead(fabric, lambda: runs.prepare(folder, resume or overwrite))
-    module, wrapped, optimizer, batch_of = _set_up(fabric, config, data, model)
-    noise = Noise(mixed(1, settings.seed, fabric.global_rank), device)  # it differs between processes
-    done = Progress(window=torch.zeros(len(TERMS), dtype=torch.float32, device=device))
-    if folder is not None and resume:
-        done = checkpoint.restore(folder, fabric, module, optimizer, noise)
-        by_lead(fabric, lambda: runs.describe(folder, config))
-    if lead and not done.step and (said := diagnosis.beforehand(data, module.latent_dim)):
-        tell(said)
-    if lead and settings.compile and device.type != "cuda":
-        tell(f"train.compile does nothing on {device.type}: it is for a GPU")
-
     log = Log(folder if lead else None, done.step)
     bar = tqdm(total=settings.steps, initial=done.step, disable=not (progress and lead), unit="step")
     start = time.perf_counter() - done.seconds
@@ -191,9 +195,9 @@ def _train(
             look = at_log or device.type == "cpu"  # elsewhere a look at every loss would wait for the device
             with noise.turn(), _told_at(done.step + 1, folder):
                 x = batch_of(done.step)
-                bound, done = step(fabric, wrapped, optimizer, x, settings, done, look, folder)
+                bound, done = step(session, x, done, look)
             if folder is not None and done.step == 0:  # a setting that the model cannot take has left nothing behind
-                by_lead(fabric, lambda: runs.create(folder, config, data, overwrite))
+                by_lead(fabric, lambda: runs.create(folder, config, data, overwrite=True))
             done = done.seen(bound)._replace(step=done.step + 1, seconds=time.perf_counter() - start)
 
             if at_log:
@@ -218,8 +222,8 @@ def _train(
                 done = done.judged(row, module if settings.patience else None)
                 if watch and not stop:
                     watch({"step": done.step, **row})
-            if folder is not None and at_save:
-                checkpoint.save_progress(folder, fabric, module, optimizer, noise, done)
+            if at_save:
+                checkpoint.save_progress(session, done)
             if stop:
                 command = f"vsc train --out {shlex.quote(str(folder))} --resume" if folder else None
                 raise Interrupted(f"stopped at step {done.step} of {settings.steps}", command, stop)
@@ -231,8 +235,10 @@ def _train(
     return module
 
 
-def _set_up(fabric, config: Config, data: Dataset, model: Autoencoder | None):
-    """Return the model, the same as the processes share it, its optimiser, and what gives the inputs of a step."""
+def _set_up(
+    fabric, config: Config, data: Dataset, model: Autoencoder | None, folder: Path | None = None
+) -> tuple[Session, Callable[[int], Tensor]]:
+    """Make the model, or take the user's, and its optimiser; return them, and what gives the inputs of a step."""
     settings, device = config.train, fabric.device
     with Noise(settings.seed).turn():
         module = build.new_model(config, data, model)
@@ -240,31 +246,23 @@ def _set_up(fabric, config: Config, data: Dataset, model: Autoencoder | None):
         wrapped, optimizer = fabric.setup(module, adam)
         if settings.compile and device.type == "cuda":  # with the noise that it would have otherwise
             wrapped = torch.compile(wrapped, options={"fallback_random": True})
-        batch_of = batches_of(
-            data.train,
-            module.scaler,
-            settings.batch_size,
-            settings.seed,
-            config.data.binarise,
-            fabric.global_rank,
-            fabric.world_size,
-            device,
-        )
-    return module, wrapped, optimizer, batch_of
+        processes = fabric.global_rank, fabric.world_size
+        how = settings.batch_size, settings.seed, config.data.binarise
+        batch_of = batches_of(data.train, module.scaler, *how, *processes, device)
+    noise = Noise(mixed(1, settings.seed, fabric.global_rank), device)  # it differs between processes
+    return Session(fabric, settings, module, wrapped, optimizer, noise, folder), batch_of
 
 
-def step(
-    fabric, wrapped, optimizer, x: Tensor, settings: TrainConfig, done: Progress, look: bool, folder: Path | None
-) -> tuple[Bound, Progress]:
+def step(session: Session, x: Tensor, done: Progress, look: bool) -> tuple[Bound, Progress]:
     """
     Take one step of the optimiser; return the batch's bound, and the progress with what the controller has come to ask.
 
-    `wrapped` and `optimizer` are as lightning's `fabric` has set them up, `x` (B, M) are model inputs, the `settings`
-    are resolved, and `done` says how far the training has come. If it is to `look`, a loss that is not finite is a
-    RunError, which names the checkpoint in the run's `folder`.
+    `x` (B, M) are model inputs, and `done` says how far the training of the `session` has come. If it is to `look`, a
+    loss that is not finite is a RunError, which names the checkpoint in the run's folder.
     """
+    fabric, settings, optimizer, folder = session.fabric, session.settings, session.optimizer, session.folder
     now = settings.knobs(done.step)
-    bound: Bound = wrapped(x, lam=now.lam, relaxation=now.relaxation)
+    bound: Bound = session.wrapped(x, lam=now.lam, relaxation=now.relaxation)
     prices = None
     if bound.gamma.requires_grad and (settings.target_l0 or (settings.cap or 1.0) < 1):
         rates = bound.gamma.detach().float().mean(0)
@@ -282,7 +280,7 @@ def step(
     fabric.backward(loss)
     if settings.clip:
         with _told_at(done.step + 1, folder, "the gradient"):
-            fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip)
+            fabric.clip_gradients(session.wrapped, optimizer, max_norm=settings.clip)
     optimizer.step()
     return bound, done
 

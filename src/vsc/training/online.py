@@ -10,7 +10,7 @@ from vsc.model import Autoencoder
 from vsc.model.bounds import TERMS
 from vsc.settings.config import TrainConfig
 from vsc.torchstate import Noise, modes
-from vsc.training.checkpoint import Progress
+from vsc.training.checkpoint import Progress, Session
 from vsc.training.loop import paces, step
 from vsc.training.pressure import Pressure
 from vsc.training.processes import launch
@@ -27,10 +27,11 @@ class Online:
     def __init__(self, model: Autoencoder, settings: TrainConfig, taken: int = 0, state: bytes | None = None):
         self.model, self.settings = model, settings
         with modes(gradients=True):
-            self._fabric = launch(settings)
-            adam = torch.optim.Adam(paces(model), lr=1e-3)
-            self._wrapped, self._optimizer = self._fabric.setup(model, adam)
-            self._done = Progress(torch.zeros(len(TERMS), device=self._fabric.device), taken)
+            fabric = launch(settings)
+            wrapped, optimizer = fabric.setup(model, torch.optim.Adam(paces(model), lr=1e-3))
+            noise = Noise(settings.seed, fabric.device)
+            self._session = Session(fabric, settings, model, wrapped, optimizer, noise)
+            self._done = Progress(torch.zeros(len(TERMS), device=self._session.fabric.device), taken)
             if state is not None:
                 self._restore(read_tensors(state))
 
@@ -46,17 +47,16 @@ class Online:
         self.model.train()
         with modes(gradients=True):
             for rows in order.chunk(-(-len(x) // self.settings.batch_size)):
-                with Noise(mixed(4, seed, self.taken), self._fabric.device).turn():
+                with Noise(mixed(4, seed, self.taken), self._session.fabric.device).turn():
                     batch = self.model.scaler(x[rows])
                     batch = torch.bernoulli(batch) if self.model.binarise else batch
-                    at = self._fabric, self._wrapped, self._optimizer
-                    _, done = step(*at, batch, self.settings, self._done, look=True, folder=None)
+                    _, done = step(self._session, batch, self._done, look=True)
                 self._done = done._replace(step=done.step + 1)
         self.model.eval()
 
     def state(self) -> bytes:
         """Return Adam's moments and the controller as a safetensors file."""
-        moments = self._optimizer.state_dict()["state"]
+        moments = self._session.optimizer.state_dict()["state"]
         tensors = {f"{i}.{name}": value for i, own in moments.items() for name, value in own.items()}
         if self._done.pressure is not None:
             tensors |= {f"pressure.{name}": value for name, value in self._done.pressure._asdict().items()}
@@ -68,7 +68,7 @@ class Online:
             part, _, kind = name.partition(".")
             if part != "pressure":
                 moments.setdefault(int(part), {})[kind] = value
-        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": moments})
+        self._session.optimizer.load_state_dict(self._session.optimizer.state_dict() | {"state": moments})
         if "pressure.rates" in tensors:
-            kept = {name: tensors[f"pressure.{name}"].to(self._fabric.device) for name in Pressure._fields}
+            kept = {name: tensors[f"pressure.{name}"].to(self._session.fabric.device) for name in Pressure._fields}
             self._done = self._done._replace(pressure=Pressure(**kept))

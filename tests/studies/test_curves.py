@@ -17,7 +17,7 @@ from vsc.settings.presets import changed
 from vsc.settings.resolve import resolve
 from vsc.studies import STUDIES, Ask, Group, by_alpha, by_dim, collapse, soft_sparsity, stability
 from vsc.sweep.jobs import key, plan, sweep
-from vsc.training.loop import validate
+from vsc.training.validation import validate
 
 DIGITS = data.load("digits")
 COMMON = Config(DataConfig("digits"), train=TrainConfig(steps=30, valid_every=10))

@@ -16,7 +16,8 @@ from vsc.model.scaling import Scaler
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.presets import preset
 from vsc.settings.resolve import resolve
-from vsc.training.loop import Interrupted, Progress, runs, train, validate
+from vsc.training.loop import Interrupted, Progress, runs, train
+from vsc.training.validation import validate
 
 # 60 examples in batches of 16 are epochs of 3 steps, so that steps 4, 5, 7, 8 end inside an epoch
 SHORT = TrainConfig(steps=14, batch_size=16, log_every=3, valid_every=4, checkpoint_every=5, device="cpu")

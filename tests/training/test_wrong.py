@@ -15,8 +15,9 @@ from vsc.model.priors import GATES
 from vsc.settings import build
 from vsc.settings.config import Config, DataConfig, ModelConfig, TrainConfig
 from vsc.settings.resolve import resolve
-from vsc.training import loop
-from vsc.training.loop import runs, train, validate
+from vsc.training import validation
+from vsc.training.loop import runs, train
+from vsc.training.validation import validate
 
 SHORT = TrainConfig(steps=14, batch_size=16, log_every=3, valid_every=4, checkpoint_every=5, device="cpu")
 
@@ -203,9 +204,9 @@ def test_a_learning_rate_far_too_large_names_step_and_setting(tiny):
 def test_of_many_latents_a_row_has_quantiles(tiny, monkeypatch):
     config = resolve(Config(model=ModelConfig(latent_dim=12)), tiny)
     model = build.new_model(config, tiny)
-    all_of_them = loop.validate(model, tiny.valid.x, config)
-    monkeypatch.setattr(loop, "LISTED", 11)
-    row = loop.validate(model, tiny.valid.x, config)
+    all_of_them = validate(model, tiny.valid.x, config)
+    monkeypatch.setattr(validation, "LISTED", 11)
+    row = validate(model, tiny.valid.x, config)
     for name in ("rates", "kl_latent"):
         assert len(row[name]) == 11
         np.testing.assert_allclose(row[name], np.quantile(all_of_them[name], np.linspace(0, 1, 11)), atol=1e-4)

@@ -4,6 +4,7 @@ import math
 
 from vsc.data.split import Dataset
 from vsc.errors import UsageError
+from vsc.fields import mixed
 from vsc.model.likelihoods import Likelihood
 from vsc.settings.config import Config
 from vsc.settings.presets import SUITS
@@ -18,12 +19,7 @@ def scale(config: Config, data: Dataset, kind: Likelihood | type[Likelihood] | N
         return config.data.scale
     if kind is not None and kind.counts:
         return "none"
-    return "standard" if data.high is None or _mixed(data) else "unit-interval"
-
-
-def _mixed(data: Dataset) -> bool:
-    """Whether a table has a column that is no measurement."""
-    return any(field.likelihood != "gaussian" for field in data.fields)
+    return "standard" if data.high is None or mixed(data.fields) else "unit-interval"
 
 
 def lacks(data: Dataset) -> bool:
@@ -56,7 +52,7 @@ def check(kind: Likelihood | type[Likelihood], name: str, data: Dataset, scale: 
 def likelihood(config: Config, data: Dataset, scale: str) -> tuple[str, float | None]:
     """Return the likelihood that `config` names, or suits `data` of this `scale`, and its variance, if it has one."""
     named, variance = config.model.likelihood, config.model.variance
-    if named == "auto" and _mixed(data):
+    if named == "auto" and mixed(data.fields):
         return "columns", variance
     grey = scale == "unit-interval" and not config.data.binarise
     suits, own = SUITS.get(data.name, ("", None)) if grey else ("", None)

@@ -30,6 +30,7 @@ from vsc.torchstate import Noise, cpu_threads, modes
 from vsc.training import checkpoint, diagnosis, pressure, runs
 from vsc.training.checkpoint import Log, Progress, Session
 from vsc.training.processes import agreed, by_lead, gather, launch, signals
+from vsc.training.validation import row_of, validate
 
 Watch = Callable[[dict[str, Any]], None]
 """What is done with each validation's row of metrics.jsonl."""
@@ -205,7 +206,7 @@ def _train(
                     gamma = module.codes(x).gamma
                     means = gather(fabric, done.window / done.in_window).mean(0)
                     rates = gather(fabric, (gamma > 0.5).float().mean(0)).mean(0)
-                    row = _row(module, means, rates, gather(fabric, gamma.sum(1).mean()).mean().item())
+                    row = row_of(module, means, rates, gather(fabric, gamma.sum(1).mean()).mean().item())
                 log.write(done, "train", row)
                 bar.set_postfix(elbo=f"{row.get('elbo') or row['log_px']:.1f}", l0=f"{row['l0']:.1f}", used=row["used"])
                 bar.update(done.step - bar.n)
@@ -293,69 +294,6 @@ def paces(module: Autoencoder) -> list[dict[str, Any]]:
     rest = [w for name, w in weights.items() if name not in own]
     groups = [(rest, 1.0), (list(own.values()), pace)]
     return [{"params": part, "pace": pace} for part, pace in groups if part]
-
-
-@torch.no_grad()
-def validate(module: Autoencoder, x: Tensor, config: Config, batch_size: int = 1024) -> dict[str, Any]:
-    """
-    Measure the hard-spike ELBO on stored examples `x` (N, M), with the same noise every time.
-
-    The row for metrics.jsonl, without step and split, has means and counts as in rows of training, `dead` latents, and
-    J numbers each, rounded to four digits: `rates`, the share of the examples for which a latent has gamma > 1/2, and
-    `kl_latent`, what it adds to kl_slab + kl_spike in nats (where the prior says). Of more than `LISTED` latents these
-    are eleven numbers, from the smallest to the largest in tenths. Examples whose bound is not finite are left out;
-    `not_finite` lists them where there are any.
-
-    The mode of `module` is left as it was; `config` says binarisation and the seed, and `batch_size` examples are
-    measured at a time.
-    """
-    device = next(module.parameters()).device
-    was_training = module.training
-    module.eval()
-    noise, parts = Noise(config.train.seed, device), []
-    for chunk in x.split(batch_size):
-        with noise.turn():
-            inputs = module.scaler(chunk.to(device))
-            inputs = torch.bernoulli(inputs) if config.data.binarise else inputs
-            terms, gamma, kl = module(inputs).terms, module.codes(inputs).gamma, None
-            if module.bounded:
-                kl = module.prior.latent_kl(module.posterior(inputs), inputs, module.posterior)
-            sound = terms.isfinite().all(1) & gamma.isfinite().all(1)
-            sums = [None if part is None else part[sound].double().sum(0).cpu() for part in (gamma > 0.5, kl)]
-            parts.append((terms.cpu(), sound.cpu(), gamma.sum(1).cpu(), *sums))  # (N, J) numbers would not always fit
-    module.train(was_training)
-    *columns, ons, kls = zip(*parts, strict=True)
-    terms, sound, l0 = (torch.cat(column) for column in columns)
-    n = max(1, int(sound.sum()))
-    on, kl = (None if sums[0] is None else torch.stack(sums).sum(0) / n for sums in (ons, kls))
-    assert on is not None
-    kept = sound if sound.any() else ~sound
-    row = _row(module, terms[kept].double().mean(0), on, l0[kept].mean().item()) | {"dead": int((on < 1e-4).sum())}
-    row["rates"] = _listed(on)
-    if kl is not None:
-        row["kl_latent"] = _listed(kl)
-    return row if sound.all() else row | {"not_finite": (~sound).nonzero().flatten().tolist()}
-
-
-LISTED = 4096
-"""Latents up to which a row of metrics.jsonl has numbers of each."""
-
-
-def _listed(values: Tensor) -> list[float]:
-    """Round numbers (J,) to be written, or their quantiles where there are many."""
-    values = values if len(values) <= LISTED else values.quantile(torch.linspace(0, 1, 11, dtype=values.dtype))
-    return [round(value, 4) for value in values.tolist()]
-
-
-def _row(module: Autoencoder, terms: Tensor, rates: Tensor, l0: float) -> dict[str, Any]:
-    """Name the means of a bound's `TERMS`, if it has a bound, and count latents by their `rates`."""
-    named = dict(zip(TERMS, terms.tolist(), strict=True))
-    row = {"log_px": named["log_px"]}
-    if module.bounded:
-        parts = {name: named[name] for name in ("kl_slab", "kl_spike", "kl_selection")}
-        row = {"elbo": named["log_px"] - sum(parts.values())} | row | parts
-    counts = {"used": int((rates > 0.01).sum()), "always_on": int((rates > 0.99).sum())}
-    return row | {"l0": l0, "active": rates.sum().item()} | counts
 
 
 @contextmanager

@@ -93,6 +93,8 @@ def write(model: Autoencoder, folder: str | Path, x: Any) -> Written:
     UsageError
         If it is another model, its examples are scaled one by one, or its encoder is not linear.
     """
+    from safetensors.torch import save
+
     maps = linear(model)
     folder, stored = Path(folder), model.stored(x)
     if folder.suffix == ".safetensors" or folder.is_file():
@@ -103,7 +105,10 @@ def write(model: Autoencoder, folder: str | Path, x: Any) -> Written:
     config = about | {"d_in": M, "d_sae": J, "dtype": "float32", "device": "cpu", "apply_b_dec_to_input": False}
     config |= {"normalize_activations": "none", "reshape_activations": "none"}
     by = f"variational-sparse-coding {version('variational-sparse-coding')}"
-    _write(folder, config | {"metadata": {"sae_lens_version": FORMAT, "written_by": by}}, weights)
+    config |= {"metadata": {"sae_lens_version": FORMAT, "written_by": by}}
+    with whole(folder / CONFIG) as first, whole(folder / WEIGHTS) as second:
+        first.write_text(as_json(config), encoding="utf-8")  # neither has its name before both are on the disk
+        second.write_bytes(save(weights))
     with evaluating(model):
         return _compared(model, about, weights, unit.float(), stored)
 
@@ -146,14 +151,6 @@ def _as_it_is(model: Autoencoder, pre: Linear) -> tuple[dict[str, Any], Weights,
             reach = torch.nextafter(reach, torch.zeros(()))
         weights |= {"b_enc": pre.bias, "threshold": reach.detach().expand(model.latent_dim)}
     return about, weights, torch.ones(model.latent_dim)
-
-
-def _write(folder: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    from safetensors.torch import save
-
-    with whole(folder / CONFIG) as first, whole(folder / WEIGHTS) as second:
-        first.write_text(as_json(config), encoding="utf-8")  # neither has its name before both are on the disk
-        second.write_bytes(save(weights))
 
 
 def linear(model: Autoencoder) -> list[Linear]:
@@ -203,15 +200,14 @@ def _fitted(gate: Linear, value: Linear, x: Examples) -> tuple[Tensor, Tensor, T
 
 def _compared(model: Autoencoder, about: dict[str, Any], weights: Weights, unit: Tensor, x: Examples) -> Written:
     """Compare codes, in `unit` of ours, and reconstructions."""
-    far, size, lost, ours = (torch.zeros((), dtype=torch.float64) for _ in range(4))
     mean = torch.cat([part.double().mean(0, keepdim=True) * len(part) for part in x.split(ROWS)]).sum(0) / len(x)
-    variance = torch.zeros((), dtype=torch.float64)
+    squares = torch.zeros(5, dtype=torch.float64)
     for part in x.split(ROWS):
         z, theirs, part = model.encode(part).hard * unit, _codes(about, weights, part), part.double()
-        output = model.scaler.inverse(model.decode(z / unit))
-        far, size = far + (theirs - z).square().sum(), size + z.square().sum()
-        lost = lost + (part - theirs @ weights["W_dec"] - weights["b_dec"]).square().sum()
-        ours, variance = ours + (part - output).square().sum(), variance + (part - mean).square().sum()
+        lost = part - theirs @ weights["W_dec"] - weights["b_dec"]
+        ours = part - model.scaler.inverse(model.decode(z / unit))
+        squares += torch.stack([one.square().sum().double() for one in (theirs - z, z, lost, ours, part - mean)])
+    far, size, lost, ours, variance = squares
     return Written(
         about["architecture"], float((far / size).sqrt().nan_to_num()), float(lost / variance), float(ours / variance)
     )

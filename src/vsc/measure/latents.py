@@ -6,12 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsc.metrics.sparsity import USED
 from vsc.model import Autoencoder, Codes
 
 Array = np.ndarray
-
-USED = 0.01
-"""A latent with a gate is used if it is on for more than this share of the examples."""
 
 
 class Survey(NamedTuple):

@@ -22,6 +22,7 @@ from vsc.measure.latents import Extremes, Survey, Together
 from vsc.measure.scores import Scores
 from vsc.metrics import METRICS, Given, attributes, fvu, measurable
 from vsc.metrics import measure as metric_values
+from vsc.metrics.sparsity import counted
 from vsc.model import Autoencoder, Codes
 from vsc.model.bounds import Bound
 from vsc.model.likelihoods.gaussian import Spread
@@ -259,9 +260,7 @@ class Measured:
             kl_selection=bound and bound.kl_selection.mean().item(),
             l0=codes.gamma.sum(1).mean().item(),
             active=rate.sum().item(),
-            used=int((rate > 0.01).sum()),
-            always_on=int((rate > 0.99).sum()),
-            dead=int((rate < 1e-4).sum()),
+            **counted(rate.numpy())._asdict(),
             mse=scoring.squared_error(scoring.reconstruct(model, codes), x, unit),
             denoise_mse=denoised,
             denoise_psnr=scoring.psnr(denoised, peak),

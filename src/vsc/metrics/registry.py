@@ -18,7 +18,7 @@ from vsc.metrics.features import feature_f1, feature_mcc, feature_uniqueness, fv
 from vsc.metrics.information import multi_information, spike_information
 from vsc.metrics.presence import columns_of, flags, presence_auroc, within_mcc, within_mig
 from vsc.metrics.probes import class_selectivity, knn_probe, linear_probe
-from vsc.metrics.sparsity import active_units, activity_histogram, hoyer, l0, posterior_collapse, usage
+from vsc.metrics.sparsity import USED, active_units, activity_histogram, hoyer, l0, posterior_collapse, usage
 
 LARGEST = 1e38
 """Size of the largest code or factor that is measured: a little below the largest float32, which trees work in."""
@@ -250,7 +250,7 @@ def _by_edge(found: Array, given: Given) -> dict[str, float]:
 
 
 def _of_used(found: Array, given: Given) -> float:
-    used = (given.hard != 0).mean(0) > 0.01
+    used = (given.hard != 0).mean(0) > USED
     return found[used].mean() if used.any() else 0.0
 
 

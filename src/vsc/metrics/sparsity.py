@@ -12,6 +12,10 @@ SMALL = 0.01
 """Variance (of the code) or information (bits) up to which a latent counts as not used by the posterior."""
 
 
+USED, ALWAYS_ON, DEAD = 0.01, 0.99, 1e-4
+"""A latent is used, or always on, if it is active on more than this share of the examples; dead, if on less."""
+
+
 class Usage(NamedTuple):
     """
     Numbers of latents by the share of examples on which they are active, gamma > 1/2.
@@ -85,8 +89,12 @@ def usage(gamma: Any) -> Usage:
 
     Range 0 to J each; a latent that is always on is also used. Cost: one pass. Source: spec section 10.
     """
-    rate = (probabilities(gamma) > 0.5).mean(0)
-    return Usage(int((rate > 0.01).sum()), int((rate > 0.99).sum()), int((rate < 1e-4).sum()))
+    return counted((probabilities(gamma) > 0.5).mean(0))
+
+
+def counted(rate: Array) -> Usage:
+    """Count the latents that are used, always on and dead by the share of examples that each is active on, (J,)."""
+    return Usage(int((rate > USED).sum()), int((rate > ALWAYS_ON).sum()), int((rate < DEAD).sum()))
 
 
 def active_units(z: Any, threshold: float = SMALL) -> int:

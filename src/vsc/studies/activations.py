@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from vsc.metrics.sparsity import USED
 from vsc.plots.charts import class_maps
 from vsc.studies import models
 from vsc.studies.base import Ask, Finding, Group, Numbers, Row, Study, described, parted, tabulate
@@ -36,7 +37,7 @@ def describe(ask: Ask, group: Group, seed: int) -> Numbers:
     codes = group.measured(ask.data, seed).codes
     size = by_class(ask, codes.z.abs()).mean(1)  # (C,)
     gamma = by_class(ask, codes.gamma)
-    used = (codes.active.double().mean(0) > 0.01).numpy()
+    used = (codes.active.double().mean(0) > USED).numpy()
     spiked = group.model(seed).spiked
     numbers: dict[str, float | None] = {
         SIZE: float(size.mean()),

@@ -93,7 +93,8 @@ table.map("{:.0%}".format)
 other = vsc.Measured(trained(seed=1), data).effects
 alike = vsc.metrics.cosines(found.change, other.change, found.turned_on, other.turned_on)
 match = vsc.metrics.matched(alike)
-pd.DataFrame({"seed 1's latent": other.latent[match.other], "cosine": match.similarity.round(2)}, index=latents.index)
+match_of = ["none" if at < 0 else other.latent[at].item() for at in match.other]
+pd.DataFrame({"seed 1's latent": match_of, "cosine": match.similarity.round(2)}, index=latents.index)
 
 # %% [markdown]
 # ## What can be concluded

@@ -241,7 +241,7 @@ def test_what_dead_processes_had_begun_to_write_is_removed(tmp_path):
     [
         (ValueError("no header"), r"a\.npy: damaged \(no header\); save it again"),
         (PermissionError(13, "Permission denied"), r"a\.npy: cannot be read \(Permission denied\)"),
-        (MemoryError(), r"a\.npy: too large for memory; rows in \.npy files can stay on disk"),
+        (MemoryError(), r"a\.npy: damaged, or too large for memory; save it again, or rows as \.npy"),
     ],
 )
 def test_what_readers_raise_is_one_line(raised, said):

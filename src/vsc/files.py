@@ -69,7 +69,9 @@ def undamaged(about: str = "", then: str = "save it again") -> Iterator[None]:
     except UsageError:
         raise
     except MemoryError as error:
-        raise UsageError(f"{about}too large for memory; rows in .npy files can stay on disk") from error
+        raise UsageError(
+            f"{about}damaged, or too large for memory; {then}, or rows as .npy, which can stay on disk"
+        ) from error
     except Exception as error:  # the readers of zip files, headers, tables and pictures have dozens of kinds
         if isinstance(error, OSError) and error.errno:
             raise UsageError(f"{about}cannot be read ({error.strerror})") from error

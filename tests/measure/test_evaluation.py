@@ -572,9 +572,9 @@ def test_columns_are_found_by_their_names():
 
 
 def random_table_model(data):
-    scaler = fit_scaler("standard", data.train.x, None)
-    known = {"scaler": scaler, "columns": data.features}
-    return network(VSC, (3,), 4, hidden=(8,), likelihood=GaussianFixed(1.0), **known).eval()
+    model = network(VSC, (3,), 4, hidden=(8,), likelihood=GaussianFixed(1.0)).eval()
+    model.adopt(fit_scaler("standard", data.train.x, None), columns=data.features)
+    return model
 
 
 def test_nothing_of_the_model_is_changed(tiny):

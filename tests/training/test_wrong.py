@@ -167,7 +167,7 @@ def test_the_old_order_says_what_to_type(tiny):
         train(config(), tiny)
     with pytest.raises(UsageError, match=r"vsc.load_data\(name\)"):
         train("digits")
-    with pytest.raises(UsageError, match="a kind of model is named by"):
+    with pytest.raises(UsageError, match="one with a name is"):
         train(tiny, model="vae")
     with pytest.raises(UsageError, match="path of a run folder"):
         train(tiny, folder=3)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from vsc.cli import tables
 from vsc.cli.options import comparison_folder, is_path, parse, run_folder, tuning_folder
-from vsc.errors import UsageError, at_least, short
+from vsc.errors import UsageError, short
 from vsc.settings import commands as asked
 from vsc.settings.config import Config
 
@@ -84,6 +84,11 @@ def _compare(config: asked.Compare, command: str) -> None:
         for found in lead.findings(trained, who):
             print(f"- {found.value} {found.unit}. {found.text}")
         print(f"\n{tables.equal(lead.rows(trained, who))}\n")
+        if found := first.returning:
+            print(f"{found.come_back} of {len(found.first.latent)} latents in use come back in every seed.")
+            print(
+                "in this table non-zeros, error and probe are of the first seed, the ELBO is the mean over the seeds.\n"
+            )
         if first.mean.probe is not None:
             print("probe: of the mean codes in the first table, and of codes cut to these non-zeros in the second.\n")
     for one in trained:
@@ -125,14 +130,18 @@ def tune(config: asked.Tune) -> None:  # noqa: D103
 
 def evaluate(config: asked.Evaluate) -> None:  # noqa: D103
     from vsc.measure import results
+    from vsc.measure.measured import Measured
 
     folder = Path(config.run)
     saved, model = _opened(folder)
     loaded = _of_run(folder, saved, model, config.data_root)
     names = [name.strip() for name in (config.metrics or "").split(",") if name.strip()]
+    model.sweeps = config.refine
+    seen = Measured(model, loaded, config.split, config.seed)
     found = results.measured(
         *(folder, loaded, config.split, names, config.samples, config.seed, config.iwae),
         progress=sys.stderr.isatty(),
+        seen=seen,
     )
     print(tables.scores([type(model).__name__], [found.scores], [None]))
     for name, value in found.metrics.items():
@@ -140,7 +149,7 @@ def evaluate(config: asked.Evaluate) -> None:  # noqa: D103
     print(f"\n{found.examples} {config.split} examples, hard spikes, likelihood {found.likelihood}.")
     for said in found.cautions:
         print(f"CAUTION: the model {said}")
-    print(f"Written to {folder / 'results.json'}")
+    print(f"Written to {results.place(folder, seen)}")
 
 
 def report(config: asked.Report) -> None:  # noqa: D103
@@ -169,7 +178,6 @@ def encode(config: asked.Encode) -> None:  # noqa: D103
     folder, out = Path(config.run), Path(config.out)
     written.suffix(out)
     saved, model = _opened(folder, config.data)
-    at_least(0, config.refine, "refine")
     model.sweeps = config.refine
     if config.data is None:
         chosen = pick(_of_run(folder, saved, model, config.data_root), config.split, on_disk=True)
@@ -180,7 +188,10 @@ def encode(config: asked.Encode) -> None:  # noqa: D103
         taken = taken._replace(fields=model.fields, shape=model.shape, root=config.data_root)
         x, y, _, rows = data.read_rows(file, model.columns, taken)
         if (expected := math.prod(model.shape)) != x.shape[1]:
-            raise UsageError(f"{file}: its examples have {x.shape[1]} values each, and those of the run had {expected}")
+            raise UsageError(
+                f"{file}: its examples have {x.shape[1]} values each (text counts once for each level), the run "
+                f"had {expected}; give rows of the columns that it was trained on"
+            )
     known = {"row": np.arange(len(x)) if rows is None else np.asarray(rows)}
     known |= {} if y is None else {"label": np.asarray(y)}
     rate = torch.from_numpy(written.write(out, model.encode_parts(x), known) / len(x))
@@ -214,8 +225,8 @@ def _gain(model: "Autoencoder", x: Any) -> str:
             found.append((model(inputs).elbo.mean(), fvu(inputs.numpy(), outputs.numpy())))
     (elbo, left), (refined, still) = found
     return (
-        f"refined, the ELBO is {refined:.1f} nats in place of the encoder's {elbo:.1f}, and reconstructions leave "
-        f"{still:.3f} of the variance in place of {left:.3f} (the first {len(inputs)} rows, model units)"
+        f"refined, the ELBO is {refined:.1f} nats in place of the encoder's {elbo:.1f}, and the share of the variance "
+        f"that is not explained (FVU) {still:.3f} in place of {left:.3f} (the first {len(inputs)} rows, model units)"
     )
 
 

@@ -215,6 +215,12 @@ def effects(found: "Effects", columns: Sequence[str], unit: str) -> Iterator[str
         most = sorted(range(len(change)), key=lambda m: -abs(change[m]))[:3]
         told = ", ".join(f"{columns[m]} {change[m]:+.2f}" for m in most)
         yield f"  latent {found.latent[k]:3}, {found.drop[k]:.1f} nats, {how}: {told}"
+    if idle := [f"{latent}" for latent, worth in zip(found.latent, found.drop, strict=True) if worth < LITTLE]:
+        yield f"worth under {LITTLE:g} nats where they are on, so make nothing of them: latent {some(idle)}"
+
+
+LITTLE = 0.5
+"""Nats below which a latent that is on says next to nothing."""
 
 
 def hidden(errors: Mapping[str, float]) -> Iterator[str]:

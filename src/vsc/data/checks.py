@@ -106,7 +106,11 @@ def check_finite(
         first += f", column {short(names[rest[0]])}" if names else ""
         count = "1 value that is " if bad.sum() == 1 else f"{bad.sum()} values that are "
         count = f"{count}NaN or infinite" if start is None else "NaN or infinite values"
-        lost = "" if missing or np.isinf(array).any() or array.ndim != 2 else "; if they are missing, give a data frame"
+        lost = (
+            ""
+            if missing or np.isinf(array).any() or array.ndim != 2
+            else "; if they are missing, give a data frame or a .csv"
+        )
         raise UsageError(f"{what} holds {count}, the first at {first}; remove or fill them{lost}")
 
 

@@ -70,7 +70,7 @@ def measured(
     seen: Measured | None = None,
 ) -> Results:
     """
-    Measure a finished run with hard spikes and write its results.json.
+    Measure a finished run with hard spikes and write its results.json, or results-refined.json of a model that refines.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def measured(
     RunError
         If the model's files are damaged.
     """
-    path = folder / "results.json"
+    path = place(folder, seen)
     examples = len(pick(data, split))
     asked = (split, examples, samples, seed, weights(folder))
     known = None if again else read(path)
@@ -137,6 +137,11 @@ def measured(
     plain = found._asdict() | {"scores": finite(scores), "not_finite": not_finite(scores)}
     write_json(path, plain | {"checksum": _checksum(plain)})
     return found
+
+
+def place(folder: Path, seen: Measured | None) -> Path:
+    """Return where results are written: those of refined codes beside those that other commands read."""
+    return folder / ("results-refined.json" if seen and seen.model.sweeps else "results.json")
 
 
 def finite(scores: Scores) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ Each has an `example` for its help, and may name the options that its first bare
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vsc.errors import at_least
 from vsc.settings.config import Config, DataConfig, check_seed
 
 Pruner = Literal["median", "halving", "none"]
@@ -147,9 +148,12 @@ class Evaluate(OnData):
     """Metrics of the codes, separated by commas; all is those that the data allow, but the slow ones."""
     iwae: int | None = None
     """Draws K of the importance-weighted bound on log p(x), 5000 for published numbers; by default it is left out."""
+    refine: int = 0
+    """Sweeps of coordinate ascent beyond the encoder's codes, of a linear VSC; written to results-refined.json."""
 
     def __post_init__(self):
         check_seed("seed", self.seed)
+        at_least(0, self.refine, "refine")
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,9 @@ class Encode(OnData):
     refine: int = 0
     """Sweeps of coordinate ascent beyond the encoder, of a VSC with a linear decoder such as vsc-linear: each sets
     every latent to Bayes' rule given the others. The first gains most; slower."""
+
+    def __post_init__(self):
+        at_least(0, self.refine, "refine")
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,8 @@ def _check(data: Any, config: Any, folder: Any, model: Any) -> Dataset:
         raise UsageError(f"folder is the path of a run folder, such as 'runs/mine', not {folder!r:.80}")
     if not (model is None or isinstance(model, Autoencoder)):
         raise UsageError(
-            "model is an object of your own, such as vsc.VSC(encoder, decoder, ...); a kind of model is named by "
-            "vsc.train(data, vsc.Config(model=vsc.ModelConfig(name='vae')))"
+            "model is an object of your own, such as vsc.VSC(encoder, decoder, ...); one with a name is "
+            "vsc.train(data, vsc.preset('vsc-linear'))"
         )
     if isinstance(data, Dataset):
         return data

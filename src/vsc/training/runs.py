@@ -212,7 +212,13 @@ def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
     if not path.exists():
         raise UsageError(f"{path} has no trained model: there is no such folder")
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
-        raise UsageError(f"{path} has no trained model; finish its run with `vsc train --resume --out {path}`")
+        if is_run(path):
+            raise UsageError(f"{path} has no trained model; finish its run with `vsc train --resume --out {path}`")
+        inside = next((str(one) for one in sorted(path.glob("*")) if is_run(one)), None)
+        raise UsageError(
+            f"{path} is no run folder and has no trained model; "
+            + (f"give a run in it: {inside}" if inside else "train makes one")
+        )
     try:
         found = unpacked(read_json(folder / "config.json"), (folder / "model.safetensors").read_bytes(), model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:

@@ -84,7 +84,7 @@ def _compare(config: asked.Compare, command: str) -> None:
         for found in lead.findings(trained, who):
             print(f"- {found.value} {found.unit}. {found.text}")
         print(f"\n{tables.equal(lead.rows(trained, who))}\n")
-        if found := first.returning:
+        if (found := first.returning) and len(found.first.latent):
             print(f"{found.come_back} of {len(found.first.latent)} latents in use come back in every seed.")
             print(
                 "in this table non-zeros, error and probe are of the first seed, the ELBO is the mean over the seeds.\n"

@@ -89,7 +89,10 @@ REFUSED = {
     "masked": (np.ma.array(X, mask=X < 0), "1 masked value;"),
     "large once dense": (_huge(), "sparse and would take 7451 GiB"),
     "large once dense (torch)": (torch.ones(1, 1).to_sparse().sparse_resize_((10**6, 10**6), 2, 0), "would take"),
-    "all bad columns": (pd.DataFrame({"a": ["u"], "b": [1], "c": [np.datetime64("2020-01-01")]}), "columns 'a', 'c'"),
+    "all bad columns": (
+        pd.DataFrame({"a": ["u"], "b": [1], "c": [np.datetime64("2020-01-01")]}),
+        "not numeric: 'a', 'c'",
+    ),
     "two of a name": (pd.DataFrame(X, columns=["a", "b", "a"]), "more than one column named 'a'"),
     "no columns": (pd.DataFrame(index=range(3)), "no columns"),
     "many bad columns": (pd.DataFrame({"x" * 99 + str(i): ["u"] for i in range(999)}), "and 994 more"),

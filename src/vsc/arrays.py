@@ -197,11 +197,7 @@ def _columns(names: list[str], columns: list[Any], what: str) -> Plain:
         else:
             found.append(values)
     if bad:
-        many = "columns" if len(bad) > 1 else "column"
-        raise UsageError(
-            f"{what} has {many} {listed(bad)} that {'are' if len(bad) > 1 else 'is'} not numeric; encode or remove "
-            f"{'them' if len(bad) > 1 else 'it'}"
-        )
+        raise UsageError(f"{what} has columns that are not numeric: {listed(bad)}; encode or remove them")
     if not found:
         raise UsageError(f"{what} has no columns")
     same = len({values.dtype for values in found}) == 1

@@ -72,14 +72,12 @@ def export(path: str | Path, n: int = 60_000, presence: float = 0.5, seed: int =
     """
     Write `n` faces to a .npz file, whole or not at all, for use outside this library or by `vsc.data.load(path)`.
 
-    Its arrays are x (n, 32, 32) uint8, factors (n, 18) float32, presence (n, 18) bool, factor_names (18,) and groups
-    (18,), the attribute that each factor belongs to.
+    Its folder is made if it is missing. Its arrays are x (n, 32, 32) uint8, factors (n, 18) float32, presence (n, 18)
+    bool, factor_names (18,) and groups (18,), the attribute that each factor belongs to.
     """
     path = Path(path)
     if path.suffix != ".npz":
         raise UsageError(f"{path}: the file's name must end in .npz")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path.parent}: no such folder; make it first")
     S, V = draw_factors(n, presence, seed)
     x = render(S, V)
     arrays = {"x": x, "factors": V.astype(np.float32), "presence": S, "factor_names": FACTORS, "groups": GROUPS}

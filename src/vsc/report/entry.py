@@ -39,8 +39,8 @@ class Entry:
 
     @cached_property
     def mean(self) -> Scores:
-        """Mean over the seeds."""
-        return _over(statistics.fmean, self.scores)
+        """Mean over the seeds; of a single one, whose counts are whole numbers, its own."""
+        return self.scores[0] if len(self.scores) == 1 else _over(statistics.fmean, self.scores)
 
     @cached_property
     def spread(self) -> Scores | None:

@@ -10,7 +10,6 @@ from typing import get_type_hints
 import pytest
 
 from vsc.cli import commands as cli
-from vsc.cli import options as command_line
 from vsc.cli.commands import COMMANDS
 from vsc.cli.options import SHORT
 from vsc.cli.running import main
@@ -46,30 +45,6 @@ KINDS |= {"push": Push, "export": Export, "demo": Demo}
 SMALL = ["--steps", "20", "--latent-dim", "6", "--model.hidden", "[16]", "--batch-size", "64", "--device", "cpu"]
 
 
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    """Whatever a command writes lands in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-
-
-def says(capsys, *words):
-    assert main(words) == 0
-    return capsys.readouterr().out
-
-
-def fails(capsys, *words, code=2):
-    """Run a command that must fail with this exit code and one line on stderr; return the line."""
-    capsys.readouterr()
-    assert main(words) == code
-    err = capsys.readouterr().err
-    assert err.startswith("vsc: ")
-    assert err.count("\n") == 1
-    assert err.endswith("\n")
-    assert "<class" not in err
-    assert "Parser key" not in err
-    return err
-
-
 def options(kind, prefix=""):
     for field in fields(kind):
         hint = get_type_hints(kind)[field.name]
@@ -86,8 +61,8 @@ def test_every_command_has_settings_of_its_own():
     assert {name: cli.takes(command) for name, command in COMMANDS.items()} == KINDS
 
 
-def test_train_prints_the_last_validation_without_what_is_kept_of_each_latent(capsys, tmp_path):
-    text = says(capsys, "train", "--out", str(tmp_path / "run"), *SMALL)
+def test_train_prints_the_last_validation_without_what_is_kept_of_each_latent(tmp_path, says):
+    text = says("train", "--out", str(tmp_path / "run"), *SMALL)
     row = [row for row in runs.read_history(tmp_path / "run") if row["split"] == "valid"][-1]
     assert f"elbo         {row['elbo']:.4g}" in text
     assert f"dead         {row['dead']}" in text
@@ -97,15 +72,15 @@ def test_train_prints_the_last_validation_without_what_is_kept_of_each_latent(ca
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
-def test_the_overview_names_every_command(capsys, words):
-    text = says(capsys, *words)
+def test_the_overview_names_every_command(words, says):
+    text = says(*words)
     for name in COMMANDS:
         assert f"\n  {name} " in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_shows_every_option_with_its_sentence(capsys, name):
-    text = "".join(says(capsys, name, "-h").split())  # argparse breaks lines anywhere
+def test_help_shows_every_option_with_its_sentence(name, says):
+    text = "".join(says(name, "-h").split())  # argparse breaks lines anywhere
     for option in options(KINDS[name]):
         assert f"--{option}" in text or f"{option}" in text
     assert "".join((KINDS[name].__doc__ or "").split()) in text
@@ -113,8 +88,8 @@ def test_help_shows_every_option_with_its_sentence(capsys, name):
 
 
 @pytest.mark.parametrize("name", ["train", "compare"])
-def test_help_names_every_registry_choice_and_short_form(capsys, name):
-    text = "".join(says(capsys, name, "--help").split())
+def test_help_names_every_registry_choice_and_short_form(name, says):
+    text = "".join(says(name, "--help").split())
     assert f"Oneof:{','.join(DATASETS)}." in text
     listed = [set(found.split(",")) - {"auto"} for found in re.findall(r"\{([^}]*)\}", text)]
     for registry in (MODELS, NETS, LIKELIHOODS, SPIKES, HEADS, SCALES):
@@ -123,20 +98,16 @@ def test_help_names_every_registry_choice_and_short_form(capsys, name):
         assert f"{short}={full}" in text
 
 
-def test_help_names_what_can_be_compared_and_shown(capsys):
-    assert f"Oneof:{','.join(PRESETS)}." in "".join(says(capsys, "compare", "--help").split())
-    assert f"Oneof:{','.join(DATASETS)}." in "".join(says(capsys, "data", "--help").split())
+def test_help_names_what_can_be_compared_and_shown(says):
+    assert f"Oneof:{','.join(PRESETS)}." in "".join(says("compare", "--help").split())
+    assert f"Oneof:{','.join(DATASETS)}." in "".join(says("data", "--help").split())
 
 
 # ---- settings
 
 
-def parse(name, *words):
-    return command_line.parse(name, KINDS[name], list(words))
-
-
 @pytest.mark.parametrize("name", ["train", "compare"])
-def test_printed_settings_fed_back_are_the_same(capsys, tmp_path, name):
+def test_printed_settings_fed_back_are_the_same(tmp_path, name, says, parse):
     words = [
         "--alpha",
         "0.3",
@@ -148,27 +119,27 @@ def test_printed_settings_fed_back_are_the_same(capsys, tmp_path, name):
         "--steps",
         "7",
     ]
-    printed = says(capsys, name, *words, "--print_config")
+    printed = says(name, *words, "--print_config")
     (tmp_path / "mine.yaml").write_text(printed)
-    assert says(capsys, name, "--config", "mine.yaml", "--print_config") == printed
+    assert says(name, "--config", "mine.yaml", "--print_config") == printed
     assert parse(name, "--config", "mine.yaml") == parse(name, *words)
     assert parse(name) == KINDS[name]()  # nothing given, nothing changed
 
 
-def test_later_options_beat_the_yaml_file(tmp_path):
+def test_later_options_beat_the_yaml_file(tmp_path, parse):
     (tmp_path / "mine.yaml").write_text("model: {alpha: 0.3, latent_dim: 5}\ntrain:\n  steps: 9\n")
     config = parse("train", "--config", "mine.yaml", "--model.alpha", "0.2")
     assert (config.model.alpha, config.model.latent_dim, config.train.steps) == (0.2, 5, 9)
     assert config.model.net == "mlp"
 
 
-def test_a_run_can_be_repeated_from_its_own_settings(run, capsys, tmp_path):
+def test_a_run_can_be_repeated_from_its_own_settings(run, tmp_path, parse):
     config = parse("train", "--config", f"{run}/config.yaml")
     saved = runs.read_config(Path(run))
     assert (config.data, config.model, config.train) == (saved.data, saved.model, saved.train)
 
 
-def test_short_forms_stand_for_their_long_ones():
+def test_short_forms_stand_for_their_long_ones(parse):
     given = dict.fromkeys(SHORT, "1") | {"--data": "mnist", "--data-root": "x", "--model": "ae", "--net": "conv"}
     given |= {"--device": "cpu", "--likelihood": "gaussian", "--gates": "mixture", "--cap": "0.5"}
     config = parse("train", *(word for one in given.items() for word in one))
@@ -179,7 +150,7 @@ def test_short_forms_stand_for_their_long_ones():
         assert where(config) != where(TrainRun()), f"{full} was not given anything of its own"
 
 
-def test_flags_need_no_value_and_take_one():
+def test_flags_need_no_value_and_take_one(parse):
     assert parse("train", "--overwrite").overwrite
     assert parse("train", "--overwrite", "true").overwrite
     assert not parse("train", "--overwrite", "false").overwrite
@@ -187,7 +158,7 @@ def test_flags_need_no_value_and_take_one():
     assert not parse("train", "--data.binarise=false").data.binarise
 
 
-def test_the_bare_word_may_stand_anywhere():
+def test_the_bare_word_may_stand_anywhere(parse):
     for words in (["here", "--split", "valid"], ["--split", "valid", "here"], ["--split=valid", "here"]):
         assert parse("evaluate", *words) == Evaluate("here", split="valid")
     assert parse("evaluate", "--run", "here") == Evaluate("here")
@@ -218,8 +189,8 @@ def test_the_bare_word_may_stand_anywhere():
         (["data", "nope"], DATASETS),
     ],
 )
-def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
-    line = fails(capsys, *words)
+def test_an_unknown_name_lists_the_choices(tmp_path, words, choices, fails):
+    line = fails(*words)
     assert "'--nope'" in line or "'nope'" in line
     for choice in choices:
         assert choice in line
@@ -314,8 +285,8 @@ def test_an_unknown_name_lists_the_choices(capsys, tmp_path, words, choices):
         (["--data", "nope.csv"], "nope.csv: no such file"),
     ],
 )
-def test_a_wrong_setting_is_one_clear_line_and_writes_nothing(capsys, tmp_path, words, message):
-    assert message in fails(capsys, "train", *words)
+def test_a_wrong_setting_is_one_clear_line_and_writes_nothing(tmp_path, words, message, fails):
+    assert message in fails("train", *words)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -331,34 +302,34 @@ def test_a_wrong_setting_is_one_clear_line_and_writes_nothing(capsys, tmp_path, 
         ("\0", ""),
     ],
 )
-def test_a_wrong_yaml_file_is_one_clear_line(capsys, tmp_path, text, message):
+def test_a_wrong_yaml_file_is_one_clear_line(tmp_path, text, message, fails):
     (tmp_path / "bad.yaml").write_text(text)
-    assert message in fails(capsys, "train", "--config", "bad.yaml")
+    assert message in fails("train", "--config", "bad.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
 
 
 @pytest.mark.parametrize("name", ["evaluate", "report", "encode", "sample"])
-def test_commands_on_runs_want_a_run(capsys, tmp_path, name):
-    assert "run is missing; see vsc" in fails(capsys, name)
-    assert "nope" in fails(capsys, name, "nope")
-    assert "unexpected 'other'" in fails(capsys, name, "nope", "other")
+def test_commands_on_runs_want_a_run(tmp_path, name, fails):
+    assert "run is missing; see vsc" in fails(name)
+    assert "nope" in fails(name, "nope")
+    assert "unexpected 'other'" in fails(name, "nope", "other")
     (tmp_path / "empty").mkdir()
-    assert "empty" in fails(capsys, name, "empty")
+    assert "empty" in fails(name, "empty")
     assert os.listdir(tmp_path) == ["empty"]
 
 
-def test_wrong_use_of_the_other_commands(capsys, run, tmp_path):
-    assert "one of: train, valid, test" in fails(capsys, "evaluate", run, "--split", "nope")
-    assert "samples must be at least 1" in fails(capsys, "evaluate", run, "--samples", "0")
-    assert "one of: train, valid, test" in fails(capsys, "encode", run, "--split", "nope")
-    assert "out must end in .npz" in fails(capsys, "encode", run, "--out", "codes.txt")
-    assert "nope.csv" in fails(capsys, "encode", run, "--data", "nope.csv")
-    assert "n must be at least 1" in fails(capsys, "sample", run, "--n", "0")
-    assert "out must end in .npz or .png" in fails(capsys, "sample", run, "--out", "x.txt")
-    assert "seed" in fails(capsys, "sample", run, "--seed", "-1")
-    assert "name is missing" in fails(capsys, "data")
-    assert "out must end in .npz" in fails(capsys, "data", "digits", "--out", "x.txt")
-    assert "seeds must be at least 1" in fails(capsys, "compare", "--seeds", "0")
+def test_wrong_use_of_the_other_commands(run, tmp_path, fails):
+    assert "one of: train, valid, test" in fails("evaluate", run, "--split", "nope")
+    assert "samples must be at least 1" in fails("evaluate", run, "--samples", "0")
+    assert "one of: train, valid, test" in fails("encode", run, "--split", "nope")
+    assert "out must end in .npz" in fails("encode", run, "--out", "codes.txt")
+    assert "nope.csv" in fails("encode", run, "--data", "nope.csv")
+    assert "n must be at least 1" in fails("sample", run, "--n", "0")
+    assert "out must end in .npz or .png" in fails("sample", run, "--out", "x.txt")
+    assert "seed" in fails("sample", run, "--seed", "-1")
+    assert "name is missing" in fails("data")
+    assert "out must end in .npz" in fails("data", "digits", "--out", "x.txt")
+    assert "seeds must be at least 1" in fails("compare", "--seeds", "0")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -399,9 +370,9 @@ class LibraryError(Exception):
         (KeyboardInterrupt(), 130, "stopped"),
     ],
 )
-def test_failures_are_one_line_with_their_exit_code(capsys, monkeypatch, error, code, message):
+def test_failures_are_one_line_with_their_exit_code(monkeypatch, error, code, message, fails):
     break_with(monkeypatch, error)
-    assert message in fails(capsys, "data", "digits", code=code)
+    assert message in fails("data", "digits", code=code)
 
 
 def test_a_reader_that_has_gone_is_no_failure(capsys, monkeypatch):
@@ -415,27 +386,27 @@ def test_a_reader_that_has_gone_is_no_failure(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-def test_a_loss_that_is_not_finite_exits_with_1(capsys):
-    line = fails(capsys, "train", "--lr", "1e30", *SMALL, code=1)
+def test_a_loss_that_is_not_finite_exits_with_1(fails):
+    line = fails("train", "--lr", "1e30", *SMALL, code=1)
     assert "stopped being finite at step" in line
 
 
 @pytest.mark.parametrize("out", ["file/run", "file/deep/run"])
-def test_a_folder_that_cannot_be_written_exits_with_1(capsys, tmp_path, run, out):
+def test_a_folder_that_cannot_be_written_exits_with_1(tmp_path, run, out, fails):
     (tmp_path / "file").write_text("mine")
-    assert "file" in fails(capsys, "train", "--out", out, *SMALL, code=1)
-    assert "file" in fails(capsys, "encode", run, "--out", f"{out}.npz", code=1)
-    assert "file" in fails(capsys, "sample", run, "--out", f"{out}.npz", code=1)
+    assert "file" in fails("train", "--out", out, *SMALL, code=1)
+    assert "file" in fails("encode", run, "--out", f"{out}.npz", code=1)
+    assert "file" in fails("sample", run, "--out", f"{out}.npz", code=1)
     assert (tmp_path / "file").read_text() == "mine"
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_damaged_run_exits_with_1(capsys, run, tmp_path):
+def test_a_damaged_run_exits_with_1(run, tmp_path, fails):
     folder = tmp_path / "copy"
     for path in Path(run).rglob("*.*"):
         target = folder / path.relative_to(run)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes() if path.suffix != ".safetensors" else b"not weights")
     for name in ("evaluate", "report", "encode", "sample"):
-        assert "damaged or not ours" in fails(capsys, name, "copy", code=1)
+        assert "damaged or not ours" in fails(name, "copy", code=1)
     assert not (folder / "results.json").exists()

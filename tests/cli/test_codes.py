@@ -155,6 +155,8 @@ def test_refined_codes_are_measured_beside_the_encoders(tmp_path, capsys):
     assert main(["evaluate", str(folder), "--refine", "2", "--metrics", "fvu"]) == 0
     assert f"Written to {folder / 'results-refined.json'}" in capsys.readouterr().out
     assert (folder / "results.json").read_bytes() == own
+    assert main(["evaluate", str(folder), "--refine", "2", "--iwae", "5"]) == 2
+    assert "draws from the encoder, not refined" in capsys.readouterr().err
     refined = json.loads((folder / "results-refined.json").read_text())
     assert refined["scores"]["elbo"] > json.loads(own)["scores"]["elbo"]  # no sweep lowers it
     model, test = vsc.load(folder), vsc.load_data(tmp_path / "x.npy").test.x

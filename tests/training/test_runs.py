@@ -145,7 +145,7 @@ def test_what_is_no_run_says_so(tmp_path):
             runs.load(path)
         with pytest.raises(UsageError, match="not a run folder"):
             runs.read_config(path)
-    with pytest.raises(UsageError, match="train makes one"):
+    with pytest.raises(UsageError, match=r"is not a run folder: it has no config\.yaml"):
         runs.load(tmp_path)
     with pytest.raises(UsageError, match="it does not exist"):
         runs.read_config(tmp_path / "nothing")
@@ -446,5 +446,7 @@ def test_a_model_that_cannot_be_saved_whole_is_not_taken_for_finished(tiny, tmp_
     for where, told in ((folder, "finish its run with"), (tmp_path, f"give a run in it: {folder}")):
         with pytest.raises(UsageError, match=told):
             runs.load(where)
+    with pytest.raises(UsageError, match=f"give a run in it: {folder}"):
+        runs.read_config(tmp_path)
     train(tiny, SETTINGS, folder, resume=True)
     assert runs.load(folder).latent_dim == 4

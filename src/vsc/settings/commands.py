@@ -7,7 +7,7 @@ Each has an `example` for its help, and may name the options that its first bare
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vsc.errors import at_least
+from vsc.errors import UsageError, at_least
 from vsc.settings.config import Config, DataConfig, check_seed
 
 Pruner = Literal["median", "halving", "none"]
@@ -154,6 +154,8 @@ class Evaluate(OnData):
     def __post_init__(self):
         check_seed("seed", self.seed)
         at_least(0, self.refine, "refine")
+        if self.refine and self.iwae:
+            raise UsageError("the importance-weighted bound draws from the encoder, not refined; give refine or iwae")
 
 
 @dataclass(frozen=True)

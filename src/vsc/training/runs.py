@@ -93,6 +93,14 @@ def is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
 
 
+def _instead(folder: Path) -> str:
+    """Say why a folder is no run, and name one that is in it, if there is one."""
+    if not folder.exists():
+        return "it does not exist"
+    inside = next((one for one in sorted(folder.glob("*")) if is_run(one)), None)
+    return f"it has no config.yaml; give a run in it: {inside}" if inside else "it has no config.yaml"
+
+
 def is_finished(folder: Path) -> bool:
     """Whether the run was trained to its end: the model's config.json is the last file that training writes."""
     return is_run(folder) and (folder / "model" / "config.json").is_file()
@@ -165,9 +173,7 @@ def read_config(folder: Path) -> Config:
     """Read the settings of a run, as saved; UsageError if there is no run, or its config.yaml is damaged."""
     path = folder / "config.yaml"
     if not path.is_file():
-        raise UsageError(
-            f"{folder} is not a run folder: {'it has no config.yaml' if folder.exists() else 'it does not exist'}"
-        )
+        raise UsageError(f"{folder} is not a run folder: {_instead(folder)}")
     try:
         plain = read_settings(path)
         if missing := [part for part in ("data", "model", "train") if not plain.get(part)]:
@@ -214,11 +220,7 @@ def load(path: str | Path, model: Autoencoder | None = None) -> Autoencoder:
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
         if is_run(path):
             raise UsageError(f"{path} has no trained model; finish its run with `vsc train --resume --out {path}`")
-        inside = next((str(one) for one in sorted(path.glob("*")) if is_run(one)), None)
-        raise UsageError(
-            f"{path} is no run folder and has no trained model; "
-            + (f"give a run in it: {inside}" if inside else "train makes one")
-        )
+        raise UsageError(f"{path} has no trained model, and is not a run folder: {_instead(path)}")
     try:
         found = unpacked(read_json(folder / "config.json"), (folder / "model.safetensors").read_bytes(), model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
